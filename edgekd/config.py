@@ -1,0 +1,245 @@
+"""Settings, YAML reading, --set overrides; every mistake becomes one line with its dotted place."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from edgekd.errors import ConfigError
+
+MAX_YAML_BYTES = 1_000_000
+MAX_YAML_DEPTH = 20
+
+
+class Settings(BaseModel):
+    """Frozen settings: an unknown key, a wrong type or a value out of range is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain data only: 1e-3 is a number, a key used twice is an error, dates stay text."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be a plain word", problem_mark=key.start_mark)
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is used twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_FLOAT = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT.pattern})$"), list("-+0123456789."))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping.
+
+    Raises:
+        ConfigError: the file is missing or unreadable, is not YAML (with line and column), carries tags, anchors or
+            duplicate keys, or is no mapping.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_YAML_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read ({_reason(error)})", "check the path and its permissions") from None
+    if len(raw) > MAX_YAML_BYTES:
+        raise ConfigError(str(path), f"is larger than {MAX_YAML_BYTES} bytes", "a pipeline file is a page or two")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), f"is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
+    found = parse_yaml(text, str(path))
+    if not isinstance(found, dict):
+        raise ConfigError(str(path), f"must be a mapping of keys, found {_kind(found)}", "begin with 'name:'")
+    return found
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """One YAML document as plain data; ``where`` names it in errors."""
+    try:
+        _refuse_beyond_plain_data(text, where)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        raise ConfigError(place, f"not valid YAML: {error.problem or error.context}", "mend the line") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(where, f"not valid YAML: {error}", "mend the file") from None
+    except ValueError as error:
+        raise ConfigError(where, f"not valid YAML: {error}", "mend the value") from None
+
+
+def _refuse_beyond_plain_data(text: str, where: str) -> None:
+    """Stop before anything is built: tags, anchors, deep nesting, a second document."""
+    depth = documents = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        place = f"{where}:{event.start_mark.line + 1}:{event.start_mark.column + 1}"
+        if getattr(event, "tag", None) is not None:
+            raise ConfigError(place, f"YAML tags are not allowed, found {event.tag!r}", "write the plain value")
+        if getattr(event, "anchor", None) is not None:
+            raise ConfigError(place, "YAML anchors and aliases are not allowed", "write the value where it is used")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        if isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        documents += isinstance(event, yaml.DocumentStartEvent)
+        if depth > MAX_YAML_DEPTH:
+            raise ConfigError(place, f"nested more than {MAX_YAML_DEPTH} deep", "a pipeline file nests 3 deep")
+        if documents > 1:
+            raise ConfigError(place, "a second document begins", "keep one pipeline per file")
+
+
+def with_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """``tree`` with each ``key.path=value`` put in; list items go by index or by a stage's id.
+
+    >>> with_overrides({"stages": [{"stage": "qat", "epochs": 4}]}, ["stages.qat.epochs=2"])
+    {'stages': [{'stage': 'qat', 'epochs': 2}]}
+    """
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path.strip():
+            raise ConfigError(f"--set {override}", "is not key.path=value", "write e.g. --set seed=1")
+        keys = [key for key in re.split(r"[.\[\]]+", path.strip()) if key]
+        tree = _put(tree, keys, parse_yaml(text, f"--set {path}"), f"--set {path}")
+    return tree
+
+
+def _put(tree: Any, keys: list[str], value: Any, where: str) -> Any:
+    if not keys:
+        return value
+    key, rest = keys[0], keys[1:]
+    if isinstance(tree, list):
+        index = _item(tree, key, where)
+        return [_put(item, rest, value, where) if i == index else item for i, item in enumerate(tree)]
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise ConfigError(where, f"{key!r} does not exist: its parent is {_kind(tree)}", "check the key path")
+    return {**tree, key: _put(tree.get(key), rest, value, where)}
+
+
+def _item(items: list[Any], key: str, where: str) -> int:
+    names = [str(item.get("id", item.get("stage"))) if isinstance(item, dict) else "?" for item in items]
+    if key in names:
+        return names.index(key)
+    if key.isdecimal() and int(key) < len(items):
+        return int(key)
+    raise ConfigError(where, f"{key!r} does not exist", f"known: {', '.join(names)} or 0..{len(items) - 1}")
+
+
+def validate(kind: type[AnySettings], tree: Mapping[str, Any], where: str) -> AnySettings:
+    """``tree`` as settings.
+
+    Args:
+        kind: the settings' class.
+        tree: plain data.
+        where: names the source in errors.
+
+    Raises:
+        ConfigError: with one line per mistake.
+    """
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        mistakes = [_mistake(item, kind, where) for item in error.errors(include_url=False)]
+        first = mistakes[0]
+        raise ConfigError(first.where, first.problem, first.remedy, tuple(mistakes[1:])) from None
+
+
+def _mistake(item: Mapping[str, Any], kind: type[BaseModel], where: str) -> ConfigError:
+    tags = item.get("ctx", {}).get("discriminator", "'stage'").strip("'")
+    loc = _without_tags(item["loc"])
+    place = f"{where}: {dotted(loc)}" if loc else where
+    problem, remedy = item["msg"][0].lower() + item["msg"][1:], ""
+    match item["type"]:
+        case "extra_forbidden":
+            problem, remedy = "unknown key", suggest(str(loc[-1]), _fields_at(kind, item["loc"][:-1]))
+        case "missing":
+            problem = "is missing"
+        case "union_tag_invalid":
+            place, known = f"{place}.{tags}", re.findall(r"'([^']+)'", item["ctx"]["expected_tags"])
+            problem, remedy = f"unknown {tags} {item['ctx']['tag']!r}", suggest(item["ctx"]["tag"], known)
+        case "union_tag_not_found":
+            place, problem = f"{place}.{tags}", "is missing"
+        case "value_error":
+            problem = str(item["ctx"]["error"])
+        case _:
+            problem += f", found {_shown(item['input'])}"
+    return ConfigError(place, problem, remedy)
+
+
+def _without_tags(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """pydantic names the union's member behind a list index; a user did not write that."""
+    return tuple(part for i, part in enumerate(loc) if not (i >= 2 and loc[0] == "stages" and i == 2))
+
+
+def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    from typing import get_args
+
+    current: Any = kind
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
+            current = current.model_fields[part].annotation
+            continue
+        members = [m for m in _leaves(current) if str(part) in map(str, get_args(m.model_fields["stage"].annotation))]
+        current = members[0] if members else current
+    return sorted({name for leaf in _leaves(current) for name in leaf.model_fields})
+
+
+def _leaves(annotation: Any) -> list[type[BaseModel]]:
+    from typing import get_args
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [leaf for part in get_args(annotation) for leaf in _leaves(part)]
+
+
+def suggest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
+
+
+
+
+def dotted(loc: Iterable[int | str]) -> str:
+    """A place in a tree as people write it.
+
+    >>> dotted(("stages", 2, "temperature"))
+    'stages[2].temperature'
+    """
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "a mapping", list: "a list", str: "text", type(None): "nothing", bool: "true/false"}
+    return names.get(type(value), "a number")
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,94 @@
+"""Every error a user can cause is one of these; each reads as one line and ends the command with exit code 2.
+
+    EdgekdError
+    |- ConfigError        a YAML file, a --set override or a setting
+    |- DataError          a dataset, a split, an image
+    |- ModelError         an architecture name or weights that do not fit it
+    |- ArtifactError      the model store: a damaged or missing folder, a disk that refuses
+    |- TrainingError      a loss that is not a number
+    |- PruningError       a network that cannot be pruned as asked
+    |- QuantizationError  a network that cannot be made integer
+    |- ExportError        an ONNX file that is not what it should be
+    '- ShapeError         tensors whose shapes do not go together
+"""
+
+__all__ = [
+    "ArtifactError",
+    "ConfigError",
+    "DataError",
+    "EdgekdError",
+    "ExportError",
+    "ModelError",
+    "PruningError",
+    "QuantizationError",
+    "ShapeError",
+    "TrainingError",
+]
+
+
+class EdgekdError(Exception):
+    """A mistake told in one line: where it is, what is wrong and was found, what to do.
+
+    Args:
+        where: the dotted place of a setting (``stages[2].temperature``), a file, a host.
+        problem: what is wrong, with what was found.
+        remedy: what to do next; empty where the problem says it already.
+    """
+
+    exit_code = 2
+
+    def __init__(self, where: str, problem: str, remedy: str = "") -> None:
+        super().__init__(where, problem, remedy)
+        self.where, self.problem, self.remedy = where, problem, remedy
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.problem}" + (f"; {self.remedy}" if self.remedy else "")
+        return " ".join(text.split())
+
+
+class ConfigError(EdgekdError):
+    """A YAML file, an override or a setting is wrong.
+
+    ``more`` holds further mistakes of the same file, so that all of them are told at once.
+    """
+
+    def __init__(self, where: str, problem: str, remedy: str = "", more: "tuple[ConfigError, ...]" = ()) -> None:
+        super().__init__(where, problem, remedy)
+        self.more = more
+
+    @property
+    def lines(self) -> list[str]:
+        """Every mistake, one line each."""
+        return [str(self), *(str(other) for other in self.more)]
+
+
+class DataError(EdgekdError):
+    """A dataset cannot be read or split."""
+
+
+class ModelError(EdgekdError):
+    """An architecture is unknown, or weights do not fit it."""
+
+
+class ArtifactError(EdgekdError):
+    """A folder of the model store is damaged, missing or cannot be written."""
+
+
+class TrainingError(EdgekdError):
+    """Training went wrong and cannot go on."""
+
+
+class PruningError(EdgekdError):
+    """A network cannot be pruned as asked."""
+
+
+class QuantizationError(EdgekdError):
+    """A network cannot be quantized."""
+
+
+class ExportError(EdgekdError):
+    """An ONNX file is not what it should be."""
+
+
+class ShapeError(EdgekdError):
+    """Tensors have shapes that do not go together."""

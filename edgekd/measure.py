@@ -1,0 +1,138 @@
+"""Measuring exported files: accuracy on test, latency in interleaved rounds, intervals."""
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekd import ort
+from edgekd.data import Split
+from edgekd.runtime import Progress
+
+Z95 = 1.959963984540054
+ROUNDS = 80
+SECONDS_PER_VISIT = 0.004
+WARM_UP_SECONDS = 0.3
+
+
+def predictions(path: Path, split: Split, *, exact: bool = False) -> np.ndarray:
+    """The class that a file gives each image of a split, shape ``(count,)``; ``exact`` runs it without fused kernels."""
+    return ort.predict(ort.session(path, exact=exact), split.images.numpy()).argmax(1)
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share.
+
+    Source: Wilson (1927).
+
+    >>> [round(bound, 4) for bound in wilson_interval(355, 360)]
+    [0.968, 0.994]
+    """
+    share, z2 = correct / total, Z95**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """McNemar's exact two-sided p-value, from the images that only one of two models gets right.
+
+    Source: McNemar (1947), with the binomial distribution in place of its approximation.
+
+    >>> mcnemar_p(3, 1), mcnemar_p(0, 0)
+    (0.625, 1.0)
+    """
+    differing, fewer = only_first + only_second, min(only_first, only_second)
+    tail = sum(math.comb(differing, k) for k in range(fewer + 1))
+    return min(1.0, 2 * tail / 2**differing)
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """What interleaved rounds gave.
+
+    Args:
+        runs_ms: every run of each file, milliseconds.
+        rounds_ms: each file's median per round, shape ``(files, rounds)``.
+    """
+
+    runs_ms: list[np.ndarray]
+    rounds_ms: np.ndarray
+
+
+def measure_latency(paths: Sequence[Path], pixels: np.ndarray, threads: int, *, seed: int, progress: Progress, label: str) -> Latencies:
+    """Run several files in randomly interleaved rounds, pinned to as many CPUs as there are threads.
+
+    Each round visits every file once, in random order, and runs it for a few milliseconds; so whatever slows the machine
+    down for a while slows all files down alike.
+
+    Args:
+        paths: the files.
+        pixels: one batch of uint8 images, shape ``(batch, height, width, channels)``.
+        threads: of one inference.
+        seed: of the order.
+        progress: told about the rounds.
+        label: names the work for it.
+    """
+    order = np.random.default_rng(seed)
+    with _pinned(threads):
+        runners = [ort.session(path, threads) for path in paths]
+        feeds = [{runner.get_inputs()[0].name: pixels} for runner in runners]
+        runs = [_warm_up(runner, feed) for runner, feed in zip(runners, feeds, strict=True)]
+        all_runs: list[list[float]] = [[] for _ in paths]
+        medians = np.zeros((len(paths), ROUNDS))
+        for index in range(ROUNDS):
+            for which in order.permutation(len(paths)):
+                times = [_time_ms(runners[which], feeds[which]) for _ in range(runs[which])]
+                all_runs[which] += times
+                medians[which, index] = np.median(times)
+            progress.work(label, index + 1, ROUNDS)
+    return Latencies([np.array(times) for times in all_runs], medians)
+
+
+@contextlib.contextmanager
+def _pinned(threads: int) -> Iterator[None]:
+    """This thread, and those it starts, on the first ``threads`` CPUs that it may use."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, set(sorted(before)[-threads:]))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _warm_up(runner: Any, feed: dict[str, np.ndarray]) -> int:
+    """Run for a while; how many runs a visit shall have."""
+    begin, times = time.perf_counter(), []
+    while time.perf_counter() - begin < WARM_UP_SECONDS or len(times) < 3:
+        times.append(_time_ms(runner, feed))
+    return int(min(50, max(1, SECONDS_PER_VISIT * 1000 / float(np.median(times)))))
+
+
+def _time_ms(runner: Any, feed: dict[str, np.ndarray]) -> float:
+    begin = time.perf_counter()
+    runner.run(None, feed)
+    return (time.perf_counter() - begin) * 1000
+
+
+def paired_ratio(rounds_ms: np.ndarray, others_ms: np.ndarray, seed: int = 0) -> tuple[float, tuple[float, float]]:
+    """Median over rounds of one file's latency divided by another's, with a bootstrap 95 % interval over the rounds.
+
+    Args:
+        rounds_ms: medians per round of the one, shape ``(rounds,)``.
+        others_ms: of the other, in the same rounds.
+        seed: of the resampling.
+    """
+    ratios = rounds_ms / others_ms
+    picks = np.random.default_rng(seed).integers(0, len(ratios), (2000, len(ratios)))
+    low, high = np.percentile(np.median(ratios[picks], axis=1), [2.5, 97.5])
+    return float(np.median(ratios)), (float(low), float(high))

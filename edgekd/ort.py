@@ -1,0 +1,88 @@
+"""ONNX Runtime: sessions, predictions, its optimised graph, the saturation probe."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from edgekd.errors import ExportError
+
+
+def session(path: Path | bytes, threads: int = 1, *, exact: bool = False, optimised: Path | None = None) -> Any:
+    """A session on the CPU.
+
+    Args:
+        path: the file, or its bytes.
+        threads: of one inference.
+        exact: run the graph as written, in float arithmetic between the rounding steps: the reference.
+        optimised: where ONNX Runtime shall write the graph it runs.
+
+    Raises:
+        ExportError: ONNX Runtime refuses the file.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
+    try:
+        return onnxruntime.InferenceSession(
+            path if isinstance(path, bytes) else str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        where = "model" if isinstance(path, bytes) else path.name
+        raise ExportError(where, f"ONNX Runtime refuses it ({str(error).splitlines()[0]})", "report the network") from None
+
+
+def predict(runner: Any, pixels: np.ndarray, batch: int = 64) -> np.ndarray:
+    """Logits of uint8 images.
+
+    Args:
+        runner: a session.
+        pixels: shape ``(count, height, width, channels)``; read in pieces, so that it may lie on disk.
+        batch: images at a time.
+
+    Returns:
+        float32, shape ``(count, classes)``.
+    """
+    name = runner.get_inputs()[0].name
+    parts = [runner.run(None, {name: pixels[i : i + batch]})[0] for i in range(0, len(pixels), batch)]
+    return np.concatenate(parts)
+
+
+def saturates() -> bool:
+    """Does this CPU's integer multiply saturate with 8-bit weights? A tiny model with a known answer is run.
+
+    One 3x3 convolution over pixels of 255 with weights of 127: each product pair is 64770, beyond what 16 bits hold.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    channels = 16
+    weight = np.full((channels, channels, 3, 3), 127, np.int8)
+    constants = {
+        "one": np.array(1.0, np.float32),
+        "ones": np.ones(channels, np.float32),
+        "zero": np.array(0, np.uint8),
+        "zeros": np.zeros(channels, np.int8),
+        "weight": weight,
+        "wide": np.array(2.0**16, np.float32),
+    }
+    nodes = [
+        helper.make_node("QLinearConv", ["x", "one", "zero", "weight", "ones", "zeros", "wide", "zero"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "probe",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, [1, channels, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, [1, channels, 6, 6])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    pixels = np.full((1, channels, 8, 8), 255, np.uint8)
+    found = session(model.SerializeToString()).run(None, {"x": pixels})[0]
+    exact = round(channels * 9 * 255 * 127 / 2**16)
+    return bool((found != exact).any())

@@ -1,0 +1,227 @@
+"""Structured pruning: whole channels go, along torch-pruning's dependency graph, to widths the target likes."""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch_pruning as tp
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekd.errors import PruningError
+from edgekd.target import Isa, round_width, width_step
+from edgekd.zoo import ModelSpec, count_macs, count_params, example_images
+
+Importance = Literal["l2", "taylor", "bn"]
+Scope = Literal["global", "layer"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that go or stay together, through every layer that shares them.
+
+    Args:
+        layers: names of the layers whose outputs they are; the first is the root.
+        channels: outputs of the root.
+        scores: importance per channel, shape ``(channels,)``, mean 1.
+        kind: alike for groups of the same structure, which are ranked together.
+        kept_because: why the group is left alone; empty where it may be pruned.
+    """
+
+    layers: tuple[str, ...]
+    channels: int
+    scores: Tensor
+    kind: str
+    kept_because: str = ""
+
+
+@dataclass(frozen=True)
+class WidthChange:
+    """One layer's channels before and after."""
+
+    layer: str
+    before: int
+    after: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned network and what was done to it."""
+
+    model: nn.Module
+    widths: list[WidthChange]
+    pruning_ratio: float
+    macs: tuple[int, int]
+    params: tuple[int, int]
+
+
+def prune(model: nn.Module, spec: ModelSpec, ratio: float, *, importance: Importance, scope: Scope, max_ratio: float, isa: Isa) -> Pruned:
+    """A smaller copy of ``model``; the model itself stays as it is.
+
+    Args:
+        model: a float network; for ``taylor`` its parameters carry gradients (see ``accumulate_gradients``).
+        spec: how it was built.
+        ratio: share of channels to remove (0..1).
+        importance: l2 (group norm of the weights), taylor (|weight x gradient|) or bn (batch-norm scale).
+        scope: global ranks groups of the same structure together; layer removes the same share everywhere.
+        max_ratio: no layer loses a larger share.
+        isa: widths are rounded to what its kernels like.
+
+    Raises:
+        PruningError: the network cannot be traced, does not run afterwards, or nothing would be removed.
+    """
+    graph, groups = _groups(model, spec, importance)
+    keep = plan_widths(groups, ratio, scope, max_ratio, isa)
+    _check_something_goes(groups, keep, ratio)
+    return _apply(model, graph, groups, keep, spec, ratio, isa)
+
+
+def prune_to_macs(model: nn.Module, spec: ModelSpec, macs_ratio: float, **policy: Any) -> Pruned:
+    """The least pruned copy of ``model`` with at most ``macs_ratio`` of its MACs, by bisection of the channel ratio.
+
+    Takes what ``prune`` takes. Widths go in steps, so that the MACs come out somewhat below the target.
+    """
+    low, high, best = 0.0, 0.98, None
+    for _ in range(7):
+        middle = (low + high) / 2
+        pruned = _try_prune(model, spec, middle, policy)
+        if pruned is not None and pruned.macs[1] <= macs_ratio * pruned.macs[0]:
+            high, best = middle, pruned
+        else:
+            low = middle
+    if best is None:
+        raise PruningError("macs_ratio", f"{macs_ratio} of the MACs cannot be reached", "raise macs_ratio or max_pruning_ratio")
+    return best
+
+
+def _try_prune(model: nn.Module, spec: ModelSpec, ratio: float, policy: dict[str, Any]) -> Pruned | None:
+    graph, groups = _groups(model, spec, policy["importance"])
+    keep = plan_widths(groups, ratio, policy["scope"], policy["max_ratio"], policy["isa"])
+    if keep == [group.channels for group in groups]:
+        return None
+    return _apply(model, graph, groups, keep, spec, ratio, policy["isa"])
+
+
+def accumulate_gradients(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Leave the cross-entropy's gradient over these batches in every parameter, for ``taylor``."""
+    model.zero_grad()
+    for images, labels in batches:
+        F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
+
+
+def plan_widths(groups: Sequence[Group], ratio: float, scope: Scope, max_ratio: float, isa: Isa) -> list[int]:
+    """How many channels each group keeps."""
+    wanted = [group.channels * (1 - ratio) for group in groups]
+    if scope == "global":
+        wanted = _ranked(groups, ratio)
+    least = [max(want, group.channels * (1 - max_ratio)) for want, group in zip(wanted, groups, strict=True)]
+    return [
+        group.channels if group.kept_because else round_width(want, group.channels, isa)
+        for want, group in zip(least, groups, strict=True)
+    ]
+
+
+def _ranked(groups: Sequence[Group], ratio: float) -> list[float]:
+    """Channels above the threshold that removes ``ratio`` of all channels of the same kind of group."""
+    thresholds = {}
+    for kind in {group.kind for group in groups}:
+        scores = torch.cat([group.scores for group in groups if group.kind == kind]).sort().values
+        thresholds[kind] = scores[min(len(scores) - 1, int(ratio * len(scores)))]
+    return [float((group.scores >= thresholds[group.kind]).sum()) for group in groups]
+
+
+def _check_something_goes(groups: Sequence[Group], keep: Sequence[int], ratio: float) -> None:
+    if all(group.channels == kept for group, kept in zip(groups, keep, strict=True)):
+        widest = max((group.channels for group in groups if not group.kept_because), default=0)
+        found = f"nothing is removed at {ratio:g}: the widest prunable layer has {widest} channels"
+        raise PruningError("pruning_ratio", found, "raise the ratio or take a wider network")
+
+
+_SCORERS: dict[str, Callable[[], Any]] = {
+    "l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
+    "taylor": tp.importance.GroupTaylorImportance,
+    "bn": tp.importance.BNScaleImportance,
+}
+
+
+def _groups(model: nn.Module, spec: ModelSpec, importance: Importance) -> tuple[Any, list[Group]]:
+    """The dependency graph of a copy of the model, and its groups with their scores."""
+    twin = copy.deepcopy(model).eval()
+    for own, twins in zip(model.parameters(), twin.parameters(), strict=True):
+        twins.requires_grad_(True)
+        twins.grad = own.grad
+    classifier = [m for m in twin.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    scorer = _SCORERS[importance]()
+    try:
+        graph = tp.DependencyGraph().build_dependency(twin, example_inputs=example_images(spec))
+        found = list(graph.get_all_groups(ignored_layers=[classifier], root_module_types=[nn.Conv2d, nn.Linear]))
+        groups = [_group(graph, group, scorer, importance) for group in found]
+    except PruningError:
+        raise
+    except Exception as error:
+        raise PruningError(spec.name, f"torch-pruning cannot trace this network ({error!r})", "leave the prune stage out") from None
+    return graph, groups
+
+
+def _group(graph: Any, group: Any, scorer: Callable[[Any], Tensor | None], importance: str) -> Group:
+    outputs = [dep.target.module for dep, _ in group if graph.is_out_channel_pruning_fn(dep.handler)]
+    layers = tuple(dict.fromkeys(graph._module2name[m] for m in outputs if isinstance(m, nn.Conv2d | nn.Linear)))
+    channels = graph.get_out_channels(group[0][0].target.module)
+    scores = scorer(group)
+    if scores is None or len(scores) != channels:
+        remedy = "take importance: l2" if importance == "bn" else "leave the prune stage out"
+        raise PruningError(layers[0], f"importance {importance} finds nothing to score in this group of layers", remedy)
+    kind = "|".join(f"{type(dep.target.module).__name__}:{dep.handler.__name__}" for dep, _ in group)
+    return Group(layers, channels, scores.detach().float(), kind, _kept_because(outputs, scores))
+
+
+def _kept_because(outputs: list[nn.Module], scores: Tensor) -> str:
+    if any(isinstance(m, nn.Conv2d) and 1 < m.groups < m.out_channels for m in outputs):
+        return "kept: a grouped convolution"
+    return "" if bool(scores.isfinite().all()) else "kept: its importance is not finite"
+
+
+def _apply(model: nn.Module, graph: Any, groups: Sequence[Group], keep: Sequence[int], spec: ModelSpec, ratio: float, isa: Isa) -> Pruned:
+    twin = graph.model
+    modules = dict(twin.named_modules())
+    for group, kept in zip(groups, keep, strict=True):
+        if kept < group.channels:
+            root = modules[group.layers[0]]
+            weakest = group.scores.argsort(stable=True)[: group.channels - kept].sort().values.tolist()
+            graph.get_pruning_group(root, graph.get_pruner_of_module(root).prune_out_channels, weakest).prune()
+    _check_result(twin, groups, keep, spec)
+    twin.zero_grad(set_to_none=True)
+    changes = [
+        WidthChange(layer, group.channels, kept, _note(group, kept, isa))
+        for group, kept in zip(groups, keep, strict=True)
+        for layer in group.layers
+    ]
+    macs = (count_macs(model, spec), count_macs(twin, spec))
+    return Pruned(twin.eval(), changes, ratio, macs, (count_params(model), count_params(twin)))
+
+
+def _check_result(twin: nn.Module, groups: Sequence[Group], keep: Sequence[int], spec: ModelSpec) -> None:
+    """The widths must be the planned ones, and the network must still run."""
+    modules = dict(twin.named_modules())
+    for group, kept in zip(groups, keep, strict=True):
+        found = getattr(modules[group.layers[0]], "out_channels", None) or modules[group.layers[0]].out_features
+        if found != kept:
+            raise PruningError(group.layers[0], f"has {found} channels where {kept} were planned", "leave the prune stage out")
+    try:
+        with torch.inference_mode():
+            shape = tuple(twin.eval()(example_images(spec)).shape)
+    except Exception as error:
+        raise PruningError(spec.name, f"does not run after pruning ({error})", "leave the prune stage out") from None
+    if shape != (1, spec.num_classes):
+        raise PruningError(spec.name, f"gives {shape} after pruning, not (1, {spec.num_classes})", "leave the prune stage out")
+
+
+def _note(group: Group, kept: int, isa: Isa) -> str:
+    if group.kept_because:
+        return group.kept_because
+    if group.channels < width_step(group.channels, isa):
+        return "kept: narrower than one step of the target's kernels"
+    return f"narrower than 16: integer kernels gain little on {isa}" if kept < 16 and isa != "arm64" else ""

@@ -1,0 +1,17 @@
+"""Quantization for ONNX Runtime: capture, fake quantization for training, calibration, conversion to integers."""
+
+from torch import fx, nn
+
+from edgekd.quantization.graph import capture, fold_batchnorm, with_simple_clipping
+from edgekd.quantization.quantized import QuantizedModel
+from edgekd.zoo import ModelSpec, example_images
+
+__all__ = ["QuantizedModel", "float_graph"]
+
+
+def float_graph(model: nn.Module, spec: ModelSpec) -> fx.GraphModule:
+    """A float network as it is exported: captured, batch norms folded."""
+    graph = capture(model, example_images(spec, batch=2))
+    fold_batchnorm(graph)
+    with_simple_clipping(graph)
+    return graph

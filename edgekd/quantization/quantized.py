@@ -1,0 +1,110 @@
+"""A network with fake quantizers: calibrated, trained, folded, converted to integers."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torchao.quantization.pt2e import FakeQuantizeBase
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+from edgekd.quantization.graph import (
+    capture,
+    fold_batchnorm,
+    let_batchnorm_learn,
+    with_simple_clipping,
+    with_training_batchnorm,
+)
+from edgekd.quantization.quantizer import OnnxRuntimeQuantizer
+from edgekd.zoo import ModelSpec, example_images
+
+
+class QuantizedModel(nn.Module):
+    """A float network rewritten to compute as integers will: every tensor that will be an integer is rounded to one.
+
+    Args:
+        model: the float network; it stays as it is.
+        spec: how it was built.
+        weight_bits: 7 or 8, for the declared target.
+    """
+
+    def __init__(self, model: nn.Module, spec: ModelSpec, weight_bits: int) -> None:
+        super().__init__()
+        self.spec, self.weight_bits = spec, weight_bits
+        graph = capture(model, example_images(spec, batch=2))
+        with_training_batchnorm(graph)
+        self.graph: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(weight_bits))
+        self.batchnorm_frozen = self.activations_frozen = self.weights_followed = False
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(batch, classes)`` of images ``(batch, channels, height, width)``."""
+        logits: Tensor = self.graph(images)
+        return logits
+
+    def train(self, mode: bool = True) -> "QuantizedModel":
+        """Training lets batch norms learn and ranges follow, unless they are frozen; evaluation changes nothing.
+
+        On the way from training to evaluation the weights' ranges are set to what the last step made of the weights.
+        """
+        settle = self.training and not mode and self.weights_followed
+        self.training = mode
+        let_batchnorm_learn(self.graph, mode and not self.batchnorm_frozen)
+        self._observe(activations=mode and not self.activations_frozen, weights=mode)
+        if settle:
+            self.refit_weight_ranges()
+        self.weights_followed = mode
+        return self
+
+    def freeze_batchnorm(self) -> None:
+        """Keep the batch norms' statistics from now on, in training too."""
+        self.batchnorm_frozen = True
+        self.train(self.training)
+
+    def freeze_activations(self) -> None:
+        """Keep the ranges of activations from now on, in training too; those of weights go on following the weights."""
+        self.activations_frozen = True
+        self.train(self.training)
+
+    def calibrate(self, images: Iterable[Tensor]) -> None:
+        """Set every range from these images; weights and batch norms stay as they are."""
+        self.eval()
+        self._observe(activations=True, weights=True)
+        with torch.no_grad():
+            for batch in images:
+                self(batch)
+        self._observe(activations=False, weights=False)
+
+    def refit_weight_ranges(self) -> None:
+        """Set the ranges of the weights alone to what the weights are."""
+        self._observe(activations=False, weights=True)
+        with torch.no_grad():
+            self(example_images(self.spec))
+        self._observe(activations=False, weights=False)
+
+    def _observe(self, activations: bool, weights: bool) -> None:
+        for quantizer in self._quantizers():
+            quantizer.enable_observer(weights if quantizer.is_per_channel else activations)
+
+    def _quantizers(self) -> list[Any]:
+        fixed = "FixedQParams"
+        return [m for m in self.graph.modules() if isinstance(m, FakeQuantizeBase) and fixed not in type(m).__name__]
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Ranges have no size until something was observed: give them the saved one first."""
+        for name, module in self.named_modules():
+            for key in ("min_val", "max_val"):
+                saved, own = state_dict.get(f"{name}.{key}"), getattr(module, key, None)
+                if isinstance(own, Tensor) and saved is not None and own.shape != saved.shape:
+                    setattr(module, key, torch.empty_like(saved))
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def integers(self) -> fx.GraphModule:
+        """The same network with integer weights and quantize/dequantize operators, batch norms folded."""
+        self.eval()
+        folded = copy.deepcopy(self.graph)
+        fold_batchnorm(folded)
+        converted: fx.GraphModule = convert_pt2e(folded)
+        with_simple_clipping(converted)
+        return converted

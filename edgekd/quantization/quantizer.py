@@ -1,0 +1,145 @@
+"""Where ONNX Runtime wants its quantize/dequantize pairs: the annotation of a captured graph."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+from torchao.quantization.pt2e import (
+    FusedMovingAvgObsFakeQuantize,
+    MovingAverageMinMaxObserver,
+    MovingAveragePerChannelMinMaxObserver,
+)
+from torchao.quantization.pt2e.quantizer import (
+    FixedQParamsQuantizationSpec,
+    QuantizationAnnotation,
+    QuantizationSpec,
+    Quantizer,
+    SharedQuantizationSpec,
+)
+from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
+from edgekd.target import weight_limit
+
+aten = torch.ops.aten
+SCALE_FLOOR = 2.0**-24
+"""No scale is smaller: a channel of zeros keeps a finite one."""
+
+WEIGHTED = {aten.conv2d.default, aten.linear.default}
+JOINING = {aten.add.Tensor, aten.mul.Tensor}
+POOLING = {aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default, aten.mean.dim}
+SAME_SCALE = {
+    aten.flatten.using_ints, aten.view.default, aten.reshape.default, aten.max_pool2d.default, aten.permute.default,
+    aten.transpose.int, aten.squeeze.dims, aten.squeeze.dim, aten.chunk.default, aten.slice.Tensor,
+}  # fmt: skip
+CLIPPING = {aten.relu.default, aten.hardtanh.default, aten.clamp.default}
+
+
+class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
+    """Marks what ONNX Runtime fuses into one integer kernel, and shares scales where it needs them to be one.
+
+    Activations are uint8 per tensor, weights int8 per output channel and symmetric. A ReLU or ReLU6 behind an operator
+    gives it its output range: ONNX Runtime then drops the activation. The images are uint8 already (scale 1/64, zero
+    point 128). The last layer's output stays float.
+
+    Args:
+        weight_bits: 7 where the CPU's multiply saturates, else 8.
+    """
+
+    def __init__(self, weight_bits: int) -> None:
+        self.weight = _weight_spec(weight_bits)
+        self.activation = _activation_spec()
+        self.image = FixedQParamsQuantizationSpec(torch.uint8, 1.0 / PIXEL_SCALE, int(PIXEL_CENTRE), 0, 255, torch.per_tensor_affine)
+
+    def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+        """Write annotations into the nodes' metadata."""
+        last = _last_weighted(model)
+        for node in model.graph.nodes:
+            for targets, annotate in self._rules():
+                if node.target in targets:
+                    annotate(node, node is last)
+        return model
+
+    def validate(self, model: fx.GraphModule) -> None:
+        """Nothing: what stays float is found in ONNX Runtime's own graph after export."""
+
+    def _rules(self) -> list[tuple[set[Any], Callable[[fx.Node, bool], None]]]:
+        return [
+            (WEIGHTED, self._weighted),
+            (JOINING, self._joining),
+            (POOLING, self._pooling),
+            (SAME_SCALE, self._same_scale),
+            ({aten.cat.default}, self._concat),
+        ]
+
+    def _input(self, node: Any) -> Any:
+        return self.image if node.op == "placeholder" else self.activation
+
+    def _weighted(self, node: fx.Node, last: bool) -> None:
+        images, weight = node.args[0], node.args[1]
+        _annotate(node, {images: self._input(images), weight: self.weight}, None)
+        if not last:
+            _annotate_output(end_of(node), self.activation)
+
+    def _joining(self, node: fx.Node, _last: bool) -> None:
+        operands = [arg for arg in node.args[:2] if isinstance(arg, fx.Node)]
+        if len(operands) == 2:
+            _annotate(node, {arg: self._input(arg) for arg in operands}, None)
+            _annotate_output(end_of(node), self.activation)
+
+    def _pooling(self, node: fx.Node, _last: bool) -> None:
+        _annotate(node, {node.args[0]: self._input(node.args[0])}, self.activation)
+
+    def _same_scale(self, node: fx.Node, _last: bool) -> None:
+        source: Any = node.args[0]
+        if Q_ANNOTATION_KEY in source.meta and source.meta[Q_ANNOTATION_KEY].output_qspec is not None:
+            _annotate(node, {source: self.activation}, SharedQuantizationSpec((source, node)))
+
+    def _concat(self, node: fx.Node, _last: bool) -> None:
+        parts: Any = node.args[0]
+        first = (parts[0], node)
+        shared = {part: SharedQuantizationSpec(first) for part in parts[1:]}
+        _annotate(node, {parts[0]: self.activation, **shared}, SharedQuantizationSpec(first))
+
+
+def end_of(node: fx.Node) -> fx.Node:
+    """The node whose output is the fused kernel's: behind a batch norm and a clipping activation, where they are alone."""
+    from edgekd.quantization.graph import unfold_output
+
+    if len(node.users) != 1:
+        return node
+    user = next(iter(node.users))
+    if user.target in (unfold_output, aten.batch_norm.default) or user.target in CLIPPING:
+        return user if user.target in CLIPPING else end_of(user)
+    return node
+
+
+def _last_weighted(model: fx.GraphModule) -> fx.Node | None:
+    outputs = next(node for node in model.graph.nodes if node.op == "output").args[0]
+    last = outputs[0] if isinstance(outputs, tuple | list) else outputs
+    return last if last.target in WEIGHTED else None
+
+
+def _annotate(node: fx.Node, inputs: dict[Any, Any], output: Any) -> None:
+    node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(input_qspec_map=inputs, output_qspec=output, _annotated=True)
+
+
+def _annotate_output(node: fx.Node, output: Any) -> None:
+    known = node.meta.get(Q_ANNOTATION_KEY)
+    _annotate(node, known.input_qspec_map if known else {}, output)
+
+
+def _activation_spec() -> Any:
+    fake_quantize = FusedMovingAvgObsFakeQuantize.with_args(
+        observer=MovingAverageMinMaxObserver, quant_min=0, quant_max=255, averaging_constant=0.05, eps=SCALE_FLOOR
+    )
+    return QuantizationSpec(torch.uint8, fake_quantize, 0, 255, torch.per_tensor_affine)
+
+
+def _weight_spec(bits: int) -> Any:
+    limit = weight_limit(bits)
+    fake_quantize = FusedMovingAvgObsFakeQuantize.with_args(
+        observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=SCALE_FLOOR
+    )
+    return QuantizationSpec(torch.int8, fake_quantize, -limit, limit, torch.per_channel_symmetric, 0)

@@ -1,0 +1,1 @@
+"""The report: records, verdict, table, HTML."""

@@ -1,0 +1,297 @@
+"""Measures every exported file and puts the report together."""
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgekd import ort
+from edgekd.artifact import Artifact, Store, digest_of, disk_errors, load_tensors, save_tensors
+from edgekd.data import Dataset
+from edgekd.measure import ROUNDS, Latencies, mcnemar_p, measure_latency, paired_ratio, predictions, wilson_interval
+from edgekd.report.schema import (
+    DataFacts,
+    Epoch,
+    Kernels,
+    LayerWidth,
+    Latency,
+    ModelReport,
+    Paired,
+    Quantization,
+    Ratio,
+    Report,
+    StageReport,
+    TargetFacts,
+    WeightBits,
+)
+from edgekd.report.verdict import Budget, choose
+from edgekd.runtime import Progress, environment
+from edgekd.target import Target, cpu_name
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A pipeline that has run.
+
+    Args:
+        stages: id -> (kind of stage, settings, artifact), in order.
+        sources: id -> id of the stage whose model it began with.
+    """
+
+    name: str
+    seed: int
+    data: Dataset
+    target: Target
+    budget: Budget
+    stages: Mapping[str, tuple[str, dict[str, Any], Artifact]]
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that was measured on the exported files, in the order of ``files``."""
+
+    files: list[dict[str, Any]]
+    folder: Path
+    chosen: dict[str, torch.Tensor]
+    latencies: Latencies
+    saturates: bool
+
+    def ratio(self, one: str, other: str) -> tuple[float, tuple[float, float]]:
+        """Paired latency ratio of two files."""
+        ids = [about["id"] for about in self.files]
+        return paired_ratio(self.latencies.rounds_ms[ids.index(one)], self.latencies.rounds_ms[ids.index(other)])
+
+
+def measure(subject: Subject, exported: Artifact, store: Store, progress: Progress, force: bool = False) -> Measured:
+    """Measure the exported files on ``test``, or read what was measured on this machine before.
+
+    This is the only place that reads ``test``.
+    """
+    host = {"cpu": cpu_name(), "onnxruntime": environment()["onnxruntime"]}
+    target = {"threads": subject.target.threads, "batch": subject.target.batch}
+    digest = digest_of({"stage": "measure", "parents": {"export": exported.digest}, "host": host, "target": target, "rounds": ROUNDS})
+    found = None if force else store.find(digest)
+    return _read(found, exported) if found else _measure(subject, exported, store, digest, progress)
+
+
+def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, progress: Progress) -> Measured:
+    every = exported.manifest["exported"]
+    files = [about for about in every if about["role"] == "model"]
+    chosen: dict[str, torch.Tensor] = {}
+    for done, about in enumerate(every):
+        progress.work("accuracy on test", done, len(every))
+        path = exported.folder / about["file"]
+        chosen[about["id"]] = torch.from_numpy(predictions(path, subject.data.test).astype(np.int32))
+        if about["precision"] == "int8":
+            chosen[f"{about['id']}/exact"] = torch.from_numpy(predictions(path, subject.data.test, exact=True).astype(np.int32))
+    progress.work("accuracy on test", len(every), len(every))
+    pixels = subject.data.test.images[: subject.target.batch].numpy()
+    paths = [exported.folder / about["file"] for about in files]
+    latencies = measure_latency(
+        paths, pixels, subject.target.threads, seed=subject.seed, progress=progress, label="latency, interleaved rounds"
+    )
+    with store.writing(digest, {"saturates": ort.saturates(), "parents": {"export": exported.digest}}) as folder:
+        save_tensors(folder / "predictions.safetensors", chosen)
+        body = {"runs_ms": [list(map(float, runs)) for runs in latencies.runs_ms], "rounds_ms": latencies.rounds_ms.tolist()}
+        with disk_errors(folder):
+            (folder / "latency.json").write_text(json.dumps(body), encoding="utf-8")
+    saved = store.find(digest)
+    assert saved is not None
+    return _read(saved, exported)
+
+
+def _read(artifact: Artifact, exported: Artifact) -> Measured:
+    body = json.loads((artifact.folder / "latency.json").read_text(encoding="utf-8"))
+    latencies = Latencies([np.array(runs) for runs in body["runs_ms"]], np.array(body["rounds_ms"]))
+    files = [about for about in exported.manifest["exported"] if about["role"] == "model"]
+    chosen = load_tensors(artifact.folder / "predictions.safetensors")
+    return Measured(files, exported.folder, chosen, latencies, bool(artifact.manifest["saturates"]))
+
+
+def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Report:
+    """The report on what was measured."""
+    models = [_model(subject, measured, i) for i in range(len(measured.files))]
+    choice = choose(models, subject.budget, measured.ratio)
+    return Report(
+        pipeline=subject.name,
+        seed=subject.seed,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        verdict=choice.verdict,
+        recommended=choice.recommended,
+        target=_target(subject.target, measured.saturates),
+        data=_data(subject.data),
+        models=models,
+        stages=[_stage(name, *about) for name, about in subject.stages.items()],
+        quantization=_quantization(subject, exported, measured),
+        environment=environment(),
+        budget=subject.budget.model_dump(),
+        notes=_notes(models),
+    )
+
+
+def _baseline(measured: Measured) -> str:
+    """The file that all others are compared with: the first teacher's, else the first."""
+    teachers = [about["id"] for about in measured.files if about["precision"] == "float32"]
+    return str((teachers or [measured.files[0]["id"]])[0])
+
+
+def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
+    about, base = measured.files[index], _baseline(measured)
+    labels = subject.data.test.labels
+    right, base_right = measured.chosen[about["id"]] == labels, measured.chosen[base] == labels
+    correct, total = int(right.sum()), len(labels)
+    size, base_size = about["size_bytes"], next(item["size_bytes"] for item in measured.files if item["id"] == base)
+    ratio, ci95 = measured.ratio(about["id"], base)
+    source = subject.sources.get(about["stage"]) if about["precision"] == "int8" else None
+    exported = {item["id"] for item in measured.files}
+    return ModelReport(
+        id=about["id"],
+        stage=subject.stages[about["stage"]][0],
+        source=source,
+        **{key: about[key] for key in ("precision", "file", "sha256", "params", "macs", "agreement", "weight_bits", "max_abs_weight")},
+        size_bytes=size,
+        size_ratio=size / base_size,
+        accuracy=correct / total,
+        correct=correct,
+        total=total,
+        accuracy_ci95=wilson_interval(correct, total),
+        accuracy_drop=(int(base_right.sum()) - correct) / total,
+        paired=_paired(base_right, right),
+        latency_ms=_latency(measured.latencies.runs_ms[index]),
+        latency_ratio=Ratio(ratio=ratio, ci95=ci95),
+        speedup=Ratio(ratio=1 / ratio, ci95=(1 / ci95[1], 1 / ci95[0])),
+        source_ratio=_ratio(measured, about["id"], source) if source in exported else None,
+        kernels=Kernels(**about["kernels"]),
+        per_class_accuracy=_per_class(right, labels, subject.data.num_classes),
+    )
+
+
+def _ratio(measured: Measured, one: str, other: str | None) -> Ratio:
+    assert other is not None
+    ratio, ci95 = measured.ratio(one, other)
+    return Ratio(ratio=ratio, ci95=ci95)
+
+
+def _paired(teacher: torch.Tensor, model: torch.Tensor) -> Paired:
+    only_teacher, only_model = int((teacher & ~model).sum()), int((~teacher & model).sum())
+    return Paired(
+        both=int((teacher & model).sum()),
+        only_teacher=only_teacher,
+        only_model=only_model,
+        neither=int((~teacher & ~model).sum()),
+        p_value=mcnemar_p(only_teacher, only_model),
+    )
+
+
+def _latency(runs_ms: np.ndarray) -> Latency:
+    p50, p90, p99 = (float(value) for value in np.percentile(runs_ms, [50, 90, 99]))
+    return Latency(p50=p50, p90=p90, p99=p99, runs=len(runs_ms))
+
+
+def _per_class(right: torch.Tensor, labels: torch.Tensor, classes: int) -> list[float | None]:
+    chosen = [right[labels == number].float() for number in range(classes)]
+    return [float(part.mean()) if len(part) else None for part in chosen]
+
+
+def _target(target: Target, saturates: bool) -> TargetFacts:
+    return TargetFacts(
+        isa=target.resolved_isa,
+        declared_isa=target.isa,
+        cpu=cpu_name(),
+        threads=target.threads,
+        batch=target.batch,
+        onnxruntime=environment()["onnxruntime"],
+        saturates=saturates,
+    )
+
+
+def _data(data: Dataset) -> DataFacts:
+    return DataFacts(
+        name=data.name,
+        classes=data.num_classes,
+        train=len(data.train),
+        val=len(data.val),
+        test=len(data.test),
+        class_names=list(data.class_names),
+        image_size=data.image_size,
+        fingerprint=data.fingerprint(),
+    )
+
+
+def _stage(name: str, kind: str, settings: dict[str, Any], artifact: Artifact) -> StageReport:
+    manifest = artifact.manifest
+    history, pruning = manifest.get("history") or {}, manifest.get("pruning") or {}
+    epochs = [Epoch(**{key: value for key, value in log.items() if key != "val_loss"}) for log in history.get("epochs", [])]
+    return StageReport(
+        id=name,
+        stage=kind,
+        settings=settings,
+        digest=artifact.digest,
+        seconds=manifest.get("seconds", 0.0),
+        val_accuracy=history.get("best_accuracy", manifest.get("val_accuracy")),
+        epochs=epochs,
+        best_epoch=history.get("best_epoch"),
+        widths=[LayerWidth(**width) for width in pruning.get("widths", [])],
+        facts=_facts(pruning),
+    )
+
+
+def _facts(pruning: Mapping[str, Any]) -> dict[str, float | int | str]:
+    if not pruning:
+        return {}
+    (macs, macs_after), (params, params_after) = pruning["macs"], pruning["params"]
+    return {"MACs before": macs, "MACs after": macs_after, "parameters before": params, "parameters after": params_after}
+
+
+def _quantization(subject: Subject, exported: Artifact, measured: Measured) -> Quantization | None:
+    """The calibrated student at 7 and at 8 bits of weight, as shipped and exact; None where nothing is quantized."""
+    quantized = [name for name, (kind, _, _) in subject.stages.items() if kind == "qat"]
+    if not quantized:
+        return None
+    name = quantized[-1]
+    about = subject.stages[name][2].manifest["quantized"]
+    calibrated = [item for item in exported.manifest["exported"] if item["stage"] == name and "-ptq" in item["id"]]
+    return Quantization(
+        source=subject.sources[name],
+        declared_bits=about["weight_bits"],
+        calibrated=sorted((_weight_bits(subject, measured, item) for item in calibrated), key=lambda bits: bits.bits),
+        kept=about["kept"],
+        ptq_val_accuracy=about["ptq_val_accuracy"],
+        qat_val_accuracy=about["qat_val_accuracy"],
+    )
+
+
+def _weight_bits(subject: Subject, measured: Measured, about: Mapping[str, Any]) -> WeightBits:
+    labels = subject.data.test.labels
+    shipped, exact = (float((measured.chosen[key] == labels).float().mean()) for key in (about["id"], f"{about['id']}/exact"))
+    return WeightBits(bits=about["weight_bits"], as_shipped=shipped, exact=exact, total=len(labels))
+
+
+def _notes(models: Sequence[ModelReport]) -> list[str]:
+    """Where an integer file is not faster than the float one it was made from, and what keeps it from being integer."""
+    notes = []
+    for model in models:
+        ratio = model.source_ratio
+        if ratio is not None and ratio.ci95[1] >= 1:
+            what = "is slower than" if ratio.ci95[0] > 1 else "shows no difference in latency to"
+            figures = f"{ratio.ratio:.2f} [{ratio.ci95[0]:.2f}, {ratio.ci95[1]:.2f}]"
+            notes.append(f"{model.file} {what} the float {model.source}.onnx: ratio {figures}, {_why(model)}")
+        if model.precision == "int8" and model.kernels.float:
+            notes.append(f"{model.file} is not wholly integer: {model.kernels.float} float kernels, {_some(model.kernels.float_ops)}")
+    return notes
+
+
+def _why(model: ModelReport) -> str:
+    if model.kernels.float:
+        return f"{model.kernels.float} float kernels with conversions around them"
+    return "at this size the integer kernels' cost per node outweighs what they save"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

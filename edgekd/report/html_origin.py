@@ -1,0 +1,135 @@
+"""The page's origins: kernels, stages with their settings, data, machine, and how the figures were measured."""
+
+import json
+from collections.abc import Mapping
+
+from edgekd.report import wording as w
+from edgekd.report.markup import NOTHING, Html, el, join
+from edgekd.report.reading import integer_share
+from edgekd.report.schema import ModelReport, Report, StageReport
+
+
+def kernels(report: Report) -> Html:
+    """Every operator of each optimised graph; for integer files also the float kernels that are left, by layer."""
+    groups: dict[str, list[ModelReport]] = {}
+    for model in report.models:
+        if model.kernels.ops:
+            groups.setdefault(f"{model.precision} {model.kernels.ops}", []).append(model)
+    return join(_census(models) for models in groups.values())
+
+
+def _census(models: list[ModelReport]) -> Html:
+    """Files whose graphs have the same operators, under one heading."""
+    first, names = models[0], ", ".join(model.id for model in models)
+    ops = sorted(first.kernels.ops.items(), key=lambda op: (-op[1], op[0]))
+    chips = [el("span", op, el("b", f" × {number}"), class_="chip") for op, number in ops]
+    islands = [_islands(model) for model in models]
+    return el("div", el("h3", names, el("small", _census_words(first))), el("p", *chips), *islands, class_="block")
+
+
+def _census_words(model: ModelReport) -> str:
+    share = integer_share(model)
+    if model.precision == "float32" or share is None:
+        return f" {model.kernels.float} float kernels"
+    return f" {model.kernels.integer} integer, {model.kernels.float} float: {w.percent(share)} integer"
+
+
+def _islands(model: ModelReport) -> Html:
+    if model.precision == "float32" or not model.kernels.float_ops:
+        return NOTHING
+    items = [el("li", el("code", op)) for op in model.kernels.float_ops]
+    return el("div", el("p", f"Float kernels left in {model.id}:", class_="muted"), el("ul", *items, class_="islands"))
+
+
+def stages(report: Report) -> Html:
+    return join(_stage(stage) for stage in report.stages)
+
+
+def _stage(stage: StageReport) -> Html:
+    settings = {key: value for key, value in stage.settings.items() if key not in ("stage", "id")}
+    notes = el("ul", *(el("li", note) for note in stage.notes), class_="notes quiet") if stage.notes else NOTHING
+    digest = el("code", f"digest {stage.digest[:16]}", title=stage.digest)
+    head = el("h3", el("span", stage.id, el("small", _outcome(stage))), digest)
+    return el("div", head, _pairs(settings), _pairs(stage.facts), notes, class_="block stage")
+
+
+def _outcome(stage: StageReport) -> str:
+    kind = [stage.stage] if stage.stage != stage.id else []
+    accuracy = [] if stage.val_accuracy is None else [f"validation accuracy {w.percent(stage.val_accuracy)}"]
+    return f" {', '.join([*kind, w.seconds(stage.seconds), *accuracy])}"
+
+
+def data_and_environment(report: Report) -> Html:
+    groups = [("Data", _data(report)), ("Target", _target(report)), ("Environment", _rows(report.environment))]
+    thirds = [el("div", el("h3", title), rows) for title, rows in groups]
+    files = _rows({model.file: model.sha256 for model in report.models}, "files")
+    return join([el("div", *thirds, class_="thirds"), el("h3", "SHA-256 of each file"), files])
+
+
+def _data(report: Report) -> Html:
+    data = report.data
+    splits = {"train": data.train, "val": data.val, "test": data.test}
+    return _rows(
+        {
+            "name": data.name,
+            **{split: f"{number:,} images" for split, number in splits.items()},
+            "classes": data.classes,
+            "image_size": f"{data.image_size} × {data.image_size}",
+            "fingerprint": el("code", data.fingerprint[:16], title=data.fingerprint),
+        }
+    )
+
+
+def _target(report: Report) -> Html:
+    target = report.target
+    declared = "" if target.declared_isa == target.isa else f" (declared: {target.declared_isa})"
+    return _rows(
+        {
+            "isa": f"{target.isa}{declared}",
+            "cpu": target.cpu,
+            "threads": target.threads,
+            "batch": target.batch,
+            "onnxruntime": target.onnxruntime,
+            "saturates": "yes" if target.saturates else "no",
+        }
+    )
+
+
+def measuring(report: Report) -> Html:
+    target, runs = report.target, sorted({model.latency_ms.runs for model in report.models})
+    number = f"{runs[0]:,} to {runs[-1]:,} runs" if len(runs) > 1 else f"{runs[0]:,} runs" if runs else "Runs"
+    texts = {
+        "accuracy": f"The exported file, run by ONNX Runtime {target.onnxruntime} on all {report.data.test:,} test "
+        "images; no decision was taken on them. Interval: Wilson's, 95 %.",
+        "drop": "The teacher's accuracy minus this file's; negative is better. Both see the same images, "
+        "so McNemar's exact test says how likely such a difference is by chance.",
+        "size": "Bytes of the file that ships, in thousands.",
+        "latency": f"{number} of each file on {target.cpu}, batch {target.batch}, threads {target.threads}; all files "
+        "in randomly interleaved rounds in one process. p50 is the median.",
+        "ratio": "Latency divided by the teacher's in the same round, with a bootstrap 95 % interval over rounds. "
+        f"Where the interval covers 1, the report says “{w.NO_DIFFERENCE}”.",
+        "MACs, params": "Counted in the exported graph, for one image.",
+        "kernels": "Counted in the graph that ONNX Runtime has optimised for this CPU; operators that only move data "
+        "are neither integer nor float.",
+        "agreement": "Share of validation images on which torch and ONNX Runtime choose the same class.",
+    }
+    return _rows(texts, "measuring")
+
+
+def _pairs(facts: Mapping[str, object]) -> Html:
+    if not facts:
+        return NOTHING
+    return el("p", *(el("span", key, " ", el("b", _value(value)), class_="chip") for key, value in facts.items()))
+
+
+def _rows(facts: Mapping[str, object], class_: str = "") -> Html:
+    rows = [join([el("dt", key), el("dd", _value(value))]) for key, value in facts.items()]
+    return el("dl", *rows, class_=class_)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if type(value) is int else json.dumps(value, ensure_ascii=False, default=str)

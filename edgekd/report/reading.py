@@ -1,0 +1,35 @@
+"""What a report says between its lines: which file is the teacher, which is recommended, which integer file is slow."""
+
+from edgekd.report.schema import ModelReport, Report, StageReport
+
+
+def teacher_of(report: Report) -> ModelReport | None:
+    """The file that all ratios refer to: the first teacher, else the first file."""
+    teachers = [model for model in report.models if model.stage == "teacher"]
+    return next(iter([*teachers, *report.models]), None)
+
+
+def recommended_of(report: Report) -> ModelReport | None:
+    """The recommended file; the nearest miss where no file keeps the budget."""
+    return next((model for model in report.models if model.id == report.recommended), None)
+
+
+def faster_float_than(report: Report, model: ModelReport) -> ModelReport | None:
+    """The float file that an integer one was made from, where the integer one is measurably slower."""
+    if model.source_ratio is None or model.source_ratio.ci95[0] <= 1:
+        return None
+    return next((other for other in report.models if other.id == model.source), None)
+
+
+def integer_share(model: ModelReport) -> float | None:
+    """Integer kernels among all that calculate, 0..1; None where there are none."""
+    kernels = model.kernels.integer + model.kernels.float
+    return model.kernels.integer / kernels if kernels else None
+
+
+def trained_stages(report: Report) -> list[StageReport]:
+    return [stage for stage in report.stages if stage.epochs]
+
+
+def pruned_stages(report: Report) -> list[StageReport]:
+    return [stage for stage in report.stages if stage.widths]

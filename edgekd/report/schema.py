@@ -1,0 +1,197 @@
+"""What report.json holds: frozen records, the same names as in the file."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class Record(BaseModel):
+    """A frozen piece of the report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+
+
+class Check(Record):
+    """One line of the budget, held against one file."""
+
+    name: str = Field(description="accuracy_drop, size_ratio or latency_ratio")
+    limit: float
+    value: float
+    passed: bool
+
+
+class Verdict(Record):
+    """Does the recommended file keep the whole budget?"""
+
+    passed: bool = Field(serialization_alias="pass", validation_alias="pass")
+    checks: list[Check]
+    reason: str = Field(description="one sentence: why this file, or what was missed most narrowly")
+
+
+class TargetFacts(Record):
+    """Where and how latency was measured."""
+
+    isa: str
+    declared_isa: str = Field(description="as the pipeline says it; 'host' where it was detected")
+    cpu: str
+    threads: int
+    batch: int
+    onnxruntime: str
+    saturates: bool = Field(description="this CPU's integer multiply saturates with 8-bit weights (probed)")
+
+
+class DataFacts(Record):
+    """The dataset and its three splits (numbers of images)."""
+
+    name: str
+    classes: int
+    train: int
+    val: int
+    test: int
+    class_names: list[str]
+    image_size: int
+    fingerprint: str
+
+
+class Latency(Record):
+    """Milliseconds for one batch, over all rounds."""
+
+    p50: float
+    p90: float
+    p99: float
+    runs: int
+
+
+class Ratio(Record):
+    """Latency of this file divided by the teacher's, with a bootstrap 95 % interval over rounds; below 1 is faster."""
+
+    ratio: float
+    ci95: tuple[float, float]
+
+    @property
+    def measured(self) -> bool:
+        """True where the interval leaves out 1: there is a difference."""
+        return not self.ci95[0] <= 1.0 <= self.ci95[1]
+
+
+class Kernels(Record):
+    """Kernels in ONNX Runtime's own optimised graph."""
+
+    integer: int
+    float: int
+    float_ops: list[str] = Field(description="float kernels as 'OpType layer'")
+    ops: dict[str, int] = Field(description="every operator of the optimised graph, with its count")
+
+
+class Paired(Record):
+    """McNemar's exact test against the teacher on the same images."""
+
+    both: int
+    only_teacher: int = Field(description="images that only the teacher gets right")
+    only_model: int = Field(description="images that only this model gets right")
+    neither: int
+    p_value: float
+
+
+class ModelReport(Record):
+    """One exported file, measured."""
+
+    id: str
+    stage: str = Field(description="kind of the stage that made it")
+    source: str | None = Field(None, description="id of the float file that an integer file was made from")
+    precision: str = Field(description="float32 or int8")
+    file: str
+    sha256: str
+    params: int
+    macs: int = Field(description="multiply-accumulates for one image, from the exported graph")
+    size_bytes: int
+    accuracy: float
+    correct: int
+    total: int
+    accuracy_ci95: tuple[float, float]
+    accuracy_drop: float = Field(description="teacher's accuracy minus this one's; negative is better than the teacher")
+    paired: Paired
+    latency_ms: Latency
+    latency_ratio: Ratio
+    source_ratio: Ratio | None = Field(None, description="latency of an integer file divided by its float source's")
+    speedup: Ratio = Field(description="the teacher's latency divided by this file's; above 1 is faster")
+    size_ratio: float
+    agreement: float = Field(description="share of validation images on which torch and ONNX Runtime choose one class")
+    kernels: Kernels
+    per_class_accuracy: list[float | None]
+    weight_bits: int | None = None
+    max_abs_weight: int | None = Field(None, description="largest |q| of any int8 weight")
+
+
+class Epoch(Record):
+    """One pass over the training split."""
+
+    epoch: int
+    losses: dict[str, float]
+    val_accuracy: float
+    lr: float
+    seconds: float
+
+
+class LayerWidth(Record):
+    """One layer's channels before and after pruning."""
+
+    layer: str
+    before: int
+    after: int
+    note: str = ""
+
+
+class StageReport(Record):
+    """What a stage did."""
+
+    id: str
+    stage: str
+    settings: dict[str, object]
+    digest: str
+    seconds: float
+    val_accuracy: float | None
+    epochs: list[Epoch] = []
+    best_epoch: int | None = None
+    widths: list[LayerWidth] = []
+    notes: list[str] = []
+    facts: dict[str, float | int | str] = {}
+
+
+class WeightBits(Record):
+    """One calibrated student: its accuracy on test as ONNX Runtime runs it on this CPU, and run exactly."""
+
+    bits: int
+    as_shipped: float
+    exact: float
+    total: int
+
+
+class Quantization(Record):
+    """What the declared target's weight range saved or would have cost."""
+
+    source: str = Field(description="the float model that was calibrated")
+    declared_bits: int
+    calibrated: list[WeightBits]
+    kept: str = Field(description="qat or ptq: the better on validation")
+    ptq_val_accuracy: float
+    qat_val_accuracy: float | None
+
+
+class Report(Record):
+    """Everything that report.json says."""
+
+    schema_version: int = Field(SCHEMA_VERSION, serialization_alias="schema", validation_alias="schema")
+    pipeline: str
+    seed: int
+    created: str
+    verdict: Verdict
+    recommended: str
+    target: TargetFacts
+    data: DataFacts
+    models: list[ModelReport]
+    stages: list[StageReport]
+    quantization: Quantization | None
+    environment: dict[str, str]
+    budget: dict[str, float | None]
+    notes: list[str] = []

@@ -1,0 +1,126 @@
+"""The report in a terminal: the verdict, one row per exported file, the notes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from edgekd.report import wording as w
+from edgekd.report.reading import faster_float_than, recommended_of, teacher_of
+from edgekd.report.schema import ModelReport, Report
+
+WIDE = 104  # columns of text from which on every figure fits
+
+
+def render_table(report: Report) -> RenderableType:
+    """The verdict on the first line, then a table as wide as the console allows, then one line for each note."""
+    return _Rendered(report)
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    report: Report
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield _verdict(self.report)
+        yield _table(self.report, wide=options.max_width >= WIDE)
+        for note in self.report.notes:
+            yield Text(f"note: {w.plain(note)}")
+
+
+def _verdict(report: Report) -> Text:
+    model, verdict = recommended_of(report), report.verdict
+    file = w.plain(model.file if model else report.recommended)
+    badge = ("PASS", "bold green") if verdict.passed else ("FAIL", "bold red")
+    role = "is recommended" if verdict.passed else "comes nearest to the budget"
+    return Text.assemble(badge, "  ", (file, "bold"), f" {role}: {w.plain(verdict.reason)}")
+
+
+def _table(report: Report, wide: bool) -> Table:
+    columns = [column for column in _COLUMNS if wide or column.always]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 2 if wide else 1, 0, 0))
+    for column in columns:
+        table.add_column(
+            _two_lines(Text(column.title), column.detail),
+            overflow="fold",
+            justify=column.justify,
+            min_width=column.width,
+        )
+    for model in report.models:
+        chosen = model.id == report.recommended
+        table.add_row(*(column.cell(report, model) for column in columns), style="bold" if chosen else None)
+    return table
+
+
+def _two_lines(first: Text, second: str) -> Text:
+    return Text.assemble(first, "\n", (second, "not bold dim")) if second else first
+
+
+def _model(report: Report, model: ModelReport) -> Text:
+    chosen = model.id == report.recommended
+    style = "green" if report.verdict.passed else "yellow"
+    return _two_lines(
+        Text(f"{'>' if chosen else ' '} {w.plain(model.id)}", style if chosen else ""), f"  {w.plain(model.precision)}"
+    )
+
+
+def _accuracy(_: Report, model: ModelReport) -> Text:
+    return _two_lines(Text(w.percent(model.accuracy)), w.percent_interval(model.accuracy_ci95))
+
+
+def _drop(report: Report, model: ModelReport) -> Text:
+    if model == teacher_of(report):
+        return Text("teacher")
+    return _two_lines(Text(w.points(model.accuracy_drop)), w.p_value(model.paired.p_value))
+
+
+def _size(_: Report, model: ModelReport) -> Text:
+    return _two_lines(Text(w.kilobytes(model.size_bytes)), w.ratio(model.size_ratio))
+
+
+def _latency(report: Report, model: ModelReport) -> Text:
+    p50 = Text(w.milliseconds(model.latency_ms.p50))
+    if model == teacher_of(report):
+        return _two_lines(p50, w.ratio(1.0))
+    relative = f"{w.ratio(model.latency_ratio.ratio)} {w.ratio_interval(model.latency_ratio)}"
+    cell = _two_lines(p50, relative if model.latency_ratio.measured else f"{relative}\n{w.NO_DIFFERENCE}")
+    slower_than = faster_float_than(report, model)
+    return cell.append(f"\nslower than {w.plain(slower_than.id)}", "yellow") if slower_than else cell
+
+
+def _work(_: Report, model: ModelReport) -> Text:
+    return _two_lines(Text(w.count(model.macs)), w.count(model.params))
+
+
+def _kernels(_: Report, model: ModelReport) -> Text:
+    return Text(f"{model.kernels.integer} / {model.kernels.float}")
+
+
+def _agreement(_: Report, model: ModelReport) -> Text:
+    return Text(w.percent(model.agreement))
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    detail: str
+    cell: Callable[[Report, ModelReport], Text]
+    always: bool = True
+    justify: Literal["left", "right"] = "left"
+    width: int | None = None
+
+
+_COLUMNS = (
+    _Column("model", "  precision", _model),
+    _Column("accuracy", "95 % interval", _accuracy),
+    _Column("drop, pts", "McNemar p", _drop),
+    _Column("size, kB", "ratio", _size, justify="right"),
+    _Column("p50, ms", "ratio [95 %]", _latency, width=len("0.33 [0.32, 0.34]")),
+    _Column("MACs", "params", _work, always=False, justify="right"),
+    _Column("kernels", "int / float", _kernels),
+    _Column("agreement", "torch = ORT", _agreement, always=False),
+)

@@ -1,0 +1,57 @@
+"""Seeds, threads, the record of versions and CPU, and how progress is told."""
+
+import importlib.metadata
+import os
+import platform
+import random
+from collections.abc import Mapping
+
+PACKAGES = ("edgekd", "torch", "torchvision", "torchao", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+class Progress:
+    """Told what happens while a pipeline runs; this one keeps silent.
+
+    A front end overrides what it wants to show. Nothing else in edgekd prints.
+    """
+
+    def note(self, text: str) -> None:
+        """A line for the user."""
+
+    def stage(self, label: str, index: int, total: int) -> None:
+        """A stage begins: number ``index`` of ``total``, from 0."""
+
+    def work(self, label: str, done: int, total: int) -> None:
+        """``done`` of ``total`` pieces of the work named ``label`` are ready."""
+
+    def epoch(self, label: str, epoch: int, epochs: int, figures: Mapping[str, float]) -> None:
+        """One pass over the training split ended with these figures."""
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def seed_everything(seed: int) -> None:
+    """Give every random number generator in use the same seed, and torch its deterministic kernels."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (libraries draw from the global generator)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for the record."""
+    versions = {name: _version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "system": platform.platform(), "cores": str(cores()), **versions}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

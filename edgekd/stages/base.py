@@ -1,0 +1,178 @@
+"""What a stage is, and what it is given to run."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekd.artifact import Artifact, Store, load_model, save_model
+from edgekd.config import Settings
+from edgekd.data import Dataset
+from edgekd.errors import ConfigError
+from edgekd.runtime import Progress, environment
+from edgekd.target import Target
+from edgekd.training import BatchLoss, History, LossParts, Recipe
+from edgekd.zoo import ModelSpec
+
+Epochs = Annotated[int, Field(ge=1, le=10_000, description="passes over the training split")]
+LearningRate = Annotated[float, Field(gt=0, le=10, description="peak learning rate, after the warm-up")]
+BatchSize = Annotated[int, Field(ge=2, le=65_536, description="images of one training step")]
+WeightDecay = Annotated[float, Field(ge=0, le=1, description="L2 decay of weights, not of norms and biases")]
+StageId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+NO_TEACHER = "none"
+
+
+class Stage(Settings, ABC):
+    """One step of a pipeline: reads artifacts, leaves one artifact. Its attributes are its settings."""
+
+    reads_target: ClassVar[bool] = False
+    """Does the declared target change the result?"""
+
+    id: StageId | None = Field(None, description="name for other stages and files; the kind of stage unless given")
+
+    @property
+    def kind(self) -> str:
+        """The kind of stage, as YAML says it."""
+        return str(self.stage)  # type: ignore[attr-defined]
+
+    @property
+    def name(self) -> str:
+        """The id, or the kind where none is given."""
+        return self.id or self.kind
+
+    def references(self, earlier: "list[Stage]", where: str) -> dict[str, str]:
+        """The earlier stages whose artifacts this one reads: role -> id; ``where`` names this one in errors."""
+        return {}
+
+    def recipe_settings(self) -> dict[str, Any]:
+        """The settings that decide the result: all but names."""
+        return self.model_dump(exclude={"id", "source", "teacher", "models"})
+
+    @abstractmethod
+    def run(self, ctx: "Context") -> Artifact:
+        """Do the work and save its artifact."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a running stage sees of the world.
+
+    Args:
+        where: the stage's dotted place in the file, for errors.
+        name: the stage's id.
+        digest: the name its artifact will have.
+        inputs: artifacts by role.
+        facts: goes into the manifest: settings, parents, data fingerprint, seed.
+        started: the monotonic clock when the stage began, seconds.
+    """
+
+    where: str
+    name: str
+    digest: str
+    inputs: dict[str, Artifact]
+    data: Dataset
+    target: Target
+    seed: int
+    store: Store
+    progress: Progress
+    facts: dict[str, Any]
+    started: float
+
+    def load(self, role: str) -> tuple[nn.Module, ModelSpec]:
+        """The float model in a role, loaded afresh, in eval mode; and how it was built."""
+        artifact = self.inputs[role]
+        if "model" not in artifact.manifest or "quantized" in artifact.manifest:
+            found = f"stage {artifact.manifest['facts']['id']!r} leaves no float model"
+            raise ConfigError(f"{self.where}.{role}", found, "name a teacher, prune or distill stage")
+        return load_model(artifact)
+
+    def load_teacher(self, spec: ModelSpec) -> nn.Module:
+        """The teacher, frozen, checked to answer the same question as the student."""
+        teacher, found = self.load("teacher")
+        if found.num_classes != spec.num_classes:
+            problem = f"the teacher tells {found.num_classes} classes apart, the student {spec.num_classes}"
+            raise ConfigError(f"{self.where}.teacher", problem, "name a teacher of the same classes")
+        return frozen(teacher)
+
+    def save(self, model: nn.Module, spec: ModelSpec, history: History | None = None, **facts: Any) -> Artifact:
+        """Write a float model's artifact: weights, history, and further facts."""
+        manifest = self.manifest(history=asdict(history) if history else None, **facts)
+        with self.store.writing(self.digest, manifest) as folder:
+            manifest["model"] = save_model(folder, model, spec)
+        return self.saved()
+
+    def manifest(self, **facts: Any) -> dict[str, Any]:
+        """A manifest of what was done up to now."""
+        return {"facts": self.facts, "environment": environment(), "seconds": time.monotonic() - self.started, **facts}
+
+    def saved(self) -> Artifact:
+        """The artifact that was just written."""
+        artifact = self.store.find(self.digest)
+        assert artifact is not None
+        return artifact
+
+
+def source_or_before(source: str | None, earlier: list[Stage], where: str) -> str:
+    """The named stage; unless named, the stage before."""
+    if source is not None:
+        return source
+    if not earlier:
+        raise ConfigError(f"{where}.source", "there is no stage before this one to read from", "begin with a teacher stage")
+    return earlier[-1].name
+
+
+def first_teacher(named: str | None, earlier: list[Stage]) -> str | None:
+    """The named stage; unless named, the first teacher stage; None where there is none or it is 'none'."""
+    if named is not None:
+        return None if named == NO_TEACHER else named
+    return next((stage.name for stage in earlier if stage.kind == "teacher"), None)
+
+
+def frozen(model: nn.Module) -> nn.Module:
+    """The model in eval mode, without gradients."""
+    return model.eval().requires_grad_(False)
+
+
+def recipe(stage: Any, warmup: float = 0.2) -> Recipe:
+    """The recipe that a training stage's settings describe."""
+    return Recipe(stage.epochs, stage.lr, stage.batch_size, stage.weight_decay, warmup)
+
+
+TeacherTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Takes the student's logits, the teacher's, and the labels."""
+
+
+def distillation(
+    student: nn.Module, teacher: nn.Module, term: TeacherTerm, alpha: float, beta: float, window: tuple[float, float] = (0.0, 1.0)
+) -> BatchLoss:
+    """alpha * CE with the labels + beta * the teacher's term, as a function of a batch.
+
+    The teacher sees the very same images, and only while its term counts; with alpha 0 the labels' term is not computed.
+
+    Args:
+        student: what is trained.
+        teacher: a frozen network.
+        term: distance of the two answers.
+        alpha: weight of the cross-entropy.
+        beta: weight of the teacher's term.
+        window: shares of the schedule from which and up to which the teacher's term counts.
+    """
+
+    def batch_loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+        logits = student(images)
+        ce = F.cross_entropy(logits, labels) if alpha else torch.zeros(())
+        if beta == 0 or not window[0] <= progress < window[1]:
+            return LossParts(alpha * ce, ce=ce, kd=torch.zeros(()))
+        with torch.inference_mode():
+            taught = teacher(images)
+        kd = term(logits, taught.clone(), labels)
+        return LossParts(alpha * ce + beta * kd, ce=ce, kd=kd)
+
+    return batch_loss

@@ -1,0 +1,187 @@
+"""Export: every model of the pipeline as an ONNX file, audited and checked against torch on val."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, fx
+
+from edgekd import onnx_export, ort
+from edgekd.artifact import Artifact, empty_model, file_sha256, load_model, load_tensors
+from edgekd.data import Dataset, Split, batches
+from edgekd.errors import ExportError
+from edgekd.quantization import QuantizedModel, float_graph
+from edgekd.stages.base import Context, Stage, StageId
+from edgekd.training import logits_of
+from edgekd.zoo import ModelSpec
+
+LEAST_AGREEMENT = 0.995
+DRIFT_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model on its way into a file.
+
+    Args:
+        id: the file's name without ``.onnx``.
+        stage: id of the stage that made the model.
+        role: model, or calibration: only there to show what another number of weight bits does.
+        answer: the torch model that the file must agree with.
+        graph: what is exported.
+    """
+
+    id: str
+    stage: str
+    role: Literal["model", "calibration"]
+    precision: Literal["float32", "int8"]
+    spec: ModelSpec
+    answer: Callable[[Tensor], Tensor]
+    graph: fx.GraphModule
+    weight_bits: int | None = None
+
+
+class Export(Stage):
+    """Write every stage's model as ONNX: raw uint8 pixels in, float logits out, preprocessing inside."""
+
+    reads_target: ClassVar[bool] = True
+
+    stage: Literal["export"] = "export"
+    models: list[StageId] | None = Field(None, min_length=1, description="stages whose models are exported; all unless given")
+
+    def references(self, earlier: list[Stage], where: str) -> dict[str, str]:
+        named = self.models if self.models is not None else [stage.name for stage in earlier if stage.kind != "export"]
+        return {name: name for name in named}
+
+    def recipe_settings(self) -> dict[str, Any]:
+        return {"stage": self.stage}
+
+    def run(self, ctx: Context) -> Artifact:
+        manifest: dict[str, Any] = ctx.manifest(exported=[])
+        with ctx.store.writing(ctx.digest, manifest) as folder:
+            for candidate in self._candidates(ctx):
+                about = _export(candidate, folder, ctx)
+                manifest["exported"].append(about)
+                ctx.progress.note(_summary(about))
+            manifest.update(ctx.manifest())
+        return ctx.saved()
+
+    def _candidates(self, ctx: Context) -> Iterator[Candidate]:
+        for done, (name, artifact) in enumerate(ctx.inputs.items()):
+            ctx.progress.work(ctx.name, done, len(ctx.inputs))
+            if "quantized" in artifact.manifest:
+                yield from _integer_candidates(name, artifact)
+                continue
+            model, spec = load_model(artifact)
+            yield Candidate(name, name, "model", "float32", spec, model, float_graph(model, spec))
+        ctx.progress.work(ctx.name, len(ctx.inputs), len(ctx.inputs))
+
+
+def _integer_candidates(name: str, artifact: Artifact) -> Iterator[Candidate]:
+    """The trained model, the calibrated one, and the calibrated one with the other number of weight bits."""
+    bits = artifact.manifest["quantized"]["weight_bits"]
+    trained = restored(artifact, "weights", bits)
+    yield _integer(name, name, "model", trained, bits)
+    yield _integer(f"{name}-ptq", name, "model", restored(artifact, "ptq", bits), bits)
+    other = 15 - bits
+    yield _integer(f"{name}-ptq{other}", name, "calibration", restored(artifact, "ptq", other), other)
+
+
+def _integer(name: str, stage: str, role: Literal["model", "calibration"], model: QuantizedModel, bits: int) -> Candidate:
+    return Candidate(name, stage, role, "int8", model.spec, model, model.integers(), bits)
+
+
+def restored(artifact: Artifact, weights: str, bits: int) -> QuantizedModel:
+    """A quantized model from its folder; with other weight bits than it was saved with, weights are ranged anew."""
+    network, spec = empty_model(artifact)
+    model = QuantizedModel(network, spec, bits)
+    model.load_state_dict(load_tensors(artifact.folder / f"{weights}.safetensors"))
+    model.eval()
+    if bits != artifact.manifest["quantized"]["weight_bits"]:
+        model.refit_weight_ranges()
+    return model
+
+
+def _export(candidate: Candidate, folder: Path, ctx: Context) -> dict[str, Any]:
+    """Write one file, audit it, and refuse it where it does not answer as torch does."""
+    path = folder / f"{candidate.id}.onnx"
+    onnx_export.export_onnx(candidate.graph, candidate.spec, path)
+    agreement = _agreement(candidate, path, ctx.data)
+    if candidate.role == "model" and agreement < LEAST_AGREEMENT:
+        _refuse(candidate, path, ctx.data, agreement)
+    with tempfile.TemporaryDirectory() as scratch:
+        optimised = Path(scratch) / "optimised.onnx"
+        ort.session(path, ctx.target.threads, optimised=optimised)
+        kernels = onnx_export.census(optimised)
+    return {
+        "id": candidate.id,
+        "stage": candidate.stage,
+        "role": candidate.role,
+        "precision": candidate.precision,
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "size_bytes": path.stat().st_size,
+        "params": onnx_export.count_params(path),
+        "macs": onnx_export.count_macs(path),
+        "agreement": agreement,
+        "kernels": asdict(kernels),
+        "weight_bits": candidate.weight_bits,
+        "max_abs_weight": onnx_export.weight_range(path),
+    }
+
+
+def _agreement(candidate: Candidate, path: Path, data: Dataset) -> float:
+    """Share of val on which torch and ONNX Runtime choose the same class."""
+    torch_choice = logits_of(candidate.answer, data.val).argmax(1).numpy()
+    return float(np.mean(ort.predict(ort.session(path), data.val.images.numpy()).argmax(1) == torch_choice))
+
+
+def _refuse(candidate: Candidate, path: Path, data: Dataset, agreement: float) -> None:
+    layers = ", ".join(f"{name} {error:.0%}" for name, error in drift(candidate.graph, path, data.val)[:3])
+    problem = f"torch and ONNX Runtime agree on {agreement:.2%} of val only; layers that drift most: {layers}"
+    remedy = "declare target.isa: x86-avx2 if this CPU has no VNNI" if candidate.precision == "int8" else "report the network"
+    raise ExportError(path.name, problem, remedy)
+
+
+def drift(graph: fx.GraphModule, path: Path, split: Split) -> list[tuple[str, float]]:
+    """Layers by how far ONNX Runtime's activations part from torch's (mean |difference| over mean |value|), worst first."""
+    images, _ = next(batches(split, DRIFT_IMAGES))
+    recorder = _Recorder(graph)
+    with torch.inference_mode():
+        recorder.run(images)
+    tapped, names = onnx_export.with_taps(path)
+    names = [name for name in names if name in recorder.values]
+    found = ort.session(tapped).run(names, {onnx_export.INPUT: split.images[:DRIFT_IMAGES].numpy()})
+    errors = [(name, _relative(found[i], recorder.values[name])) for i, name in enumerate(names)]
+    return sorted(errors, key=lambda item: -item[1])
+
+
+def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.abs(found - wanted).mean() / (np.abs(wanted).mean() + 1e-12))
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a graph and keeps every node's value."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.values: dict[str, np.ndarray] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor) and value.is_floating_point():
+            self.values[n.name] = value.numpy()
+        return value
+
+
+def _summary(about: dict[str, Any]) -> str:
+    kernels = about["kernels"]
+    return (
+        f"{about['file']}: {about['size_bytes'] / 1000:,.0f} kB, {kernels['integer']} integer and {kernels['float']} float kernels, "
+        f"agrees with torch on {about['agreement']:.2%} of val"
+    )

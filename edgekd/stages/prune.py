@@ -1,0 +1,76 @@
+"""Pruning: whole channels go, to widths that the target's kernels like."""
+
+from dataclasses import asdict
+from itertools import islice
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from edgekd.artifact import Artifact
+from edgekd.data import batches, calibration_batches
+from edgekd.pruning import Pruned, accumulate_gradients, prune, prune_to_macs
+from edgekd.stages.base import Context, Stage, StageId, source_or_before
+from edgekd.training import estimate_batchnorm, evaluate
+from edgekd.zoo import ModelSpec
+
+SCORING_BATCHES = 8
+
+
+class Prune(Stage):
+    """Remove channels from a copy of a model; nothing is trained, batch-norm statistics are re-estimated."""
+
+    reads_target: ClassVar[bool] = True
+
+    stage: Literal["prune"] = "prune"
+    source: StageId | None = Field(None, description="the stage whose model is pruned; the stage before unless given")
+    pruning_ratio: float | None = Field(None, gt=0, lt=1, description="share of channels to remove; or macs_ratio")
+    macs_ratio: float | None = Field(None, gt=0, lt=1, description="share of MACs to keep; or pruning_ratio")
+    importance: Literal["l2", "taylor", "bn"] = Field("l2", description="what makes a channel worth keeping")
+    scope: Literal["global", "layer"] = Field("layer", description="rank alike groups together, or prune every layer alike")
+    max_pruning_ratio: float = Field(0.8, gt=0, lt=1, description="largest share that any layer loses")
+
+    @model_validator(mode="after")
+    def _one_ratio(self) -> "Prune":
+        if (self.pruning_ratio is None) == (self.macs_ratio is None):
+            found = "both" if self.macs_ratio is not None else "neither"
+            raise ValueError(f"give pruning_ratio or macs_ratio, found {found}")
+        return self
+
+    def references(self, earlier: list[Stage], where: str) -> dict[str, str]:
+        return {"source": source_or_before(self.source, earlier, where)}
+
+    def run(self, ctx: Context) -> Artifact:
+        model, spec = ctx.load("source")
+        if self.importance == "taylor":
+            accumulate_gradients(model, islice(batches(ctx.data.train, 64), SCORING_BATCHES))
+        pruned = self._pruned(model, spec, ctx)
+        ctx.progress.note(_summary(pruned))
+        estimate_batchnorm(pruned.model, calibration_batches(ctx.data, images=1024))
+        accuracy = evaluate(pruned.model, ctx.data.val).accuracy
+        plan = {"widths": [asdict(width) for width in pruned.widths], "macs": pruned.macs, "params": pruned.params}
+        return ctx.save(pruned.model, spec, pruning={**plan, "pruning_ratio": pruned.pruning_ratio}, val_accuracy=accuracy)
+
+    def _pruned(self, model: nn.Module, spec: ModelSpec, ctx: Context) -> Pruned:
+        policy: dict[str, Any] = {
+            "importance": self.importance,
+            "scope": self.scope,
+            "max_ratio": self.max_pruning_ratio,
+            "isa": ctx.target.resolved_isa,
+        }
+        with torch.enable_grad():
+            if self.macs_ratio is not None:
+                return prune_to_macs(model, spec, self.macs_ratio, **policy)
+            assert self.pruning_ratio is not None
+            return prune(model, spec, self.pruning_ratio, **policy)
+
+
+def _summary(pruned: Pruned) -> str:
+    narrow = sorted({width.note for width in pruned.widths if width.note})
+    layers = ", ".join(f"{width.layer} {width.before}->{width.after}" for width in pruned.widths)
+    return (
+        f"channels: {layers}\n"
+        f"MACs {pruned.macs[0]:,} -> {pruned.macs[1]:,}, parameters {pruned.params[0]:,} -> {pruned.params[1]:,}"
+        + "".join(f"\n{sum(w.note == note for w in pruned.widths)} layers {note}" for note in narrow)
+    )

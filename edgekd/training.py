@@ -1,0 +1,225 @@
+"""fit(), the only training loop, and evaluate()."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from edgekd.data import Dataset, Split, batches, batches_per_epoch, train_batches
+from edgekd.errors import TrainingError
+from edgekd.runtime import Progress
+
+
+class LossParts:
+    """A batch's loss and the named parts it is made of.
+
+    Args:
+        total: what is minimised; a scalar with a gradient.
+        parts: scalars for the log.
+    """
+
+    def __init__(self, total: Tensor, **parts: Tensor) -> None:
+        self.total = total
+        self.parts = {"loss": total.detach(), **{name: value.detach() for name, value in parts.items()}}
+
+
+BatchLoss = Callable[[Tensor, Tensor, float], LossParts]
+"""Takes images, labels and the progress (0..1) of the schedule."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: SGD with Nesterov momentum, warm-up, then a cosine to zero.
+
+    Args:
+        epochs: passes over the training split.
+        lr: peak learning rate.
+        batch_size: images a step.
+        weight_decay: on weights only, not on norms and biases.
+        warmup: share of the schedule (0..1) in which the learning rate rises to its peak.
+        momentum: Nesterov's.
+    """
+
+    epochs: int
+    lr: float
+    batch_size: int
+    weight_decay: float
+    warmup: float = 0.2
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy (0..1) and mean cross-entropy (nats) over a split."""
+
+    accuracy: float
+    loss: float
+
+    def better_than(self, other: "Evaluation | None") -> bool:
+        """More right answers; where they are as many, the lower cross-entropy."""
+        return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+
+
+@dataclass(frozen=True)
+class EpochLog:
+    """One pass over the training split: mean losses by part, validation accuracy (0..1) and cross-entropy (nats)."""
+
+    epoch: int
+    losses: dict[str, float]
+    val_accuracy: float
+    val_loss: float
+    lr: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class History:
+    """Every epoch of a training, the best one's number (from 1; 0: the state before training) and accuracy."""
+
+    epochs: list[EpochLog]
+    best_epoch: int
+    best_accuracy: float
+
+
+def fit(
+    model: nn.Module,
+    batch_loss: BatchLoss,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    label: str = "train",
+    before_epoch: Callable[[float], None] = lambda _: None,
+    start: Evaluation | None = None,
+) -> History:
+    """Train ``model`` in place and leave it with the weights that were best on ``val``.
+
+    Args:
+        model: what is trained.
+        batch_loss: the loss of one batch; whatever it calls, ``model`` among it, is not switched to another mode.
+        data: its train split teaches, its val split chooses the epoch.
+        recipe: epochs, learning rate and the rest.
+        seed: of the order of the images and their augmentation.
+        progress: told about every step and epoch.
+        label: names the work for it.
+        before_epoch: called with the progress (0..1) of the schedule before each epoch.
+        start: what the model as it comes reaches on val, where an epoch must beat it to be kept.
+
+    Raises:
+        TrainingError: a loss is not a finite number.
+    """
+    progress = progress or Progress()
+    optimizer = sgd(model, recipe)
+    generator = torch.Generator().manual_seed(seed)
+    best, best_epoch, best_state = start, 0, _copy_state(model)
+    logs: list[EpochLog] = []
+    for epoch in range(recipe.epochs):
+        before_epoch(epoch / recipe.epochs)
+        model.train()
+        started = time.monotonic()
+        losses = _one_epoch(batch_loss, data, recipe, optimizer, generator, epoch, progress, label)
+        _check_finite(losses, label, epoch + 1, recipe.lr)
+        model.eval()
+        found = evaluate(model, data.val)
+        lr = float(optimizer.param_groups[0]["lr"])
+        logs.append(EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started))
+        if found.better_than(best):
+            best, best_epoch, best_state = found, epoch + 1, _copy_state(model)
+        progress.epoch(label, epoch + 1, recipe.epochs, {**losses, "val_accuracy": found.accuracy})
+    model.load_state_dict(best_state)
+    model.eval()
+    return History(logs, best_epoch, best.accuracy if best else 0.0)
+
+
+def _one_epoch(
+    batch_loss: BatchLoss,
+    data: Dataset,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    generator: Generator,
+    epoch: int,
+    progress: Progress,
+    label: str,
+) -> dict[str, float]:
+    """Mean losses by part; nothing is read back from the tensors before the epoch's end."""
+    steps = batches_per_epoch(data, recipe.batch_size)
+    sums: dict[str, Tensor] = {}
+    for step, (images, labels) in enumerate(train_batches(data, recipe.batch_size, generator)):
+        at = (epoch * steps + step) / (recipe.epochs * steps)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(at, recipe.lr, recipe.warmup)
+        loss = batch_loss(images, labels, at)
+        optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        sums = {name: sums.get(name, 0) + value for name, value in loss.parts.items()}
+        progress.work(label, epoch * steps + step + 1, recipe.epochs * steps)
+    return {name: float(value) / steps for name, value in sums.items()}
+
+
+def _check_finite(losses: dict[str, float], label: str, epoch: int, lr: float) -> None:
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+    if bad:
+        found = ", ".join(f"{name} {losses[name]}" for name in bad)
+        raise TrainingError(label, f"the loss is not a finite number in epoch {epoch} ({found})", f"lower lr (now {lr})")
+
+
+def _copy_state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def learning_rate(progress: float, peak: float, warmup: float) -> float:
+    """Rises in a line from a tenth of the peak, then falls along half a cosine to zero.
+
+    Args:
+        progress: 0..1 of the schedule.
+        peak: highest learning rate.
+        warmup: share of the schedule in which it rises.
+    """
+    if progress < warmup:
+        return peak * (0.1 + 0.9 * progress / warmup)
+    return peak * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; weight decay only on tensors of two dimensions and more (no norms, no biases)."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
+
+
+def evaluate(model: Callable[[Tensor], Tensor], split: Split) -> Evaluation:
+    """Ask a model about every image of a split, in its present mode."""
+    logits = logits_of(model, split)
+    accuracy = int((logits.argmax(1) == split.labels).sum()) / len(split)
+    return Evaluation(accuracy, float(F.cross_entropy(logits, split.labels)))
+
+
+@torch.inference_mode()
+def logits_of(model: Callable[[Tensor], Tensor], split: Split) -> Tensor:
+    """Every image's logits, shape ``(count, classes)``."""
+    return torch.cat([model(images) for images, _ in batches(split)])
+
+
+def estimate_batchnorm(model: nn.Module, images: Iterable[Tensor]) -> None:
+    """Give every batch norm the statistics of these images: a plain mean over the batches, in place."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    model.train()
+    with torch.no_grad():
+        for batch in images:
+            model(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()

@@ -1,0 +1,239 @@
+"""Architectures by name, with the stem a small image needs, and their widths after pruning."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekd.config import Settings
+from edgekd.errors import ModelError
+
+SMALL_IMAGE = 64
+"""Up to this many pixels a side the stem keeps the resolution (stride 1)."""
+
+
+class ModelSpec(Settings):
+    """How a network is built, before any pruning."""
+
+    name: str = Field(description="torchvision's name, or resnet8, resnet14, resnet20, ... (CIFAR style)")
+    num_classes: int = Field(ge=2, description="outputs of the classifier")
+    in_channels: int = Field(ge=1, description="channels of the image")
+    image_size: int = Field(ge=8, description="pixels a side")
+    width_mult: float = Field(1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it")
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """A network with fresh weights drawn from torch's global generator.
+
+    Raises:
+        ModelError: nobody knows the name, or the architecture has no width multiplier.
+    """
+    depth = cifar_resnet_depth(spec.name)
+    if depth is not None:
+        return CifarResNet(depth, spec.num_classes, spec.in_channels, round(16 * spec.width_mult))
+    return _with_input(_torchvision(spec), spec)
+
+
+def known_models() -> list[str]:
+    """Every name that ``build`` takes; CIFAR-style ResNets of other depths (6n+2) besides."""
+    import torchvision
+
+    return sorted([*torchvision.models.list_models(module=torchvision.models), "resnet8", "resnet14", "resnet20"])
+
+
+def check_name(name: str) -> None:
+    """Raise ModelError unless ``build`` knows the name."""
+    if cifar_resnet_depth(name) is None and name not in known_models():
+        raise ModelError("model", f"unknown model {name!r}", _close(name))
+
+
+def _close(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known_models(), n=3)
+    return f"did you mean {', '.join(near)}?" if near else "any torchvision classifier or resnet8, resnet14, resnet20"
+
+
+def _torchvision(spec: ModelSpec) -> nn.Module:
+    import torchvision
+
+    check_name(spec.name)
+    extra: dict[str, Any] = {} if spec.width_mult == 1.0 else {"width_mult": spec.width_mult}
+    try:
+        model: nn.Module = torchvision.models.get_model(spec.name, weights=None, num_classes=spec.num_classes, **extra)
+    except TypeError:
+        raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out") from None
+    return model
+
+
+def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
+    """Fit the first convolution to the image's channels and, for a small image, keep its resolution."""
+    name, stem = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    small = spec.image_size <= SMALL_IMAGE
+    if stem.in_channels == spec.in_channels and not small:
+        return model
+    wide = small and stem.kernel_size[0] >= 7
+    kernel, padding = (3, 1) if wide else (stem.kernel_size[0], stem.padding[0])
+    fresh = nn.Conv2d(spec.in_channels, stem.out_channels, kernel, 1 if small else stem.stride[0], int(padding), bias=stem.bias is not None)
+    nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
+    model.set_submodule(name, fresh)
+    if wide and isinstance(getattr(model, "maxpool", None), nn.MaxPool2d):
+        model.maxpool = nn.Identity()
+    return model
+
+
+def cifar_resnet_depth(name: str) -> int | None:
+    """The depth that a CIFAR-style name carries: 6n+2 layers; None for every other name.
+
+    >>> cifar_resnet_depth("resnet20"), cifar_resnet_depth("resnet18"), cifar_resnet_depth("resnet50")
+    (20, None, None)
+    """
+    match = re.fullmatch(r"resnet(\d+)", name)
+    depth = int(match.group(1)) if match else 0
+    return depth if 8 <= depth <= 110 and depth % 6 == 2 and depth != 50 else None
+
+
+class CifarResNet(nn.Module):
+    """ResNet for small images: three groups of residual blocks at full, half and quarter resolution.
+
+    Args:
+        depth: 6n+2 layers.
+        num_classes: outputs.
+        in_channels: of the image.
+        width: channels of the first group; the next ones double it.
+
+    Source: He, Zhang, Ren, Sun (2015), section 4.2; shortcuts are 1x1 convolutions where shapes change.
+    """
+
+    def __init__(self, depth: int, num_classes: int, in_channels: int, width: int) -> None:
+        super().__init__()
+        blocks = (depth - 2) // 6
+        self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = _group(width, width, blocks, 1)
+        self.layer2 = _group(width, 2 * width, blocks, 2)
+        self.layer3 = _group(2 * width, 4 * width, blocks, 2)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(4 * width, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(batch, classes)`` of images ``(batch, channels, height, width)``."""
+        features = F.relu(self.bn1(self.conv1(images)))
+        features = self.layer3(self.layer2(self.layer1(features)))
+        logits: Tensor = self.fc(torch.flatten(self.avgpool(features), 1))
+        return logits
+
+
+class _Block(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        inner = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(images)))))
+        return F.relu(inner + self.shortcut(images))
+
+
+def _group(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+    first = _Block(inputs, outputs, stride)
+    return nn.Sequential(first, *(_Block(outputs, outputs, 1) for _ in range(blocks - 1)))
+
+
+WIDTH_ATTRIBUTES = ("in_channels", "out_channels", "groups", "num_features", "in_features", "out_features")
+
+
+def widths(model: nn.Module) -> dict[str, dict[str, int]]:
+    """Every layer's channel counts by name: with the architecture's name, all that a pruned network needs."""
+    found = {name: _layer_widths(module) for name, module in model.named_modules()}
+    return {name: about for name, about in found.items() if about}
+
+
+def _layer_widths(module: nn.Module) -> dict[str, int]:
+    return {key: value for key in WIDTH_ATTRIBUTES if isinstance(value := getattr(module, key, None), int)}
+
+
+def with_widths(model: nn.Module, wanted: Mapping[str, Mapping[str, int]]) -> nn.Module:
+    """Give a freshly built network the widths that pruning left; its weights are empty until they are loaded.
+
+    Raises:
+        ModelError: a layer is not in the network or is of no kind that has widths.
+    """
+    modules = dict(model.named_modules())
+    for name, about in wanted.items():
+        if name not in modules:
+            raise ModelError(name, "the network has no such layer", "the artifact is of another architecture or version")
+        if _layer_widths(modules[name]) != dict(about):
+            _resize(modules[name], about, name)
+    return model
+
+
+def _resize(module: nn.Module, about: Mapping[str, int], name: str) -> None:
+    for key, value in about.items():
+        setattr(module, key, value)
+    match module:
+        case nn.Conv2d():
+            shape = (module.out_channels, module.in_channels // module.groups, *module.kernel_size)
+            sizes = {"weight": shape, "bias": (module.out_channels,)}
+        case nn.Linear():
+            sizes = {"weight": (module.out_features, module.in_features), "bias": (module.out_features,)}
+        case nn.BatchNorm2d():
+            sizes = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (module.num_features,))
+        case _:
+            raise ModelError(name, f"a {type(module).__name__} cannot be given another width", "report the architecture")
+    for key, size in sizes.items():
+        _replace(module, key, size)
+
+
+def _replace(module: nn.Module, key: str, size: tuple[int, ...]) -> None:
+    old = getattr(module, key)
+    if isinstance(old, nn.Parameter):
+        setattr(module, key, nn.Parameter(torch.zeros(size)))
+    elif old is not None:
+        setattr(module, key, torch.zeros(size))
+
+
+def count_macs(model: nn.Module, spec: ModelSpec) -> int:
+    """Multiply-accumulates of the convolutions and fully connected layers for one image."""
+    macs = 0
+
+    def add(module: nn.Module, _: Any, output: Tensor) -> None:
+        nonlocal macs
+        if isinstance(module, nn.Conv2d):
+            macs += output[0].numel() * module.weight[0].numel()
+        elif isinstance(module, nn.Linear):
+            macs += output[0].numel() * module.in_features
+
+    handles = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    training = model.training
+    try:
+        with torch.inference_mode():
+            model.eval()(example_images(spec))
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(training)
+    return macs
+
+
+def count_params(model: nn.Module) -> int:
+    """Numbers that training sets."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def example_images(spec: ModelSpec, batch: int = 1) -> Tensor:
+    """Black images as a network sees them: shape ``(batch, channels, size, size)``, channels last in memory."""
+    size = spec.image_size
+    return torch.full((batch, spec.in_channels, size, size), -2.0).to(memory_format=torch.channels_last)

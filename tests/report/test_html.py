@@ -1,0 +1,272 @@
+"""The page: safe, self-contained, whole, and without empty sections."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from edgekd.report.html import render_html
+from edgekd.report.schema import Latency, Ratio, Report
+from tests.report.samples import sample_failed_report, sample_report
+
+HOSTILE = "<script>alert('x')</script>\x1b[31m\x00\u202e \" & $x_1^2$ --> ]]> </title></style>"
+VOID = {"meta", "br", "img", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask about; fails where a tag is closed that is not the innermost open one."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.headings: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "h2":
+            self.headings.append(data)
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def sample_html() -> str:
+    return render_html(sample_report())
+
+
+@pytest.fixture(scope="module")
+def hostile_html() -> str:
+    return render_html(_hostile(sample_report()))
+
+
+def test_tags_balance(sample_html: str, hostile_html: str) -> None:
+    assert Page(sample_html).open == []
+    assert Page(hostile_html).open == []
+
+
+def test_the_page_needs_no_script_and_no_network(sample_html: str) -> None:
+    page = Page(sample_html)
+
+    assert not {"script", "link", "iframe", "img", "object"} & set(page.tags)
+    assert all(value.startswith("#") for name, value in page.attributes if name in ("href", "src", "xlink:href"))
+    assert not re.search(r"https?:|//\w|@import|url\((?!#)", sample_html)
+
+
+def test_ids_within_the_page_are_unique(sample_html: str) -> None:
+    ids = [value for name, value in Page(sample_html).attributes if name == "id"]
+
+    assert ids
+    assert len(ids) == len(set(ids))
+
+
+def test_names_are_shown_as_text_wherever_they_stand(sample_html: str, hostile_html: str) -> None:
+    page = Page(hostile_html)
+
+    assert set(page.tags) <= set(Page(sample_html).tags)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202e]", hostile_html)
+    assert page.text.count("<script>alert('x')</script>\ufffd[31m\ufffd\ufffd") > 20
+
+
+def test_the_same_report_gives_the_same_bytes(sample_html: str) -> None:
+    assert render_html(sample_report()) == sample_html
+
+
+def test_the_verdict_comes_before_all_figures(sample_html: str) -> None:
+    text = Page(sample_html).text
+
+    assert 0 < text.index("PASS Recommended: qat.onnx The smallest of the files") < text.index("13.0× smaller")
+    assert "3.0× faster" in text
+    assert "0.3 points above the teacher no difference measured" in text
+    assert "64 of 64 kernels" in text
+
+
+def test_a_missed_budget_shows_the_nearest_miss() -> None:
+    text = Page(render_html(sample_failed_report())).text
+
+    assert "FAIL Nearest to the budget: qat.onnx latency_ratio is 0.98, the limit 0.5." in text
+    assert "latency_ratio 0.50 0.98 missed" in text
+    assert "recommended" not in text.lower()
+
+
+def test_an_interval_that_covers_1_is_never_called_faster() -> None:
+    text = Page(render_html(sample_failed_report())).text
+
+    assert "Latency no difference measured p50 1.57 ms of 1.60 ms speedup 1.02 95 % interval 0.97 to 1.06" in text
+    assert "× faster" not in text
+
+
+def test_a_slower_file_is_called_slower() -> None:
+    report = _with_recommended(speedup=Ratio(ratio=0.8, ci95=(0.78, 0.82)))
+
+    assert "1.25× slower" in Page(render_html(report)).text
+
+
+def test_an_integer_file_slower_than_the_float_one_is_marked(sample_html: str) -> None:
+    report = _with_recommended(
+        latency_ms=Latency(p50=0.61, p90=0.62, p99=0.7, runs=2000),
+        latency_ratio=Ratio(ratio=0.38, ci95=(0.37, 0.39)),
+    )
+
+    assert "slower than" not in sample_html
+    assert "slower than prune" in Page(render_html(report)).text
+
+
+def test_float_kernels_left_in_an_integer_file_are_named_by_layer() -> None:
+    left = (
+        sample_report().models[3].kernels.model_copy(update={"float": 1, "float_ops": ["HardSwish features.4.block.1"]})
+    )
+
+    assert (
+        "Float kernels left in qat: HardSwish features.4.block.1"
+        in Page(render_html(_with_recommended(kernels=left))).text
+    )
+
+
+def test_what_8_bit_weights_lose_is_said_in_words_and_figures(sample_html: str) -> None:
+    text = Page(sample_html).text
+
+    assert "Measured here, 8 bits would have lost 8.9 points against 7 bits." in text
+    assert "8 bits |q| ≤ 127 89.7 % 98.9 % 9.2 points" in text
+
+
+@pytest.mark.parametrize(
+    ("saturates", "bits", "sentence"),
+    [
+        (True, 7, "kept in 7 bits, where every sum fits"),
+        (True, 8, "is less accurate here"),
+        (False, 7, "does not saturate. arm64, the declared target, does"),
+        (False, 8, "does not saturate. All 8 bits are used."),
+    ],
+)
+def test_the_words_on_saturation_fit_this_cpu_and_the_target(saturates: bool, bits: int, sentence: str) -> None:
+    report = sample_report()
+    assert report.quantization
+    target = report.target.model_copy(update={"isa": "arm64", "saturates": saturates})
+    facts = report.quantization.model_copy(update={"declared_bits": bits})
+
+    assert sentence in Page(render_html(report.model_copy(update={"target": target, "quantization": facts}))).text
+
+
+def test_every_section_has_data_in_the_sample(sample_html: str) -> None:
+    assert len(Page(sample_html).headings) == 11
+
+
+def test_sections_without_data_are_left_out() -> None:
+    report = sample_report()
+    bare = [stage.model_copy(update={"epochs": [], "widths": []}) for stage in report.stages]
+    lone = report.models[0].model_copy(update={"per_class_accuracy": [None] * 10})
+    verdict = report.verdict.model_copy(update={"checks": []})
+    page = Page(
+        render_html(
+            report.model_copy(
+                update={
+                    "stages": bare,
+                    "models": [lone],
+                    "recommended": "teacher",
+                    "quantization": None,
+                    "verdict": verdict,
+                    "notes": [],
+                }
+            )
+        )
+    )
+
+    assert page.headings == [
+        "Every file against the teacher",
+        "Kernels that ONNX Runtime runs",
+        "Stages",
+        "Data, target and environment",
+        "How each figure was measured",
+    ]
+    assert "svg" not in page.tags
+
+
+def test_one_broken_file_does_not_flatten_the_plot(sample_html: str) -> None:
+    assert "prune, 2,345 kB, off the scale at 9.7 %" in sample_html
+
+
+def test_of_many_classes_those_that_differ_most_are_drawn() -> None:
+    report = sample_report()
+    names = [f"class-{index:04}" for index in range(1000)]
+    teacher = report.models[0].model_copy(update={"per_class_accuracy": [1.0] * 1000})
+    student = report.models[3].model_copy(update={"per_class_accuracy": [1.0] * 999 + [0.5]})
+    data = report.data.model_copy(update={"class_names": names, "classes": 1000})
+    text = Page(render_html(report.model_copy(update={"data": data, "models": [teacher, student]}))).text
+
+    assert "The 40 of 1000 classes that differ most." in text
+    assert "class-0999" in text
+    assert "class-0500" not in text
+
+
+def _with_recommended(**update: object) -> Report:
+    report = sample_report()
+    models = [model.model_copy(update=update) if model.id == "qat" else model for model in report.models]
+    return report.model_copy(update={"models": models})
+
+
+def _hostile(report: Report) -> Report:
+    """The same report, with every name in it chosen by an enemy."""
+    stages = [
+        stage.model_copy(
+            update={
+                "id": f"{stage.id}{HOSTILE}",
+                "settings": {HOSTILE: HOSTILE, "nested": {HOSTILE: [HOSTILE]}},
+                "notes": [HOSTILE],
+                "facts": {HOSTILE: HOSTILE},
+                "digest": HOSTILE,
+                "widths": [width.model_copy(update={"layer": HOSTILE, "note": HOSTILE}) for width in stage.widths],
+                "epochs": [epoch.model_copy(update={"losses": {HOSTILE: 1.0, "ce": 2.0}}) for epoch in stage.epochs],
+            }
+        )
+        for stage in report.stages
+    ]
+    models = [
+        model.model_copy(
+            update={
+                "id": f"{model.id}{HOSTILE}",
+                "file": HOSTILE,
+                "sha256": HOSTILE,
+                "precision": HOSTILE,
+                "kernels": model.kernels.model_copy(update={"ops": {HOSTILE: 3}, "float": 3, "float_ops": [HOSTILE]}),
+            }
+        )
+        for model in report.models
+    ]
+    assert report.quantization
+    return report.model_copy(
+        update={
+            "pipeline": HOSTILE,
+            "created": HOSTILE,
+            "recommended": f"qat{HOSTILE}",
+            "verdict": report.verdict.model_copy(update={"reason": HOSTILE}),
+            "target": report.target.model_copy(update={"isa": HOSTILE, "cpu": HOSTILE, "onnxruntime": HOSTILE}),
+            "data": report.data.model_copy(update={"name": HOSTILE, "class_names": [HOSTILE] * 10}),
+            "models": models,
+            "stages": stages,
+            "quantization": report.quantization.model_copy(update={"source": HOSTILE, "kept": HOSTILE}),
+            "environment": {HOSTILE: HOSTILE, "edgekd": HOSTILE},
+            "notes": [HOSTILE],
+        }
+    )

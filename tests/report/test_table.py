@@ -1,0 +1,103 @@
+"""The table in a terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from edgekd.report.schema import Latency, Ratio, Report, Verdict
+from edgekd.report.table import render_table
+from tests.report.samples import sample_failed_report, sample_model, sample_report
+
+
+def printed(report: Report, width: int = 120) -> str:
+    output = io.StringIO()
+    Console(file=output, width=width).print(render_table(report))
+    return output.getvalue()
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_the_verdict_and_its_reason_come_first() -> None:
+    first = printed(sample_report()).splitlines()[0]
+
+    assert first.startswith("PASS  qat.onnx is recommended: The smallest of the files")
+
+
+def test_a_missed_budget_names_the_nearest_file_and_the_miss() -> None:
+    first = printed(sample_failed_report()).splitlines()[0]
+
+    assert first.startswith("FAIL  qat.onnx comes nearest to the budget: latency_ratio is 0.98, the limit 0.5.")
+
+
+def test_every_figure_of_a_file_is_shown_at_120_columns() -> None:
+    lines = printed(sample_report()).splitlines()
+    row = next(index for index, line in enumerate(lines) if line.startswith(" > qat"))
+
+    assert words(lines[row]) == "> qat 98.9 % -0.3 684 0.53 25.4 M 64 / 0 99.7 %"
+    assert words(lines[row + 1]) == "int8 [97.1, 99.7] p = 1.00 0.077 0.33 [0.32, 0.34] 595 k"
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_no_line_is_wider_than_the_console_and_no_figure_is_cut(width: int) -> None:
+    text = printed(sample_report(), width)
+
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    assert "…" not in text
+    assert "0.33 [0.32, 0.34]" in text
+
+
+def test_a_narrow_console_leaves_out_what_decides_least() -> None:
+    narrow, wide = printed(sample_report(), 80), printed(sample_report(), 120)
+
+    assert "agreement" in wide
+    assert "agreement" not in narrow
+    assert "kernels" in narrow
+
+
+def test_an_interval_that_covers_1_says_no_difference_measured() -> None:
+    model = sample_model("qat").model_copy(update={"latency_ratio": Ratio(ratio=0.97, ci95=(0.93, 1.02))})
+    text = printed(sample_report().model_copy(update={"models": [sample_report().models[0], model], "notes": []}))
+
+    assert "no difference measured" in words(text)
+    assert "faster" not in text.partition("\n")[2]
+
+
+def test_an_interval_without_1_claims_a_difference() -> None:
+    assert "no difference" not in printed(sample_report())
+
+
+def test_an_integer_file_slower_than_the_float_one_is_marked() -> None:
+    report = sample_report()
+    teacher, distill, qat = report.models[0], report.models[2], report.models[3]
+    slow = qat.model_copy(
+        update={
+            "latency_ms": Latency(p50=0.61, p90=0.62, p99=0.7, runs=2000),
+            "latency_ratio": Ratio(ratio=0.38, ci95=(0.37, 0.39)),
+        }
+    )
+
+    assert "slower than" not in printed(report)
+    assert "slower than distill" in printed(report.model_copy(update={"models": [teacher, distill, slow]}))
+
+
+def test_each_note_has_a_line_of_its_own() -> None:
+    text = printed(sample_report().model_copy(update={"notes": ["one thing", "another"]}))
+
+    assert [line for line in text.splitlines() if line.startswith("note: ")] == ["note: one thing", "note: another"]
+
+
+def test_names_cannot_style_the_table_or_drive_the_terminal() -> None:
+    hostile = "[red]a\x1b[2Jb\u202ec\nd"
+    verdict = Verdict.model_validate({"pass": True, "checks": [], "reason": hostile})
+    model = sample_model("qat").model_copy(update={"id": hostile, "file": hostile})
+    report = sample_report().model_copy(
+        update={"verdict": verdict, "models": [model], "recommended": hostile, "notes": [hostile]}
+    )
+    text = printed(report)
+
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "note: [red]a\ufffd[2Jb\ufffdc d" in text.splitlines()
