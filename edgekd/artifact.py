@@ -113,7 +113,9 @@ def disk_errors(where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ArtifactError(str(error.filename or where), f"cannot be written ({reason})", "check room and permissions") from None
+        raise ArtifactError(
+            str(error.filename or where), f"cannot be written ({reason})", "check room and permissions"
+        ) from None
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -148,7 +150,11 @@ def _checked_manifest(folder: Path, digest: str) -> dict[str, Any] | None:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         seal = manifest.pop("sha256")
         whole = seal == _body_sha256(manifest) and manifest["digest"] == digest and manifest["format"] == FORMAT_VERSION
-        return manifest if whole and all(_holds(folder, name, about) for name, about in manifest["files"].items()) else None
+        return (
+            manifest
+            if whole and all(_holds(folder, name, about) for name, about in manifest["files"].items())
+            else None
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

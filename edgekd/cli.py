@@ -14,7 +14,12 @@ pipeline_app = typer.Typer(no_args_is_help=True, help="Run or plan a pipeline fi
 app.add_typer(pipeline_app, name="pipeline")
 
 File = Annotated[Path, typer.Argument(help="Pipeline YAML file.", show_default=False)]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Put a value in place of the file's; may be given several times.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY.PATH=VALUE", help="Put a value in place of the file's; may be given several times."
+    ),
+]
 Models = Annotated[Path, typer.Option(help="Folder of the model store.")]
 Exports = Annotated[Path, typer.Option(help="Folder that receives one folder per pipeline.")]
 

@@ -57,7 +57,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             raw = file.read(MAX_YAML_BYTES + 1)
     except OSError as error:
-        raise ConfigError(str(path), f"cannot be read ({_reason(error)})", "check the path and its permissions") from None
+        raise ConfigError(
+            str(path), f"cannot be read ({_reason(error)})", "check the path and its permissions"
+        ) from None
     if len(raw) > MAX_YAML_BYTES:
         raise ConfigError(str(path), f"is larger than {MAX_YAML_BYTES} bytes", "a pipeline file is a page or two")
     try:
@@ -215,8 +217,6 @@ def _leaves(annotation: Any) -> list[type[BaseModel]]:
 def suggest(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
-
-
 
 
 def dotted(loc: Iterable[int | str]) -> str:

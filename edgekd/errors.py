@@ -1,15 +1,15 @@
 """Every error a user can cause is one of these; each reads as one line and ends the command with exit code 2.
 
-    EdgekdError
-    |- ConfigError        a YAML file, a --set override or a setting
-    |- DataError          a dataset, a split, an image
-    |- ModelError         an architecture name or weights that do not fit it
-    |- ArtifactError      the model store: a damaged or missing folder, a disk that refuses
-    |- TrainingError      a loss that is not a number
-    |- PruningError       a network that cannot be pruned as asked
-    |- QuantizationError  a network that cannot be made integer
-    |- ExportError        an ONNX file that is not what it should be
-    '- ShapeError         tensors whose shapes do not go together
+EdgekdError
+|- ConfigError        a YAML file, a --set override or a setting
+|- DataError          a dataset, a split, an image
+|- ModelError         an architecture name or weights that do not fit it
+|- ArtifactError      the model store: a damaged or missing folder, a disk that refuses
+|- TrainingError      a loss that is not a number
+|- PruningError       a network that cannot be pruned as asked
+|- QuantizationError  a network that cannot be made integer
+|- ExportError        an ONNX file that is not what it should be
+'- ShapeError         tensors whose shapes do not go together
 """
 
 __all__ = [

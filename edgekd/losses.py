@@ -35,7 +35,12 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
 
 
 def dkd_loss(
-    student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, temperature: float, target_weight: float = 1.0, others_weight: float = 8.0
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    labels: Tensor,
+    temperature: float,
+    target_weight: float = 1.0,
+    others_weight: float = 8.0,
 ) -> Tensor:
     """T^2 * (target_weight * TCKD + others_weight * NCKD): the label's share and the other classes taken apart.
 
@@ -87,7 +92,9 @@ def dist_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float
 
 def uncorrelated(rows: Tensor, others: Tensor) -> Tensor:
     """One minus the mean Pearson correlation of the rows of two matrices of the same shape."""
-    return 1 - F.cosine_similarity(rows - rows.mean(1, keepdim=True), others - others.mean(1, keepdim=True), dim=1).mean()
+    return (
+        1 - F.cosine_similarity(rows - rows.mean(1, keepdim=True), others - others.mean(1, keepdim=True), dim=1).mean()
+    )
 
 
 def standardized(logits: Tensor) -> Tensor:

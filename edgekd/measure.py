@@ -66,7 +66,9 @@ class Latencies:
     rounds_ms: np.ndarray
 
 
-def measure_latency(paths: Sequence[Path], pixels: np.ndarray, threads: int, *, seed: int, progress: Progress, label: str) -> Latencies:
+def measure_latency(
+    paths: Sequence[Path], pixels: np.ndarray, threads: int, *, seed: int, progress: Progress, label: str
+) -> Latencies:
     """Run several files in randomly interleaved rounds, pinned to as many CPUs as there are threads.
 
     Each round visits every file once, in random order, and runs it for a few milliseconds; so whatever slows the machine

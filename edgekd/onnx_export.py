@@ -44,7 +44,9 @@ def export_onnx(program: nn.Module, spec: ModelSpec, path: Path) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
-        raise ExportError(path.name, f"onnx's checker refuses it ({str(error).splitlines()[0]})", "report the network") from None
+        raise ExportError(
+            path.name, f"onnx's checker refuses it ({str(error).splitlines()[0]})", "report the network"
+        ) from None
     path.write_bytes(model.SerializeToString())
 
 
@@ -101,7 +103,9 @@ def _take_pixels(graph: Graph, spec: ModelSpec) -> None:
     scale = _add_constant(graph, "pixel_scale", np.array(1.0 / PIXEL_SCALE, np.float32))
     zero = _add_constant(graph, "pixel_zero_point", np.array(int(PIXEL_CENTRE), np.uint8))
     graph.node.insert(0, helper.make_node("Transpose", [INPUT], ["pixels_nchw"], "pixels_to_nchw", perm=[0, 3, 1, 2]))
-    graph.node.insert(1, helper.make_node("DequantizeLinear", ["pixels_nchw", scale, zero], ["images"], "normalise_pixels"))
+    graph.node.insert(
+        1, helper.make_node("DequantizeLinear", ["pixels_nchw", scale, zero], ["images"], "normalise_pixels")
+    )
     shape = ["batch", spec.image_size, spec.image_size, spec.in_channels]
     graph.input.pop()
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
@@ -139,7 +143,12 @@ def _integer_bias(graph: Graph) -> None:
         if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3 or node.input[2] not in constants:
             continue
         images, weight = producers.get(node.input[0]), producers.get(node.input[1])
-        if images is None or weight is None or not _dequantizes(images, constants) or not _dequantizes(weight, constants):
+        if (
+            images is None
+            or weight is None
+            or not _dequantizes(images, constants)
+            or not _dequantizes(weight, constants)
+        ):
             continue
         scale = (constants[images.input[1]] * constants[weight.input[1]]).astype(np.float32).ravel()
         limits = np.iinfo(np.int32)
@@ -280,7 +289,6 @@ def _layer_sizes(path: Path) -> list[tuple[int, int]]:
         pixels = int(np.prod(shapes[node.output[0]][2:])) if node.op_type == "Conv" else 1
         found.append((weight + bias, weight * pixels))
     return found
-
 
 
 def with_taps(path: Path) -> tuple[bytes, list[str]]:

@@ -35,7 +35,9 @@ def session(path: Path | bytes, threads: int = 1, *, exact: bool = False, optimi
         )
     except Exception as error:
         where = "model" if isinstance(path, bytes) else path.name
-        raise ExportError(where, f"ONNX Runtime refuses it ({str(error).splitlines()[0]})", "report the network") from None
+        raise ExportError(
+            where, f"ONNX Runtime refuses it ({str(error).splitlines()[0]})", "report the network"
+        ) from None
 
 
 def predict(runner: Any, pixels: np.ndarray, batch: int = 64) -> np.ndarray:

@@ -56,11 +56,15 @@ class Pipeline(Settings):
             ConfigError: an id used twice, a reference to a stage that is not before, an unknown dataset or model.
         """
         if self.data.name not in DATASETS:
-            raise ConfigError(f"{where}: data.name", f"unknown dataset {self.data.name!r}", suggest(self.data.name, sorted(DATASETS)))
+            raise ConfigError(
+                f"{where}: data.name", f"unknown dataset {self.data.name!r}", suggest(self.data.name, sorted(DATASETS))
+            )
         for index, stage in enumerate(self.stages):
             place, earlier = f"{where}: stages[{index}]", list(self.stages[:index])
             if stage.name in [other.name for other in earlier]:
-                raise ConfigError(f"{place}.id", f"the id {stage.name!r} is used twice", "give each stage an id of its own")
+                raise ConfigError(
+                    f"{place}.id", f"the id {stage.name!r} is used twice", "give each stage an id of its own"
+                )
             self._check_references(stage, earlier, place)
             model = getattr(stage, "model", None)
             if model is not None:
@@ -77,7 +81,11 @@ class Pipeline(Settings):
                 raise ConfigError(f"{place}.{role}", found, f"earlier stages: {', '.join(names) or 'none'}")
             kind = earlier[names.index(name)].kind
             if kind == "export" or (kind == "qat" and stage.kind != "export"):
-                raise ConfigError(f"{place}.{role}", f"{name!r} ({kind}) leaves no float model", "name a teacher, prune or distill stage")
+                raise ConfigError(
+                    f"{place}.{role}",
+                    f"{name!r} ({kind}) leaves no float model",
+                    "name a teacher, prune or distill stage",
+                )
 
     def plan(self, models: str | Path = "models", progress: Progress | None = None) -> list["Planned"]:
         """Every stage with its digest, and its artifact where that is up to date; nothing is run."""
@@ -148,7 +156,14 @@ class Pipeline(Settings):
         }
 
     def _run_stage(
-        self, index: int, planned: "Planned", done: dict[str, Artifact], data: Dataset, store: Store, force: bool, progress: Progress
+        self,
+        index: int,
+        planned: "Planned",
+        done: dict[str, Artifact],
+        data: Dataset,
+        store: Store,
+        force: bool,
+        progress: Progress,
     ) -> Artifact:
         progress.stage(planned.name, index, len(self.stages) + 1)
         if planned.artifact is not None and not force:
@@ -158,7 +173,19 @@ class Pipeline(Settings):
         facts = {**planned.facts, "id": planned.name, "stage": planned.stage.kind}
         inputs = {role: done[name] for role, name in planned.references.items()}
         where = f"stages[{index}]"
-        ctx = Context(where, planned.name, planned.digest, inputs, data, self.target, self.seed, store, progress, facts, time.monotonic())
+        ctx = Context(
+            where,
+            planned.name,
+            planned.digest,
+            inputs,
+            data,
+            self.target,
+            self.seed,
+            store,
+            progress,
+            facts,
+            time.monotonic(),
+        )
         try:
             return planned.stage.run(ctx)
         except EdgekdError as error:
@@ -174,7 +201,10 @@ class Pipeline(Settings):
             if "source" in references:
                 sources[stage.name] = references["source"]
             earlier.append(stage)
-        stages = {stage.name: (stage.kind, stage.model_dump(exclude_none=True), artifacts[stage.name]) for stage in self.stages}
+        stages = {
+            stage.name: (stage.kind, stage.model_dump(exclude_none=True), artifacts[stage.name])
+            for stage in self.stages
+        }
         return Subject(self.name, self.seed, data, self.target, self.budget, stages, sources)
 
 
@@ -214,7 +244,9 @@ def _write_exports(folder: Path, report: Report, exported: Artifact) -> None:
             for about in exported.manifest["exported"]:
                 if about["role"] == "model":
                     shutil.copy2(exported.folder / about["file"], beside / about["file"])
-            (beside / "report.json").write_text(report.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
+            (beside / "report.json").write_text(
+                report.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8"
+            )
             (beside / "report.html").write_text(render_html(report), encoding="utf-8")
             beside.chmod(0o755)
             _swap(beside, folder)
@@ -230,4 +262,3 @@ def _swap(beside: Path, folder: Path) -> None:
         shutil.rmtree(aside)
     else:
         beside.rename(folder)
-

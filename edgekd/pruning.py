@@ -58,7 +58,9 @@ class Pruned:
     params: tuple[int, int]
 
 
-def prune(model: nn.Module, spec: ModelSpec, ratio: float, *, importance: Importance, scope: Scope, max_ratio: float, isa: Isa) -> Pruned:
+def prune(
+    model: nn.Module, spec: ModelSpec, ratio: float, *, importance: Importance, scope: Scope, max_ratio: float, isa: Isa
+) -> Pruned:
     """A smaller copy of ``model``; the model itself stays as it is.
 
     Args:
@@ -93,7 +95,9 @@ def prune_to_macs(model: nn.Module, spec: ModelSpec, macs_ratio: float, **policy
         else:
             low = middle
     if best is None:
-        raise PruningError("macs_ratio", f"{macs_ratio} of the MACs cannot be reached", "raise macs_ratio or max_pruning_ratio")
+        raise PruningError(
+            "macs_ratio", f"{macs_ratio} of the MACs cannot be reached", "raise macs_ratio or max_pruning_ratio"
+        )
     return best
 
 
@@ -162,7 +166,9 @@ def _groups(model: nn.Module, spec: ModelSpec, importance: Importance) -> tuple[
     except PruningError:
         raise
     except Exception as error:
-        raise PruningError(spec.name, f"torch-pruning cannot trace this network ({error!r})", "leave the prune stage out") from None
+        raise PruningError(
+            spec.name, f"torch-pruning cannot trace this network ({error!r})", "leave the prune stage out"
+        ) from None
     return graph, groups
 
 
@@ -184,7 +190,9 @@ def _kept_because(outputs: list[nn.Module], scores: Tensor) -> str:
     return "" if bool(scores.isfinite().all()) else "kept: its importance is not finite"
 
 
-def _apply(model: nn.Module, graph: Any, groups: Sequence[Group], keep: Sequence[int], spec: ModelSpec, ratio: float, isa: Isa) -> Pruned:
+def _apply(
+    model: nn.Module, graph: Any, groups: Sequence[Group], keep: Sequence[int], spec: ModelSpec, ratio: float, isa: Isa
+) -> Pruned:
     twin = graph.model
     modules = dict(twin.named_modules())
     for group, kept in zip(groups, keep, strict=True):
@@ -209,14 +217,18 @@ def _check_result(twin: nn.Module, groups: Sequence[Group], keep: Sequence[int],
     for group, kept in zip(groups, keep, strict=True):
         found = getattr(modules[group.layers[0]], "out_channels", None) or modules[group.layers[0]].out_features
         if found != kept:
-            raise PruningError(group.layers[0], f"has {found} channels where {kept} were planned", "leave the prune stage out")
+            raise PruningError(
+                group.layers[0], f"has {found} channels where {kept} were planned", "leave the prune stage out"
+            )
     try:
         with torch.inference_mode():
             shape = tuple(twin.eval()(example_images(spec)).shape)
     except Exception as error:
         raise PruningError(spec.name, f"does not run after pruning ({error})", "leave the prune stage out") from None
     if shape != (1, spec.num_classes):
-        raise PruningError(spec.name, f"gives {shape} after pruning, not (1, {spec.num_classes})", "leave the prune stage out")
+        raise PruningError(
+            spec.name, f"gives {shape} after pruning, not (1, {spec.num_classes})", "leave the prune stage out"
+        )
 
 
 def _note(group: Group, kept: int, isa: Isa) -> str:

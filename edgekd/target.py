@@ -15,7 +15,9 @@ Isa = Literal["x86-avx2", "x86-vnni", "arm64"]
 class Target(Settings):
     """What runs the exported file."""
 
-    isa: Literal["host", "x86-avx2", "x86-vnni", "arm64"] = Field("host", description="instruction set that decides the number ranges")
+    isa: Literal["host", "x86-avx2", "x86-vnni", "arm64"] = Field(
+        "host", description="instruction set that decides the number ranges"
+    )
     threads: int = Field(1, ge=1, le=256, description="threads of one inference")
     batch: int = Field(1, ge=1, le=1024, description="images of one inference when latency is measured")
 

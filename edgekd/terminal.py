@@ -20,7 +20,9 @@ SECONDS_BETWEEN_LINES = 10.0
 
 def console() -> Console:
     """Standard output; markup in names is text."""
-    return Console(markup=False, highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 120)
+    return Console(
+        markup=False, highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 120
+    )
 
 
 @contextlib.contextmanager
@@ -29,7 +31,13 @@ def live_progress() -> Iterator[Progress]:
     if not sys.stdout.isatty():
         yield PlainProgress()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("time left"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("time left"),
+        TimeRemainingColumn(),
+    )
     with Bars(*columns, console=console(), transient=True) as bars:
         yield LiveProgress(bars)
 
@@ -102,7 +110,9 @@ def render_plan(planned: Sequence[Planned]) -> RenderableType:
         macs, params = _size(manifest)
         history = manifest.get("history") or {}
         accuracy = history.get("best_accuracy", manifest.get("val_accuracy"))
-        table.add_row(item.name, item.stage.kind, item.digest[:12], state, macs, params, f"{accuracy:.4f}" if accuracy else "")
+        table.add_row(
+            item.name, item.stage.kind, item.digest[:12], state, macs, params, f"{accuracy:.4f}" if accuracy else ""
+        )
     return table
 
 
@@ -128,7 +138,12 @@ def render_doctor() -> RenderableType:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("CPU", cpu_name())
     table.add_row("instruction set", f"{isa}, {weight_bits(isa)}-bit weights")
-    for flag, name in (("avx2", "AVX2"), ("avx512_vnni", "AVX512-VNNI"), ("avx_vnni", "AVX-VNNI"), ("asimddp", "ARM dot product")):
+    for flag, name in (
+        ("avx2", "AVX2"),
+        ("avx512_vnni", "AVX512-VNNI"),
+        ("avx_vnni", "AVX-VNNI"),
+        ("asimddp", "ARM dot product"),
+    ):
         table.add_row(f"  {name}", "yes" if flag in cpu_flags() else "no")
     table.add_row("cores", str(cores()))
     table.add_row("saturation probe", _saturation(saturates, weight_bits(isa)))
@@ -141,5 +156,7 @@ def render_doctor() -> RenderableType:
 def _saturation(saturates: bool, bits: int) -> str:
     if saturates:
         verdict = "8-bit weights SATURATE here: a tiny model with a known answer came out wrong"
-        return f"{verdict}; edgekd trains 7-bit weights" + ("" if bits == 7 else ", but this CPU was taken for one that needs 8: declare x86-avx2")
+        return f"{verdict}; edgekd trains 7-bit weights" + (
+            "" if bits == 7 else ", but this CPU was taken for one that needs 8: declare x86-avx2"
+        )
     return "8-bit weights are exact here: a tiny model with a known answer came out right"

@@ -166,7 +166,9 @@ def _check_finite(losses: dict[str, float], label: str, epoch: int, lr: float) -
     bad = [name for name, value in losses.items() if not math.isfinite(value)]
     if bad:
         found = ", ".join(f"{name} {losses[name]}" for name in bad)
-        raise TrainingError(label, f"the loss is not a finite number in epoch {epoch} ({found})", f"lower lr (now {lr})")
+        raise TrainingError(
+            label, f"the loss is not a finite number in epoch {epoch} ({found})", f"lower lr (now {lr})"
+        )
 
 
 def _copy_state(model: nn.Module) -> dict[str, Tensor]:

@@ -23,7 +23,9 @@ class ModelSpec(Settings):
     num_classes: int = Field(ge=2, description="outputs of the classifier")
     in_channels: int = Field(ge=1, description="channels of the image")
     image_size: int = Field(ge=8, description="pixels a side")
-    width_mult: float = Field(1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it")
+    width_mult: float = Field(
+        1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it"
+    )
 
 
 def build(spec: ModelSpec) -> nn.Module:
@@ -78,7 +80,14 @@ def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
         return model
     wide = small and stem.kernel_size[0] >= 7
     kernel, padding = (3, 1) if wide else (stem.kernel_size[0], stem.padding[0])
-    fresh = nn.Conv2d(spec.in_channels, stem.out_channels, kernel, 1 if small else stem.stride[0], int(padding), bias=stem.bias is not None)
+    fresh = nn.Conv2d(
+        spec.in_channels,
+        stem.out_channels,
+        kernel,
+        1 if small else stem.stride[0],
+        int(padding),
+        bias=stem.bias is not None,
+    )
     nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
     model.set_submodule(name, fresh)
     if wide and isinstance(getattr(model, "maxpool", None), nn.MaxPool2d):
@@ -174,7 +183,9 @@ def with_widths(model: nn.Module, wanted: Mapping[str, Mapping[str, int]]) -> nn
     modules = dict(model.named_modules())
     for name, about in wanted.items():
         if name not in modules:
-            raise ModelError(name, "the network has no such layer", "the artifact is of another architecture or version")
+            raise ModelError(
+                name, "the network has no such layer", "the artifact is of another architecture or version"
+            )
         if _layer_widths(modules[name]) != dict(about):
             _resize(modules[name], about, name)
     return model
@@ -192,7 +203,9 @@ def _resize(module: nn.Module, about: Mapping[str, int], name: str) -> None:
         case nn.BatchNorm2d():
             sizes = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (module.num_features,))
         case _:
-            raise ModelError(name, f"a {type(module).__name__} cannot be given another width", "report the architecture")
+            raise ModelError(
+                name, f"a {type(module).__name__} cannot be given another width", "report the architecture"
+            )
     for key, size in sizes.items():
         _replace(module, key, size)
 

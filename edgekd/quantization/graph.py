@@ -42,7 +42,9 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
         program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
     except Exception as error:
         first = (str(error).splitlines() or [""])[0]
-        raise QuantizationError(type(model).__name__, f"cannot be captured ({first})", "leave the qat stage out") from None
+        raise QuantizationError(
+            type(model).__name__, f"cannot be captured ({first})", "leave the qat stage out"
+        ) from None
     graph: Any = program.module()
     _make_plain(graph)
     for name, parameter in list(graph.named_parameters()):
@@ -100,7 +102,11 @@ def batchnorms(graph: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:
     """Each batch norm that alone reads a convolution, with that convolution."""
     pairs = []
     for node in graph.graph.nodes:
-        if node.target == aten.batch_norm.default and node.args[0].target in CONVOLUTIONS and len(node.args[0].users) == 1:
+        if (
+            node.target == aten.batch_norm.default
+            and node.args[0].target in CONVOLUTIONS
+            and len(node.args[0].users) == 1
+        ):
             pairs.append((node.args[0], node))
     return pairs
 
@@ -190,7 +196,9 @@ def _fold(graph: fx.GraphModule, conv: fx.Node, norm: fx.Node, bias: Any) -> Non
     if gamma is None or beta is None or mean is None or variance is None:
         raise QuantizationError(norm.name, "this batch norm has no scale and shift", "take affine batch norms")
     epsilon: Any = norm.args[7]
-    weight, shift = folded_tensors(_raw_weight(graph, conv), tensor_at(graph, bias), gamma, beta, mean, variance, epsilon)
+    weight, shift = folded_tensors(
+        _raw_weight(graph, conv), tensor_at(graph, bias), gamma, beta, mean, variance, epsilon
+    )
     weight_node = put_tensor(graph, f"{conv.name}_folded_weight", weight, conv)
     bias_node = put_tensor(graph, f"{conv.name}_folded_bias", shift, conv)
     reader: Any = conv.args[1]

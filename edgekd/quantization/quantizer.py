@@ -50,7 +50,9 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
     def __init__(self, weight_bits: int) -> None:
         self.weight = _weight_spec(weight_bits)
         self.activation = _activation_spec()
-        self.image = FixedQParamsQuantizationSpec(torch.uint8, 1.0 / PIXEL_SCALE, int(PIXEL_CENTRE), 0, 255, torch.per_tensor_affine)
+        self.image = FixedQParamsQuantizationSpec(
+            torch.uint8, 1.0 / PIXEL_SCALE, int(PIXEL_CENTRE), 0, 255, torch.per_tensor_affine
+        )
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Write annotations into the nodes' metadata."""

@@ -18,8 +18,8 @@ from edgekd.report.schema import (
     DataFacts,
     Epoch,
     Kernels,
-    LayerWidth,
     Latency,
+    LayerWidth,
     ModelReport,
     Paired,
     Quantization,
@@ -75,7 +75,9 @@ def measure(subject: Subject, exported: Artifact, store: Store, progress: Progre
     """
     host = {"cpu": cpu_name(), "onnxruntime": environment()["onnxruntime"]}
     target = {"threads": subject.target.threads, "batch": subject.target.batch}
-    digest = digest_of({"stage": "measure", "parents": {"export": exported.digest}, "host": host, "target": target, "rounds": ROUNDS})
+    digest = digest_of(
+        {"stage": "measure", "parents": {"export": exported.digest}, "host": host, "target": target, "rounds": ROUNDS}
+    )
     found = None if force else store.find(digest)
     return _read(found, exported) if found else _measure(subject, exported, store, digest, progress)
 
@@ -89,7 +91,9 @@ def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, pr
         path = exported.folder / about["file"]
         chosen[about["id"]] = torch.from_numpy(predictions(path, subject.data.test).astype(np.int32))
         if about["precision"] == "int8":
-            chosen[f"{about['id']}/exact"] = torch.from_numpy(predictions(path, subject.data.test, exact=True).astype(np.int32))
+            chosen[f"{about['id']}/exact"] = torch.from_numpy(
+                predictions(path, subject.data.test, exact=True).astype(np.int32)
+            )
     progress.work("accuracy on test", len(every), len(every))
     pixels = subject.data.test.images[: subject.target.batch].numpy()
     paths = [exported.folder / about["file"] for about in files]
@@ -98,7 +102,10 @@ def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, pr
     )
     with store.writing(digest, {"saturates": ort.saturates(), "parents": {"export": exported.digest}}) as folder:
         save_tensors(folder / "predictions.safetensors", chosen)
-        body = {"runs_ms": [list(map(float, runs)) for runs in latencies.runs_ms], "rounds_ms": latencies.rounds_ms.tolist()}
+        body = {
+            "runs_ms": [list(map(float, runs)) for runs in latencies.runs_ms],
+            "rounds_ms": latencies.rounds_ms.tolist(),
+        }
         with disk_errors(folder):
             (folder / "latency.json").write_text(json.dumps(body), encoding="utf-8")
     saved = store.find(digest)
@@ -154,7 +161,10 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         id=about["id"],
         stage=subject.stages[about["stage"]][0],
         source=source,
-        **{key: about[key] for key in ("precision", "file", "sha256", "params", "macs", "agreement", "weight_bits", "max_abs_weight")},
+        **{
+            key: about[key]
+            for key in ("precision", "file", "sha256", "params", "macs", "agreement", "weight_bits", "max_abs_weight")
+        },
         size_bytes=size,
         size_ratio=size / base_size,
         accuracy=correct / total,
@@ -227,7 +237,9 @@ def _data(data: Dataset) -> DataFacts:
 def _stage(name: str, kind: str, settings: dict[str, Any], artifact: Artifact) -> StageReport:
     manifest = artifact.manifest
     history, pruning = manifest.get("history") or {}, manifest.get("pruning") or {}
-    epochs = [Epoch(**{key: value for key, value in log.items() if key != "val_loss"}) for log in history.get("epochs", [])]
+    epochs = [
+        Epoch(**{key: value for key, value in log.items() if key != "val_loss"}) for log in history.get("epochs", [])
+    ]
     return StageReport(
         id=name,
         stage=kind,
@@ -246,7 +258,12 @@ def _facts(pruning: Mapping[str, Any]) -> dict[str, float | int | str]:
     if not pruning:
         return {}
     (macs, macs_after), (params, params_after) = pruning["macs"], pruning["params"]
-    return {"MACs before": macs, "MACs after": macs_after, "parameters before": params, "parameters after": params_after}
+    return {
+        "MACs before": macs,
+        "MACs after": macs_after,
+        "parameters before": params,
+        "parameters after": params_after,
+    }
 
 
 def _quantization(subject: Subject, exported: Artifact, measured: Measured) -> Quantization | None:
@@ -269,7 +286,9 @@ def _quantization(subject: Subject, exported: Artifact, measured: Measured) -> Q
 
 def _weight_bits(subject: Subject, measured: Measured, about: Mapping[str, Any]) -> WeightBits:
     labels = subject.data.test.labels
-    shipped, exact = (float((measured.chosen[key] == labels).float().mean()) for key in (about["id"], f"{about['id']}/exact"))
+    shipped, exact = (
+        float((measured.chosen[key] == labels).float().mean()) for key in (about["id"], f"{about['id']}/exact")
+    )
     return WeightBits(bits=about["weight_bits"], as_shipped=shipped, exact=exact, total=len(labels))
 
 
@@ -283,7 +302,9 @@ def _notes(models: Sequence[ModelReport]) -> list[str]:
             figures = f"{ratio.ratio:.2f} [{ratio.ci95[0]:.2f}, {ratio.ci95[1]:.2f}]"
             notes.append(f"{model.file} {what} the float {model.source}.onnx: ratio {figures}, {_why(model)}")
         if model.precision == "int8" and model.kernels.float:
-            notes.append(f"{model.file} is not wholly integer: {model.kernels.float} float kernels, {_some(model.kernels.float_ops)}")
+            notes.append(
+                f"{model.file} is not wholly integer: {model.kernels.float} float kernels, {_some(model.kernels.float_ops)}"
+            )
     return notes
 
 

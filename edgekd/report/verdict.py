@@ -41,18 +41,29 @@ def choose(models: Sequence[ModelReport], budget: Budget, ratio: Faster) -> Choi
     fitting = [model for model in models if all(item.passed for item in checks[model.id])]
     if not fitting:
         nearest = min(models, key=lambda model: _worst_excess(checks[model.id]))
-        return Choice(nearest.id, Verdict(passed=False, checks=checks[nearest.id], reason=_miss(checks[nearest.id], len(models))))
+        return Choice(
+            nearest.id, Verdict(passed=False, checks=checks[nearest.id], reason=_miss(checks[nearest.id], len(models)))
+        )
     fastest = min(fitting, key=lambda model: model.latency_ms.p50)
     alike = [model for model in fitting if model is fastest or _covers_one(ratio(model.id, fastest.id))]
     chosen = min(alike, key=lambda model: model.size_bytes)
-    return Choice(chosen.id, Verdict(passed=True, checks=checks[chosen.id], reason=_reason(len(fitting), alike, chosen, fastest)))
+    return Choice(
+        chosen.id, Verdict(passed=True, checks=checks[chosen.id], reason=_reason(len(fitting), alike, chosen, fastest))
+    )
 
 
 def check(model: ModelReport, budget: Budget) -> list[Check]:
     """The file's figures against each limit that is given."""
     limits = {name: limit for name, limit in budget.model_dump().items() if limit is not None}
-    values = {"accuracy_drop": model.accuracy_drop, "size_ratio": model.size_ratio, "latency_ratio": model.latency_ratio.ratio}
-    return [Check(name=name, limit=limit, value=values[name], passed=values[name] <= limit) for name, limit in limits.items()]
+    values = {
+        "accuracy_drop": model.accuracy_drop,
+        "size_ratio": model.size_ratio,
+        "latency_ratio": model.latency_ratio.ratio,
+    }
+    return [
+        Check(name=name, limit=limit, value=values[name], passed=values[name] <= limit)
+        for name, limit in limits.items()
+    ]
 
 
 def _covers_one(measured: tuple[float, tuple[float, float]]) -> bool:
@@ -74,7 +85,11 @@ def _miss(checks: Sequence[Check], files: int) -> str:
 
 
 def _reason(fitting: int, alike: Sequence[ModelReport], chosen: ModelReport, fastest: ModelReport) -> str:
-    of = f"of the {fitting} files that keep the whole budget" if fitting > 1 else "the only file that keeps the whole budget"
+    of = (
+        f"of the {fitting} files that keep the whole budget"
+        if fitting > 1
+        else "the only file that keeps the whole budget"
+    )
     if fitting == 1:
         return f"It is {of}."
     if len(alike) == 1:

@@ -124,7 +124,9 @@ def source_or_before(source: str | None, earlier: list[Stage], where: str) -> st
     if source is not None:
         return source
     if not earlier:
-        raise ConfigError(f"{where}.source", "there is no stage before this one to read from", "begin with a teacher stage")
+        raise ConfigError(
+            f"{where}.source", "there is no stage before this one to read from", "begin with a teacher stage"
+        )
     return earlier[-1].name
 
 
@@ -150,7 +152,12 @@ TeacherTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def distillation(
-    student: nn.Module, teacher: nn.Module, term: TeacherTerm, alpha: float, beta: float, window: tuple[float, float] = (0.0, 1.0)
+    student: nn.Module,
+    teacher: nn.Module,
+    term: TeacherTerm,
+    alpha: float,
+    beta: float,
+    window: tuple[float, float] = (0.0, 1.0),
 ) -> BatchLoss:
     """alpha * CE with the labels + beta * the teacher's term, as a function of a batch.
 

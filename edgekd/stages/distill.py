@@ -29,7 +29,9 @@ class Distill(Stage):
     """Train a student on the labels and on a frozen teacher's softened outputs: alpha * CE + beta * T^2 * KL."""
 
     stage: Literal["distill"] = "distill"
-    source: StageId | None = Field(None, description="the stage whose model is the student; the stage before unless given")
+    source: StageId | None = Field(
+        None, description="the stage whose model is the student; the stage before unless given"
+    )
     teacher: StageId | None = Field(None, description="the stage whose model teaches; the first teacher unless given")
     model: str | None = Field(None, description="a fresh architecture as the student, in place of source")
     loss: Literal["kd", "dkd", "dist"] = Field("kd", description="the teacher's term")
@@ -37,8 +39,12 @@ class Distill(Stage):
     temperature: float = Field(4.0, gt=0, le=100, description="softens both distributions")
     alpha: float = Field(0.1, ge=0, description="weight of the cross-entropy with the labels")
     beta: float = Field(0.9, ge=0, description="weight of the teacher's term")
-    start_teacher_at: float = Field(0.0, ge=0, lt=1, description="share of the schedule after which the teacher's term begins")
-    stop_teacher_at: float = Field(1.0, gt=0, le=1, description="share of the schedule after which only the labels teach")
+    start_teacher_at: float = Field(
+        0.0, ge=0, lt=1, description="share of the schedule after which the teacher's term begins"
+    )
+    stop_teacher_at: float = Field(
+        1.0, gt=0, le=1, description="share of the schedule after which only the labels teach"
+    )
     epochs: Epochs = 30
     lr: LearningRate = 0.1
     batch_size: BatchSize = 64
@@ -59,7 +65,11 @@ class Distill(Stage):
     def references(self, earlier: list[Stage], where: str) -> dict[str, str]:
         named = first_teacher(self.teacher, earlier)
         if named is None:
-            raise ConfigError(f"{where}.teacher", "there is no earlier teacher stage to learn from", "name one, or begin with a teacher stage")
+            raise ConfigError(
+                f"{where}.teacher",
+                "there is no earlier teacher stage to learn from",
+                "name one, or begin with a teacher stage",
+            )
         student = {} if self.model else {"source": source_or_before(self.source, earlier, where)}
         return {**student, "teacher": named}
 
@@ -83,6 +93,7 @@ class Distill(Stage):
         if self.model is None:
             return ctx.load("source")
         data = ctx.data
-        spec = ModelSpec(name=self.model, num_classes=data.num_classes, in_channels=data.in_channels, image_size=data.image_size)
+        spec = ModelSpec(
+            name=self.model, num_classes=data.num_classes, in_channels=data.in_channels, image_size=data.image_size
+        )
         return build(spec), spec
-

@@ -52,7 +52,9 @@ class Export(Stage):
     reads_target: ClassVar[bool] = True
 
     stage: Literal["export"] = "export"
-    models: list[StageId] | None = Field(None, min_length=1, description="stages whose models are exported; all unless given")
+    models: list[StageId] | None = Field(
+        None, min_length=1, description="stages whose models are exported; all unless given"
+    )
 
     def references(self, earlier: list[Stage], where: str) -> dict[str, str]:
         named = self.models if self.models is not None else [stage.name for stage in earlier if stage.kind != "export"]
@@ -92,7 +94,9 @@ def _integer_candidates(name: str, artifact: Artifact) -> Iterator[Candidate]:
     yield _integer(f"{name}-ptq{other}", name, "calibration", restored(artifact, "ptq", other), other)
 
 
-def _integer(name: str, stage: str, role: Literal["model", "calibration"], model: QuantizedModel, bits: int) -> Candidate:
+def _integer(
+    name: str, stage: str, role: Literal["model", "calibration"], model: QuantizedModel, bits: int
+) -> Candidate:
     return Candidate(name, stage, role, "int8", model.spec, model, model.integers(), bits)
 
 
@@ -144,7 +148,11 @@ def _agreement(candidate: Candidate, path: Path, data: Dataset) -> float:
 def _refuse(candidate: Candidate, path: Path, data: Dataset, agreement: float) -> None:
     layers = ", ".join(f"{name} {error:.0%}" for name, error in drift(candidate.graph, path, data.val)[:3])
     problem = f"torch and ONNX Runtime agree on {agreement:.2%} of val only; layers that drift most: {layers}"
-    remedy = "declare target.isa: x86-avx2 if this CPU has no VNNI" if candidate.precision == "int8" else "report the network"
+    remedy = (
+        "declare target.isa: x86-avx2 if this CPU has no VNNI"
+        if candidate.precision == "int8"
+        else "report the network"
+    )
     raise ExportError(path.name, problem, remedy)
 
 

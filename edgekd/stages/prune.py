@@ -28,7 +28,9 @@ class Prune(Stage):
     pruning_ratio: float | None = Field(None, gt=0, lt=1, description="share of channels to remove; or macs_ratio")
     macs_ratio: float | None = Field(None, gt=0, lt=1, description="share of MACs to keep; or pruning_ratio")
     importance: Literal["l2", "taylor", "bn"] = Field("l2", description="what makes a channel worth keeping")
-    scope: Literal["global", "layer"] = Field("layer", description="rank alike groups together, or prune every layer alike")
+    scope: Literal["global", "layer"] = Field(
+        "layer", description="rank alike groups together, or prune every layer alike"
+    )
     max_pruning_ratio: float = Field(0.8, gt=0, lt=1, description="largest share that any layer loses")
 
     @model_validator(mode="after")
@@ -50,7 +52,9 @@ class Prune(Stage):
         estimate_batchnorm(pruned.model, calibration_batches(ctx.data, images=1024))
         accuracy = evaluate(pruned.model, ctx.data.val).accuracy
         plan = {"widths": [asdict(width) for width in pruned.widths], "macs": pruned.macs, "params": pruned.params}
-        return ctx.save(pruned.model, spec, pruning={**plan, "pruning_ratio": pruned.pruning_ratio}, val_accuracy=accuracy)
+        return ctx.save(
+            pruned.model, spec, pruning={**plan, "pruning_ratio": pruned.pruning_ratio}, val_accuracy=accuracy
+        )
 
     def _pruned(self, model: nn.Module, spec: ModelSpec, ctx: Context) -> Pruned:
         policy: dict[str, Any] = {

@@ -34,14 +34,20 @@ class Qat(Stage):
     reads_target: ClassVar[bool] = True
 
     stage: Literal["qat"] = "qat"
-    source: StageId | None = Field(None, description="the stage whose model is quantized; the stage before unless given")
-    teacher: StageId | None = Field(None, description="the stage whose model teaches, or none; the first teacher unless given")
+    source: StageId | None = Field(
+        None, description="the stage whose model is quantized; the stage before unless given"
+    )
+    teacher: StageId | None = Field(
+        None, description="the stage whose model teaches, or none; the first teacher unless given"
+    )
     temperature: float = Field(2.0, gt=0, le=100, description="softens both distributions")
     alpha: float = Field(0.1, ge=0, description="weight of the cross-entropy with the labels")
     beta: float = Field(0.9, ge=0, description="weight of the teacher's term")
     calibration_images: int = Field(512, ge=1, description="training images that set the ranges before training")
     freeze_batchnorm_at: float = Field(0.3, ge=0, le=1, description="share of the epochs after which batch norms stay")
-    freeze_observers_at: float = Field(0.4, ge=0, le=1, description="share of the epochs after which activation ranges stay")
+    freeze_observers_at: float = Field(
+        0.4, ge=0, le=1, description="share of the epochs after which activation ranges stay"
+    )
     epochs: Epochs = 6
     lr: LearningRate = 0.005
     batch_size: BatchSize = 64

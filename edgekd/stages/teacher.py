@@ -17,7 +17,9 @@ class Teacher(Stage):
 
     stage: Literal["teacher"] = "teacher"
     model: str = Field(description="architecture: any torchvision classifier, or resnet8, resnet14, resnet20, ...")
-    width_mult: float = Field(1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it")
+    width_mult: float = Field(
+        1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it"
+    )
     epochs: Epochs = 30
     lr: LearningRate = 0.1
     batch_size: BatchSize = 64
@@ -26,7 +28,11 @@ class Teacher(Stage):
     def run(self, ctx: Context) -> Artifact:
         data = ctx.data
         spec = ModelSpec(
-            name=self.model, num_classes=data.num_classes, in_channels=data.in_channels, image_size=data.image_size, width_mult=self.width_mult
+            name=self.model,
+            num_classes=data.num_classes,
+            in_channels=data.in_channels,
+            image_size=data.image_size,
+            width_mult=self.width_mult,
         )
         model = build(spec)
 
