@@ -165,7 +165,7 @@ def _body_sha256(body: Mapping[str, Any]) -> str:
 
 def _holds(folder: Path, name: str, about: Mapping[str, Any]) -> bool:
     path = folder / name
-    return path.stat().st_size == about["bytes"] and file_sha256(path) == about["sha256"]
+    return bool(path.stat().st_size == about["bytes"] and file_sha256(path) == about["sha256"])
 
 
 def save_model(folder: Path, model: nn.Module, spec: ModelSpec) -> dict[str, Any]:

@@ -4,8 +4,8 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Generator, Tensor
@@ -74,8 +74,8 @@ class Dataset:
         digest = hashlib.sha256(repr(self.class_names).encode())
         for split in (self.train, self.val, self.test):
             digest.update(repr(tuple(split.images.shape)).encode())
-            digest.update(memoryview(split.images.contiguous().numpy()).cast("B"))
-            digest.update(memoryview(split.labels.contiguous().numpy()).cast("B"))
+            for tensor in (split.images, split.labels):
+                digest.update(np.ascontiguousarray(tensor.numpy()).data)
         return digest.hexdigest()
 
 
@@ -115,8 +115,9 @@ def split_dataset(name: str, class_names: tuple[str, ...], images: Tensor, label
     every = torch.arange(len(labels)).numpy()
     rest, test = train_test_split(every, test_size=0.2, random_state=SPLIT_SEED, stratify=labels.numpy())
     train, val = train_test_split(rest, test_size=0.2, random_state=SPLIT_SEED, stratify=labels[rest].numpy())
-    parts = [Split(images[torch.from_numpy(part)], labels[torch.from_numpy(part)]) for part in (train, val, test)]
-    return Dataset(name, class_names, *parts, augment=augment)
+    train, val, test = (torch.from_numpy(part) for part in (train, val, test))
+    parts = {key: Split(images[part], labels[part]) for key, part in (("train", train), ("val", val), ("test", test))}
+    return Dataset(name, class_names, **parts, augment=augment)
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -177,8 +178,8 @@ def calibration_batches(dataset: Dataset, images: int, batch_size: int = 64) -> 
     """Unchanged images of ``train``, spread evenly over it."""
     count = min(images, len(dataset.train))
     chosen = torch.linspace(0, len(dataset.train) - 1, count).round().long()
-    for part in chosen.split(batch_size):
-        yield as_input(dataset.train.images[part])
+    for start in range(0, count, batch_size):
+        yield as_input(dataset.train.images[chosen[start : start + batch_size]])
 
 
 def no_augment(images: Tensor, _generator: Generator) -> Tensor:
@@ -197,7 +198,7 @@ def shift_rotate_scale(images: Tensor, generator: Generator) -> Tensor:
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     rows = torch.stack([torch.stack([cos, -sin, 0.12 * right], 1), torch.stack([sin, cos, 0.12 * down], 1)], 1)
     grid = F.affine_grid(rows, list(images.shape), align_corners=False)
-    turned: Any = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    turned: Tensor = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return turned.contiguous(memory_format=torch.channels_last)
 
 

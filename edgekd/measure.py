@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -15,15 +15,17 @@ from edgekd import ort
 from edgekd.data import Split
 from edgekd.runtime import Progress
 
+Array: TypeAlias = np.ndarray[Any, Any]
 Z95 = 1.959963984540054
 ROUNDS = 80
 SECONDS_PER_VISIT = 0.004
 WARM_UP_SECONDS = 0.3
 
 
-def predictions(path: Path, split: Split, *, exact: bool = False) -> np.ndarray:
-    """The class that a file gives each image of a split, shape ``(count,)``; ``exact`` runs it without fused kernels."""
-    return ort.predict(ort.session(path, exact=exact), split.images.numpy()).argmax(1)
+def predictions(path: Path, split: Split, *, exact: bool = False) -> Array:
+    """The class that a file gives each image of a split, shape ``(count,)``; ``exact``: without fused kernels."""
+    chosen: Array = ort.predict(ort.session(path, exact=exact), split.images.numpy()).argmax(1)
+    return chosen
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
@@ -50,7 +52,7 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     """
     differing, fewer = only_first + only_second, min(only_first, only_second)
     tail = sum(math.comb(differing, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**differing)
+    return min(1.0, float(2 * tail / 2**differing))
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,17 @@ class Latencies:
         rounds_ms: each file's median per round, shape ``(files, rounds)``.
     """
 
-    runs_ms: list[np.ndarray]
-    rounds_ms: np.ndarray
+    runs_ms: list[Array]
+    rounds_ms: Array
 
 
 def measure_latency(
-    paths: Sequence[Path], pixels: np.ndarray, threads: int, *, seed: int, progress: Progress, label: str
+    paths: Sequence[Path], pixels: Array, threads: int, *, seed: int, progress: Progress, label: str
 ) -> Latencies:
     """Run several files in randomly interleaved rounds, pinned to as many CPUs as there are threads.
 
-    Each round visits every file once, in random order, and runs it for a few milliseconds; so whatever slows the machine
-    down for a while slows all files down alike.
+    Each round visits every file once, in random order, and runs it for a few milliseconds; so whatever slows the
+    machine down for a while slows all files down alike.
 
     Args:
         paths: the files.
@@ -112,21 +114,22 @@ def _pinned(threads: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _warm_up(runner: Any, feed: dict[str, np.ndarray]) -> int:
+def _warm_up(runner: Any, feed: dict[str, Array]) -> int:
     """Run for a while; how many runs a visit shall have."""
-    begin, times = time.perf_counter(), []
+    begin = time.perf_counter()
+    times: list[float] = []
     while time.perf_counter() - begin < WARM_UP_SECONDS or len(times) < 3:
         times.append(_time_ms(runner, feed))
     return int(min(50, max(1, SECONDS_PER_VISIT * 1000 / float(np.median(times)))))
 
 
-def _time_ms(runner: Any, feed: dict[str, np.ndarray]) -> float:
+def _time_ms(runner: Any, feed: dict[str, Array]) -> float:
     begin = time.perf_counter()
     runner.run(None, feed)
     return (time.perf_counter() - begin) * 1000
 
 
-def paired_ratio(rounds_ms: np.ndarray, others_ms: np.ndarray, seed: int = 0) -> tuple[float, tuple[float, float]]:
+def paired_ratio(rounds_ms: Array, others_ms: Array, seed: int = 0) -> tuple[float, tuple[float, float]]:
     """Median over rounds of one file's latency divided by another's, with a bootstrap 95 % interval over the rounds.
 
     Args:

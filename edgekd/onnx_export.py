@@ -5,7 +5,7 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -21,7 +21,9 @@ OPSET = 20
 IR_VERSION = 10
 INPUT, OUTPUT = "pixels", "logits"
 
-Node, Graph = Any, Any
+Node: TypeAlias = Any
+Graph: TypeAlias = Any
+Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def export_onnx(program: nn.Module, spec: ModelSpec, path: Path) -> None:
@@ -69,11 +71,11 @@ def _consumers(graph: Graph, name: str) -> list[Node]:
     return [node for node in graph.node if name in node.input]
 
 
-def _constants(graph: Graph) -> dict[str, np.ndarray]:
+def _constants(graph: Graph) -> dict[str, Array]:
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
-def _add_constant(graph: Graph, name: str, value: np.ndarray) -> str:
+def _add_constant(graph: Graph, name: str, value: Array) -> str:
     graph.initializer.append(numpy_helper.from_array(value, name))
     return name
 
@@ -106,7 +108,7 @@ def _take_pixels(graph: Graph, spec: ModelSpec) -> None:
     graph.node.insert(
         1, helper.make_node("DequantizeLinear", ["pixels_nchw", scale, zero], ["images"], "normalise_pixels")
     )
-    shape = ["batch", spec.image_size, spec.image_size, spec.in_channels]
+    shape: list[str | int | None] = ["batch", spec.image_size, spec.image_size, spec.in_channels]
     graph.input.pop()
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
     last = graph.output[0].name
@@ -163,7 +165,7 @@ def _integer_bias(graph: Graph) -> None:
         node.input[2] = real
 
 
-def _dequantizes(node: Node, constants: dict[str, np.ndarray]) -> bool:
+def _dequantizes(node: Node, constants: dict[str, Array]) -> bool:
     return node.op_type == "DequantizeLinear" and node.input[1] in constants
 
 
@@ -194,8 +196,8 @@ def _clean(model: Any) -> None:
 
 
 SHAPE_OPS = {
-    "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Gather", "Slice", "Split", "Concat",
-    "Expand", "Constant", "ReorderInput", "ReorderOutput",
+    "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Gather", "Slice", "Split",
+    "Concat", "Expand", "Constant", "ReorderInput", "ReorderOutput",
 }  # fmt: skip
 BORDER_OPS = {"QuantizeLinear", "DequantizeLinear"}
 INTEGER_OPS = {"QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"}
@@ -216,8 +218,8 @@ def census(optimised: Path) -> Census:
     """Count the kernels of the graph that ONNX Runtime made of a file.
 
     A float kernel is whatever reads or writes float numbers and is neither a shape operator nor the last
-    DequantizeLinear behind which the logits leave. A QuantizeLinear or DequantizeLinear elsewhere is a float kernel too:
-    it is where an island begins or ends.
+    DequantizeLinear behind which the logits leave. A QuantizeLinear or DequantizeLinear elsewhere is a float kernel
+    too: it is where an island begins or ends.
     """
     model = onnx.load(optimised)
     graph = model.graph
@@ -294,7 +296,7 @@ def _layer_sizes(path: Path) -> list[tuple[int, int]]:
 def with_taps(path: Path) -> tuple[bytes, list[str]]:
     """The file with every activation as a further output, and their names, for finding where two runtimes part.
 
-    In an integer file the activations are what DequantizeLinear gives back, so that the integer kernels stay as they are.
+    In an integer file the activations are what DequantizeLinear gives back, so that integer kernels stay as they are.
     """
     model = onnx.load(path)
     graph = model.graph

@@ -65,7 +65,7 @@ def saturates() -> bool:
 
     channels = 16
     weight = np.full((channels, channels, 3, 3), 127, np.int8)
-    constants = {
+    constants: dict[str, np.ndarray[Any, Any]] = {
         "one": np.array(1.0, np.float32),
         "ones": np.ones(channels, np.float32),
         "zero": np.array(0, np.uint8),

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ class Pipeline(Settings):
             if model is not None:
                 _check_model(model, f"{place}.model")
 
-    def _check_references(self, stage: Stage, earlier: list[Stage], place: str) -> None:
+    def _check_references(self, stage: Stage, earlier: Sequence[Stage], place: str) -> None:
         names = [other.name for other in earlier]
         if stage.name == "none":
             raise ConfigError(f"{place}.id", "'none' is no name for a stage: it means no teacher", "choose another id")

@@ -20,6 +20,7 @@ from torchao.quantization.pt2e.quantizer import (
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
+from edgekd.quantization.graph import unfold_output
 from edgekd.target import weight_limit
 
 aten = torch.ops.aten
@@ -106,9 +107,7 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
 
 
 def end_of(node: fx.Node) -> fx.Node:
-    """The node whose output is the fused kernel's: behind a batch norm and a clipping activation, where they are alone."""
-    from edgekd.quantization.graph import unfold_output
-
+    """The node whose output is the fused kernel's: behind a batch norm and a clipping activation, if alone."""
     if len(node.users) != 1:
         return node
     user = next(iter(node.users))

@@ -303,7 +303,8 @@ def _notes(models: Sequence[ModelReport]) -> list[str]:
             notes.append(f"{model.file} {what} the float {model.source}.onnx: ratio {figures}, {_why(model)}")
         if model.precision == "int8" and model.kernels.float:
             notes.append(
-                f"{model.file} is not wholly integer: {model.kernels.float} float kernels, {_some(model.kernels.float_ops)}"
+                f"{model.file} is not wholly integer: {model.kernels.float} float kernels, "
+                f"{_some(model.kernels.float_ops)}"
             )
     return notes
 

@@ -81,7 +81,8 @@ def _worst_excess(checks: Sequence[Check]) -> float:
 
 def _miss(checks: Sequence[Check], files: int) -> str:
     worst = max(checks, key=_excess)
-    return f"None of {files} files keeps the whole budget; this one misses {worst.name} with {worst.value:.4f} (limit {worst.limit:g})."
+    found = f"{worst.name} {worst.value:.4f} (limit {worst.limit:g})"
+    return f"None of {files} files keeps the whole budget; this one misses it by {found}."
 
 
 def _reason(fitting: int, alike: Sequence[ModelReport], chosen: ModelReport, fastest: ModelReport) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -47,7 +47,7 @@ class Stage(Settings, ABC):
         """The id, or the kind where none is given."""
         return self.id or self.kind
 
-    def references(self, earlier: "list[Stage]", where: str) -> dict[str, str]:
+    def references(self, earlier: "Sequence[Stage]", where: str) -> dict[str, str]:
         """The earlier stages whose artifacts this one reads: role -> id; ``where`` names this one in errors."""
         return {}
 
@@ -119,7 +119,7 @@ class Context:
         return artifact
 
 
-def source_or_before(source: str | None, earlier: list[Stage], where: str) -> str:
+def source_or_before(source: str | None, earlier: Sequence[Stage], where: str) -> str:
     """The named stage; unless named, the stage before."""
     if source is not None:
         return source
@@ -130,7 +130,7 @@ def source_or_before(source: str | None, earlier: list[Stage], where: str) -> st
     return earlier[-1].name
 
 
-def first_teacher(named: str | None, earlier: list[Stage]) -> str | None:
+def first_teacher(named: str | None, earlier: Sequence[Stage]) -> str | None:
     """The named stage; unless named, the first teacher stage; None where there is none or it is 'none'."""
     if named is not None:
         return None if named == NO_TEACHER else named
@@ -161,7 +161,7 @@ def distillation(
 ) -> BatchLoss:
     """alpha * CE with the labels + beta * the teacher's term, as a function of a batch.
 
-    The teacher sees the very same images, and only while its term counts; with alpha 0 the labels' term is not computed.
+    The teacher sees the very same images, and only while its term counts; with alpha 0 the labels are not read.
 
     Args:
         student: what is trained.

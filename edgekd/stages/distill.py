@@ -1,5 +1,6 @@
 """Distillation: the smaller network learns from the labels and from the big one."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -62,7 +63,7 @@ class Distill(Stage):
             raise ValueError("alpha is 0, so that nothing teaches while the teacher is off; raise alpha")
         return self
 
-    def references(self, earlier: list[Stage], where: str) -> dict[str, str]:
+    def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         named = first_teacher(self.teacher, earlier)
         if named is None:
             raise ConfigError(

@@ -1,7 +1,7 @@
 """Export: every model of the pipeline as an ONNX file, audited and checked against torch on val."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -56,7 +56,7 @@ class Export(Stage):
         None, min_length=1, description="stages whose models are exported; all unless given"
     )
 
-    def references(self, earlier: list[Stage], where: str) -> dict[str, str]:
+    def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         named = self.models if self.models is not None else [stage.name for stage in earlier if stage.kind != "export"]
         return {name: name for name in named}
 
@@ -157,7 +157,7 @@ def _refuse(candidate: Candidate, path: Path, data: Dataset, agreement: float) -
 
 
 def drift(graph: fx.GraphModule, path: Path, split: Split) -> list[tuple[str, float]]:
-    """Layers by how far ONNX Runtime's activations part from torch's (mean |difference| over mean |value|), worst first."""
+    """Layers by how far ONNX Runtime's activations part from torch's, worst first: mean |difference| / mean |value|."""
     images, _ = next(batches(split, DRIFT_IMAGES))
     recorder = _Recorder(graph)
     with torch.inference_mode():
@@ -190,6 +190,6 @@ class _Recorder(fx.Interpreter):
 def _summary(about: dict[str, Any]) -> str:
     kernels = about["kernels"]
     return (
-        f"{about['file']}: {about['size_bytes'] / 1000:,.0f} kB, {kernels['integer']} integer and {kernels['float']} float kernels, "
-        f"agrees with torch on {about['agreement']:.2%} of val"
+        f"{about['file']}: {about['size_bytes'] / 1000:,.0f} kB, {kernels['integer']} integer "
+        f"and {kernels['float']} float kernels, agrees with torch on {about['agreement']:.2%} of val"
     )

@@ -1,5 +1,6 @@
 """Pruning: whole channels go, to widths that the target's kernels like."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import Any, ClassVar, Literal
@@ -40,7 +41,7 @@ class Prune(Stage):
             raise ValueError(f"give pruning_ratio or macs_ratio, found {found}")
         return self
 
-    def references(self, earlier: list[Stage], where: str) -> dict[str, str]:
+    def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         return {"source": source_or_before(self.source, earlier, where)}
 
     def run(self, ctx: Context) -> Artifact:

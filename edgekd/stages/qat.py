@@ -1,5 +1,6 @@
 """Quantization-aware training: the network learns to live with 8-bit numbers, the teacher holding it steady."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
@@ -59,7 +60,7 @@ class Qat(Stage):
             raise ValueError("alpha is 0 and no teacher's term is left: there is nothing to learn from; raise alpha")
         return self
 
-    def references(self, earlier: list[Stage], where: str) -> dict[str, str]:
+    def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         named = first_teacher(self.teacher, earlier)
         teacher = {"teacher": named} if named and self.beta else {}
         return {"source": source_or_before(self.source, earlier, where), **teacher}
