@@ -91,9 +91,10 @@ def _refuse_beyond_plain_data(text: str, where: str) -> None:
     """Stop before anything is built: tags, anchors, deep nesting, a second document."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        place = f"{where}:{event.start_mark.line + 1}:{event.start_mark.column + 1}"
-        if getattr(event, "tag", None) is not None:
-            raise ConfigError(place, f"YAML tags are not allowed, found {event.tag!r}", "write the plain value")
+        mark, tag = event.start_mark, getattr(event, "tag", None)
+        place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        if tag is not None:
+            raise ConfigError(place, f"YAML tags are not allowed, found {tag!r}", "write the plain value")
         if getattr(event, "anchor", None) is not None:
             raise ConfigError(place, "YAML anchors and aliases are not allowed", "write the value where it is used")
         if isinstance(event, yaml.CollectionStartEvent):

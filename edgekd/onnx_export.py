@@ -54,17 +54,25 @@ def export_onnx(program: nn.Module, spec: ModelSpec, path: Path) -> None:
 
 def _exported(program: nn.Module, spec: ModelSpec) -> Any:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    batch = torch.export.Dim("batch", min=1, max=65536)
-    example = (example_images(spec, batch=2),)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            captured = torch.export.export(program, example, dynamic_shapes=({0: batch},))
+            captured = _captured(program, example_images(spec, batch=2))
             made: Any = torch.onnx.export(captured, dynamo=True, opset_version=OPSET, optimize=True, verbose=False)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ExportError(spec.name, f"cannot be written as ONNX ({reason})", "report the network") from None
     return made.model_proto
+
+
+def _captured(program: nn.Module, images: torch.Tensor) -> Any:
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    return torch.export.export(program, (images,), dynamic_shapes=({0: batch},))
+
+
+def recaptured(program: nn.Module, images: torch.Tensor) -> Any:
+    """The graph with its nodes named as the values in the exported file are."""
+    return _captured(program, images).module()
 
 
 def _consumers(graph: Graph, name: str) -> list[Node]:

@@ -66,8 +66,8 @@ def _cpuinfo() -> list[str]:
 def weight_bits(isa: Isa) -> int:
     """Bits of an integer weight that a CPU multiplies exactly.
 
-    Without VNNI an AVX2 CPU adds two u8*s8 products in 16 bits: 255 * 127 * 2 = 64770 does not fit, 255 * 63 * 2 = 32130
-    does. ONNX Runtime's ARM64 kernels add in 32 bits.
+    Without VNNI an AVX2 CPU adds two u8*s8 products in 16 bits: 255 * 127 * 2 = 64770 does not fit,
+    255 * 63 * 2 = 32130 does. ONNX Runtime's ARM64 kernels add in 32 bits.
     """
     return 7 if isa == "x86-avx2" else 8
 
@@ -78,7 +78,7 @@ def weight_limit(bits: int) -> int:
     >>> weight_limit(7), weight_limit(8)
     (63, 127)
     """
-    return 2 ** (bits - 1) - 1
+    return (1 << (bits - 1)) - 1
 
 
 def width_step(channels: int, isa: Isa) -> int:

@@ -173,9 +173,9 @@ def with_simple_clipping(graph: fx.GraphModule) -> None:
     """Write ``relu6`` and the like as ``clamp``, in place: the ONNX exporter takes that as it is, and fast."""
     for node in graph.graph.nodes:
         if node.target == aten.hardtanh.default:
-            given: Any = node.args[1:]
-            low, high = [*given, *(-1.0, 1.0)[len(given) :]]
-            node.target, node.args = aten.clamp.default, (node.args[0], low, high)
+            defaults: tuple[Any, ...] = (None, -1.0, 1.0)
+            images, low, high = node.args + defaults[len(node.args) :]
+            node.target, node.args = aten.clamp.default, (images, low, high)
     graph.recompile()
 
 

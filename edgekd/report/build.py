@@ -138,7 +138,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         quantization=_quantization(subject, exported, measured),
         environment=environment(),
         budget=subject.budget.model_dump(),
-        notes=_notes(models),
+        notes=[*_kept(subject), *_notes(models)],
     )
 
 
@@ -290,6 +290,20 @@ def _weight_bits(subject: Subject, measured: Measured, about: Mapping[str, Any])
         float((measured.chosen[key] == labels).float().mean()) for key in (about["id"], f"{about['id']}/exact")
     )
     return WeightBits(bits=about["weight_bits"], as_shipped=shipped, exact=exact, total=len(labels))
+
+
+def _kept(subject: Subject) -> list[str]:
+    """Where training for integers gained nothing over calibration alone."""
+    notes = []
+    for name, (kind, _, artifact) in subject.stages.items():
+        about = artifact.manifest.get("quantized", {})
+        if kind == "qat" and about["kept"] == "ptq":
+            ptq, qat = about["ptq_val_accuracy"], about["qat_val_accuracy"]
+            figures = f"{ptq:.4f} on val, the best trained epoch {qat:.4f}"
+            notes.append(
+                f"{name}: training did not beat calibration alone (PTQ {figures}): the calibrated model was kept"
+            )
+    return notes
 
 
 def _notes(models: Sequence[ModelReport]) -> list[str]:

@@ -1,0 +1,24 @@
+"""A small chain for tests: digits at 16 pixels, ResNet-8."""
+
+import textwrap
+from pathlib import Path
+
+YAML = """
+    name: small
+    data: {name: digits, image_size: 16}
+    target: {isa: x86-avx2, threads: 1}
+    stages:
+      - {stage: teacher, model: resnet8, epochs: 4}
+      - {stage: prune, pruning_ratio: 0.5}
+      - {stage: distill, epochs: 3}
+      - {stage: qat, epochs: 2}
+      - {stage: export}
+    budget: {accuracy_drop: 0.9, size_ratio: 0.5}
+"""
+
+
+def write_pipeline(folder: Path, text: str = YAML) -> Path:
+    """The pipeline as a file."""
+    path = folder / "small.yaml"
+    path.write_text(textwrap.dedent(text), encoding="utf-8")
+    return path

@@ -1,0 +1,58 @@
+"""One contract for every stage."""
+
+from typing import Any, get_args
+
+import pytest
+
+from edgekd.artifact import digest_of
+from edgekd.config import validate
+from edgekd.errors import ConfigError
+from edgekd.stages import AnyStage, Stage
+
+LEAST: dict[str, dict[str, Any]] = {"teacher": {"model": "resnet8"}, "prune": {"pruning_ratio": 0.5}}
+KINDS: list[type[Stage]] = list(get_args(get_args(AnyStage)[0]))
+
+
+def make(kind: type[Stage], **settings: Any) -> Stage:
+    name = kind.model_fields["stage"].default
+    return validate(kind, {"stage": name, **LEAST.get(name, {}), **settings}, "here")
+
+
+def test_the_contract_runs_over_every_stage() -> None:
+    assert {kind.model_fields["stage"].default for kind in KINDS} == {"teacher", "prune", "distill", "qat", "export"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stage_survives_being_written_and_read(kind: type[Stage]) -> None:
+    stage = make(kind, id="mine")
+
+    assert validate(kind, stage.model_dump(), "here") == stage
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unknown_key_is_named(kind: type[Stage]) -> None:
+    with pytest.raises(ConfigError, match="here: no_such_key: unknown key"):
+        make(kind, no_such_key=1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_setting_is_described(kind: type[Stage]) -> None:
+    fields = {name: field for name, field in kind.model_fields.items() if name != "stage"}
+
+    assert all(field.description for field in fields.values())
+    assert kind.__doc__
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_do_not_change_the_digest_but_settings_do(kind: type[Stage]) -> None:
+    plain, named = make(kind), make(kind, id="another")
+
+    assert digest_of(plain.recipe_settings()) == digest_of(named.recipe_settings())
+    if "epochs" in kind.model_fields:
+        assert digest_of(make(kind, epochs=7).recipe_settings()) != digest_of(plain.recipe_settings())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_settings_are_frozen(kind: type[Stage]) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        make(kind).id = "other"  # type: ignore[misc]

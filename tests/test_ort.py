@@ -1,0 +1,27 @@
+"""ONNX Runtime: the saturation probe against integer arithmetic, refused files."""
+
+from pathlib import Path
+
+import pytest
+
+from edgekd import ort
+from edgekd.errors import ExportError
+from edgekd.target import host_isa, weight_bits
+
+
+def test_the_probe_is_exact_with_seven_bit_weights_on_every_cpu() -> None:
+    assert ort.probe(weight=63) == ort.probe_answer(63) == round(16 * 9 * 255 * 63 / 65536)
+
+
+def test_the_probe_finds_saturation_exactly_where_the_isa_says_seven_bits() -> None:
+    assert ort.saturates() == (weight_bits(host_isa()) == 7)
+
+
+def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"no model")
+
+    with pytest.raises(ExportError, match=r"broken\.onnx: ONNX Runtime refuses it") as caught:
+        ort.session(path)
+
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,257 @@
+"""The whole chain on a small network: what it leaves, what it skips, what it repeats."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from edgekd import Pipeline, ort
+from edgekd.artifact import Store, load_model, load_tensors
+from edgekd.data import DataSettings, load_dataset
+from edgekd.errors import ConfigError
+from edgekd.report.schema import Report
+from edgekd.runtime import Progress
+from edgekd.stages import AnyStage, Distill, Export, Prune, Qat, Teacher
+from tests.chain import write_pipeline
+
+pytestmark = pytest.mark.slow
+
+
+class Notes(Progress):
+    """Keeps what a run tells."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.epochs: list[tuple[str, dict[str, float]]] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def epoch(self, label: str, epoch: int, epochs: int, figures: Mapping[str, float]) -> None:
+        self.epochs.append((label, dict(figures)))
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report, Notes]:
+    """A folder with the pipeline file, models/ and exports/ of one run; the report; what was told."""
+    folder, notes = tmp_path_factory.mktemp("chain"), Notes()
+    report = Pipeline.from_yaml(write_pipeline(folder)).run(folder / "models", folder / "exports", progress=notes)
+    assert report is not None
+    return folder, report, notes
+
+
+def test_every_model_is_exported_measured_and_smaller_than_the_one_before(ran: tuple[Path, Report, Notes]) -> None:
+    folder, report, _ = ran
+
+    sizes = {model.id: (folder / "exports" / "small" / model.file).stat().st_size for model in report.models}
+
+    assert list(sizes) == ["teacher", "prune", "distill", "qat", "qat-ptq"]
+    assert sizes["teacher"] > 3 * sizes["prune"] > 3 * sizes["qat"]
+    assert {model.id: model.size_bytes for model in report.models} == sizes
+    assert all(model.agreement > 0.98 for model in report.models)  # 288 images, barely trained: near ties
+
+
+def test_the_integer_file_is_wholly_integer_with_weights_of_seven_bits(ran: tuple[Path, Report, Notes]) -> None:
+    _, report, _ = ran
+    integer = next(model for model in report.models if model.id == "qat")
+
+    assert integer.kernels.float == 0
+    assert integer.kernels.integer >= 12
+    assert integer.weight_bits == 7
+    assert integer.max_abs_weight is not None
+    assert integer.max_abs_weight <= 63
+
+
+def test_the_accuracy_in_the_report_is_the_file_s_own(ran: tuple[Path, Report, Notes]) -> None:
+    folder, report, _ = ran
+    test = load_dataset(DataSettings(image_size=16)).test
+
+    for model in report.models:
+        runner = ort.session(folder / "exports" / "small" / model.file)
+        answers = runner.run(None, {"pixels": test.images.numpy()})[0].argmax(1)
+        assert model.correct == int((answers == test.labels.numpy()).sum())
+        assert model.accuracy == pytest.approx(model.correct / model.total)
+
+
+def test_report_json_reads_back_as_the_report(ran: tuple[Path, Report, Notes]) -> None:
+    folder, report, _ = ran
+
+    text = (folder / "exports" / "small" / "report.json").read_text(encoding="utf-8")
+
+    assert Report.model_validate_json(text) == report
+    body = json.loads(text)
+    assert body["schema"] == 1
+    assert body["verdict"]["pass"] is True
+    assert {"id", "stage", "precision", "file", "sha256", "params", "macs", "size_bytes", "accuracy", "correct"} <= set(
+        body["models"][0]
+    )
+
+
+def test_the_report_shows_seven_and_eight_bits_as_shipped_and_exact(ran: tuple[Path, Report, Notes]) -> None:
+    _, report, _ = ran
+
+    assert report.quantization is not None
+    assert [item.bits for item in report.quantization.calibrated] == [7, 8]
+    assert report.quantization.declared_bits == 7
+    shipped, exact = report.quantization.calibrated[0].as_shipped, report.quantization.calibrated[0].exact
+    assert abs(shipped - exact) <= 0.02  # 7 bits never saturate: only rounding ties differ
+
+
+def test_losses_are_told_apart_in_the_log(ran: tuple[Path, Report, Notes]) -> None:
+    _, _, notes = ran
+    distilled = [figures for label, figures in notes.epochs if label == "distill"]
+
+    assert len(distilled) == 3
+    for figures in distilled:
+        assert figures["loss"] == pytest.approx(0.1 * figures["ce"] + 0.9 * figures["kd"], rel=1e-4)
+        assert 0 <= figures["val_accuracy"] <= 1
+
+
+def test_a_second_run_runs_nothing_and_gives_the_same_figures(ran: tuple[Path, Report, Notes]) -> None:
+    folder, report, _ = ran
+    notes = Notes()
+
+    again = Pipeline.from_yaml(folder / "small.yaml").run(folder / "models", folder / "exports", progress=notes)
+
+    assert again is not None
+    assert notes.epochs == []
+    assert again.model_dump(exclude={"created"}) == report.model_dump(exclude={"created"})
+
+
+def test_a_late_setting_changes_only_what_depends_on_it(ran: tuple[Path, Report, Notes]) -> None:
+    folder, _, _ = ran
+
+    plan = Pipeline.from_yaml(folder / "small.yaml", ["stages.qat.epochs=5"]).plan(folder / "models")
+
+    assert {item.name: item.artifact is not None for item in plan} == {
+        "teacher": True, "prune": True, "distill": True, "qat": False, "export": False,
+    }  # fmt: skip
+
+
+def test_another_target_keeps_the_teacher(ran: tuple[Path, Report, Notes]) -> None:
+    folder, _, _ = ran
+
+    plan = Pipeline.from_yaml(folder / "small.yaml", ["target.isa=arm64"]).plan(folder / "models")
+
+    assert [item.name for item in plan if item.artifact] == ["teacher"]
+
+
+def test_the_same_pipeline_gives_the_same_digests_and_weights_again(
+    ran: tuple[Path, Report, Notes], tmp_path: Path
+) -> None:
+    folder, _, _ = ran
+    short = [f"stages={json.dumps([{'stage': 'teacher', 'model': 'resnet8', 'epochs': 4}])}"]
+
+    report = Pipeline.from_yaml(folder / "small.yaml", short).run(tmp_path / "models", tmp_path / "exports")
+
+    assert report is None
+    (again,) = Pipeline.from_yaml(folder / "small.yaml", short).plan(tmp_path / "models")
+    first = Store(folder / "models").find(again.digest)
+    assert first is not None
+    assert again.artifact is not None
+    one, other = (load_tensors(item.folder / "weights.safetensors") for item in (first, again.artifact))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_damaged_artifact_is_set_aside_and_made_again(ran: tuple[Path, Report, Notes], tmp_path: Path) -> None:
+    folder, report, _ = ran
+    shutil.copytree(folder / "models", tmp_path / "models")
+    export = next(
+        item for item in Pipeline.from_yaml(folder / "small.yaml").plan(tmp_path / "models") if item.name == "prune"
+    )
+    assert export.artifact is not None
+    path = export.artifact.folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+
+    pipeline = Pipeline.from_yaml(folder / "small.yaml", ['stages.export.models=["prune"]'])
+    again = pipeline.run(tmp_path / "models", tmp_path / "exports")
+
+    assert again is not None
+    assert again.models[0].sha256 == next(model.sha256 for model in report.models if model.id == "prune")
+    assert list((tmp_path / "models").glob("*.set-aside-*"))
+
+
+def test_exported_files_load_where_torch_cannot_be_imported(ran: tuple[Path, Report, Notes]) -> None:
+    folder, report, _ = ran
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import onnxruntime, numpy\n"
+        "for path in sys.argv[1:]:\n"
+        "    runner = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])\n"
+        "    print(runner.run(None, {'pixels': numpy.zeros((3, 16, 16, 1), numpy.uint8)})[0].shape)\n"
+    )
+    paths = [str(folder / "exports" / "small" / model.file) for model in report.models]
+
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split("\n")[:-1] == ["(3, 10)"] * len(paths)
+
+
+def test_a_pruned_model_has_fewer_channels_in_its_file(ran: tuple[Path, Report, Notes]) -> None:
+    folder, report, _ = ran
+    planned = {width.layer: width for stage in report.stages for width in stage.widths}
+
+    def outputs(file: str) -> list[int]:
+        graph = onnx.load(folder / "exports" / "small" / file).graph
+        sizes = {tensor.name: tensor.dims[0] for tensor in graph.initializer if tensor.dims}
+        return sorted(sizes[node.input[1]] for node in graph.node if node.op_type == "Conv")
+
+    assert outputs("teacher.onnx") == sorted(width.before for width in planned.values())
+    assert outputs("prune.onnx") == sorted(width.after for width in planned.values())
+    assert all(width.after == width.before // 2 for width in planned.values())
+
+
+def test_nothing_in_the_store_is_a_pickle(ran: tuple[Path, Report, Notes]) -> None:
+    folder, _, _ = ran
+
+    suffixes = {path.suffix for path in (folder / "models").rglob("*") if path.is_file()}
+
+    assert suffixes == {".safetensors", ".json", ".onnx"}
+
+
+def test_a_reloaded_pruned_model_answers_as_its_exported_file(ran: tuple[Path, Report, Notes]) -> None:
+    folder, _, _ = ran
+    planned = {item.name: item for item in Pipeline.from_yaml(folder / "small.yaml").plan(folder / "models")}
+    artifact = planned["prune"].artifact
+    assert artifact is not None
+    model, _ = load_model(artifact)
+    images = load_dataset(DataSettings(image_size=16)).val.images[:16]
+
+    with torch.no_grad():
+        wanted = model((images.permute(0, 3, 1, 2).float() - 128) / 64).numpy()
+
+    found = ort.session(folder / "exports" / "small" / "prune.onnx").run(None, {"pixels": images.numpy()})[0]
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_a_pipeline_can_be_built_in_python() -> None:
+    stages: list[AnyStage] = [Teacher(model="resnet8"), Prune(pruning_ratio=0.5), Distill(), Qat(), Export()]
+
+    pipeline = Pipeline(name="mine", stages=stages)
+
+    pipeline.check()
+    assert [stage.name for stage in pipeline.stages] == ["teacher", "prune", "distill", "qat", "export"]
+
+
+def test_a_teacher_assistant_is_two_distill_stages() -> None:
+    stages = [
+        Teacher(model="resnet20"),
+        Distill(id="assistant", model="resnet14"),
+        Distill(id="student", model="resnet8", teacher="assistant"),
+    ]
+
+    references = stages[2].references(stages[:2], "stages[2]")
+
+    assert references == {"teacher": "assistant"}
+
+
+def test_a_first_stage_without_a_source_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"stages\[0\]\.source: there is no stage before this one"):
+        Pipeline(name="mine", stages=[Prune(pruning_ratio=0.5)]).check()
