@@ -21,7 +21,11 @@ def table(paths: list[Path]) -> str:
         size = ort.session(path).get_inputs()[0].shape[1]
         test = load_dataset(DataSettings(image_size=size)).test
         shares = [
-            float((ort.predict(ort.session(path, exact=exact), test.images.numpy()).argmax(1) == test.labels.numpy()).mean())
+            float(
+                (
+                    ort.predict(ort.session(path, exact=exact), test.images.numpy()).argmax(1) == test.labels.numpy()
+                ).mean()
+            )
             for exact in (False, True)
         ]
         lines.append(f"{path.name}: as shipped {shares[0]:.4f}, exact {shares[1]:.4f} ({len(test)} images)")

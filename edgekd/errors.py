@@ -43,7 +43,7 @@ class EdgekdError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}" + (f"; {self.remedy}" if self.remedy else "")
-        return " ".join(text.split())
+        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split()))
 
 
 class ConfigError(EdgekdError):
