@@ -129,12 +129,15 @@ def plan_widths(groups: Sequence[Group], ratio: float, scope: Scope, max_ratio: 
 
 
 def _ranked(groups: Sequence[Group], ratio: float) -> list[float]:
-    """Channels above the threshold that removes ``ratio`` of all channels of the same kind of group."""
-    thresholds = {}
+    """Channels that stay where ``ratio`` of all channels of one kind of group go, the weakest first."""
+    stay: dict[int, float] = {}
     for kind in {group.kind for group in groups}:
-        scores = torch.cat([group.scores for group in groups if group.kind == kind]).sort().values
-        thresholds[kind] = scores[min(len(scores) - 1, int(ratio * len(scores)))]
-    return [float((group.scores >= thresholds[group.kind]).sum()) for group in groups]
+        alike = [i for i, group in enumerate(groups) if group.kind == kind]
+        scores = torch.cat([groups[i].scores for i in alike])
+        owners = torch.cat([torch.full((groups[i].channels,), i) for i in alike])
+        staying = owners[scores.argsort(stable=True)[int(ratio * len(scores)) :]]
+        stay |= {i: float((staying == i).sum()) for i in alike}
+    return [stay[i] for i in range(len(groups))]
 
 
 def _check_something_goes(groups: Sequence[Group], keep: Sequence[int], ratio: float) -> None:

@@ -126,11 +126,12 @@ def test_a_slower_file_is_called_slower() -> None:
 def test_an_integer_file_slower_than_the_float_one_is_marked(sample_html: str) -> None:
     report = _with_recommended(
         latency_ms=Latency(p50=0.61, p90=0.62, p99=0.7, runs=2000),
-        latency_ratio=Ratio(ratio=0.38, ci95=(0.37, 0.39)),
+        source="distill",
+        source_ratio=Ratio(ratio=1.09, ci95=(1.07, 1.11)),
     )
 
     assert "slower than" not in sample_html
-    assert "slower than prune" in Page(render_html(report)).text
+    assert "slower than distill" in Page(render_html(report)).text
 
 
 def test_float_kernels_left_in_an_integer_file_are_named_by_layer() -> None:

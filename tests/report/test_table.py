@@ -75,7 +75,8 @@ def test_an_integer_file_slower_than_the_float_one_is_marked() -> None:
     slow = qat.model_copy(
         update={
             "latency_ms": Latency(p50=0.61, p90=0.62, p99=0.7, runs=2000),
-            "latency_ratio": Ratio(ratio=0.38, ci95=(0.37, 0.39)),
+            "source": "distill",
+            "source_ratio": Ratio(ratio=1.09, ci95=(1.07, 1.11)),
         }
     )
 

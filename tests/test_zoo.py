@@ -1,0 +1,111 @@
+"""Architectures, stems, widths, MACs."""
+
+import pytest
+import torch
+from torch import nn
+
+from edgekd.errors import ModelError
+from edgekd.zoo import (
+    ModelSpec,
+    build,
+    check_name,
+    cifar_resnet_depth,
+    count_macs,
+    count_params,
+    example_images,
+    widths,
+    with_widths,
+)
+
+
+def spec(name: str, size: int = 32, channels: int = 1, width_mult: float = 1.0) -> ModelSpec:
+    return ModelSpec(name=name, num_classes=7, in_channels=channels, image_size=size, width_mult=width_mult)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "resnet18", "resnet8", "resnet20"])
+@pytest.mark.parametrize(("size", "channels"), [(32, 1), (32, 3), (96, 3)])
+def test_a_network_answers_with_one_logit_per_class(name: str, size: int, channels: int) -> None:
+    about = spec(name, size, channels)
+
+    with torch.no_grad():
+        assert build(about).eval()(example_images(about, 2)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(32, 1), (64, 1), (65, 2)])
+def test_a_small_image_keeps_its_resolution_in_the_stem(size: int, stride: int) -> None:
+    stem = next(module for module in build(spec("mobilenet_v2", size)).modules() if isinstance(module, nn.Conv2d))
+
+    assert stem.stride == (stride, stride)
+    assert stem.in_channels == 1
+
+
+def test_a_resnet_for_small_images_has_neither_a_wide_stem_nor_a_pool_behind_it() -> None:
+    model = build(spec("resnet18", 32))
+
+    assert isinstance(model.conv1, nn.Conv2d)
+    assert model.conv1.kernel_size == (3, 3)
+    assert isinstance(model.maxpool, nn.Identity)
+
+
+def test_resnet20_has_the_parameters_counted_by_hand() -> None:
+    """Stem, 3 groups of 3 blocks of two 3x3 convolutions, two 1x1 shortcuts, a norm behind each, the classifier."""
+    convolutions = 9 * 3 * 16 + 6 * 9 * 16**2 + 9 * 16 * 32 + 5 * 9 * 32**2 + 9 * 32 * 64 + 5 * 9 * 64**2
+    shortcuts = 16 * 32 + 32 * 64
+    norms = 2 * (7 * 16 + 7 * 32 + 7 * 64)
+    classifier = 64 * 10 + 10
+
+    model = build(ModelSpec(name="resnet20", num_classes=10, in_channels=3, image_size=32))
+
+    assert count_params(model) == convolutions + shortcuts + norms + classifier == 272_474
+
+
+def test_macs_of_resnet8_are_those_counted_by_hand() -> None:
+    first = 9 * 1 * 16 * 64 + 2 * 9 * 16 * 16 * 64
+    second = (9 * 16 * 32 + 9 * 32 * 32 + 16 * 32) * 16
+    third = (9 * 32 * 64 + 9 * 64 * 64 + 32 * 64) * 4
+
+    assert count_macs(build(spec("resnet8", 8)), spec("resnet8", 8)) == first + second + third + 64 * 7
+
+
+def test_counting_leaves_the_network_as_it_is() -> None:
+    model = build(spec("resnet8", 8)).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    count_macs(model, spec("resnet8", 8))
+
+    assert model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_width_multiplier_narrows_where_the_architecture_has_one_and_is_refused_elsewhere() -> None:
+    narrow, wide = (count_params(build(spec("mobilenet_v2", width_mult=width))) for width in (0.5, 1.0))
+
+    assert narrow < 0.5 * wide
+    with pytest.raises(ModelError, match="resnet18 has no width multiplier"):
+        build(spec("resnet18", width_mult=0.5))
+
+
+def test_an_unknown_name_is_told_with_its_neighbours() -> None:
+    with pytest.raises(ModelError, match=r"unknown model 'mobilenet_v22'; did you mean .*mobilenet_v2"):
+        check_name("mobilenet_v22")
+
+
+def test_only_cifar_depths_are_cifar_names() -> None:
+    assert [cifar_resnet_depth(f"resnet{depth}") for depth in (8, 14, 20, 110)] == [8, 14, 20, 110]
+    assert [cifar_resnet_depth(name) for name in ("resnet18", "resnet50", "resnet152", "resnet9", "vgg8")] == [None] * 5
+
+
+def test_widths_rebuild_a_network_of_other_widths() -> None:
+    about = spec("resnet8", 8)
+    narrow = build(ModelSpec(**{**about.model_dump(), "width_mult": 0.5}))
+
+    rebuilt = with_widths(build(about), widths(narrow))
+    rebuilt.load_state_dict(narrow.state_dict())
+
+    with torch.no_grad():
+        assert torch.equal(rebuilt.eval()(example_images(about)), narrow.eval()(example_images(about)))
+
+
+def test_a_layer_that_the_network_lacks_is_named() -> None:
+    with pytest.raises(ModelError, match="no_such_layer: the network has no such layer"):
+        with_widths(build(spec("resnet8", 8)), {"no_such_layer": {"in_channels": 3}})
