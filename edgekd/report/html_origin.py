@@ -106,7 +106,8 @@ def measuring(report: Report) -> Html:
         "size": "Bytes of the file that ships, in thousands.",
         "latency": f"{number} of each file on {target.cpu}, batch {target.batch}, threads {target.threads}; all files "
         "in randomly interleaved rounds in one process. p50 is the median.",
-        "ratio": "Latency divided by the teacher's in the same round, with a bootstrap 95 % interval over rounds. "
+        "ratio": "Latency divided by the teacher's in the same round, with a bootstrap 95 % interval "
+        "over blocks of rounds. "
         f"Where the interval covers 1, the report says “{w.NO_DIFFERENCE}”.",
         "MACs, params": "Counted in the exported graph, for one image.",
         "kernels": "Counted in the graph that ONNX Runtime has optimised for this CPU; operators that only move data "

@@ -1,14 +1,21 @@
 """Distillation: what teaches when, and what is never read."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgekd.artifact import Store, save_model
 from edgekd.data import DataSettings, load_dataset
+from edgekd.errors import ConfigError
 from edgekd.losses import kd_loss
-from edgekd.stages import Distill
+from edgekd.runtime import Progress
+from edgekd.stages import Context, Distill
 from edgekd.stages.base import distillation, frozen
+from edgekd.target import Target
 from edgekd.training import LossParts, Recipe, fit
 from edgekd.zoo import ModelSpec, build
 
@@ -104,3 +111,18 @@ def test_without_a_teacher_term_the_teacher_is_not_asked() -> None:
     distillation(student, teacher, lambda s, t, _: kd_loss(s, t, 1.0), 1.0, 0.0)(*batch(), 0.0)
 
     assert asked == []
+
+
+def test_a_teacher_of_other_classes_is_refused_with_its_place(tmp_path: Path) -> None:
+    store, digest = Store(tmp_path), "f" * 64
+    manifest: dict[str, Any] = {"facts": {"id": "teacher"}}
+    with store.writing(digest, manifest) as folder:
+        manifest["model"] = save_model(folder, build(SPEC), SPEC)
+    artifact = store.find(digest)
+    assert artifact is not None
+    data = load_dataset(DataSettings(image_size=8))
+    ctx = Context("stages[2]", "distill", "", {"teacher": artifact}, data, Target(), 0, store, Progress(), {}, 0.0)
+    student = ModelSpec(**{**SPEC.model_dump(), "num_classes": 4})
+
+    with pytest.raises(ConfigError, match=r"stages\[2\]\.teacher: the teacher tells 10 classes apart, the student 4;"):
+        ctx.load_teacher(student)
