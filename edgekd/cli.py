@@ -1,7 +1,9 @@
 """The command line: thin commands, the only place that prints, and the only one that imports the rest lazily."""
 
+import logging
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -85,11 +87,13 @@ def main() -> NoReturn:
     """The program: errors become one line each and exit code 2, Ctrl-C 130."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     signal.signal(signal.SIGINT, _interrupt)
+    # torchao 0.18.0 makes torch 2.14 warn of an enum on every import; it can go with the next torchao
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     try:
         app(arguments, prog_name="edgekd")
     except EdgekdError as error:
         if "--debug" in sys.argv:
-            raise
+            traceback.print_exc()
         for line in error.lines if isinstance(error, ConfigError) else [str(error)]:
             print(f"edgekd: {line}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from yaml.reader import ReaderError
 
 from edgekd.errors import ConfigError
 
@@ -25,25 +26,40 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's plain data only: 1e-3 is a number, a key used twice is an error, dates stay text."""
+    """YAML's plain data only: 1e-3 is a number, a key used twice is an error, dates stay text.
+
+    Numbers are decimal: YAML 1.1 reads 010 as 8 and 1:30 as 90, which nobody means; ``<<`` is no merge but a key.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
+            if key.tag != "tag:yaml.org,2002:str":
                 raise yaml.MarkedYAMLError(problem="a key must be a plain word", problem_mark=key.start_mark)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is used twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {_shown(key.value)} is used twice", problem_mark=key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError:
+            raise yaml.MarkedYAMLError(problem="the number has too many digits", problem_mark=node.start_mark) from None
 
-_FLOAT = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":bool", ":null"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(f"^(?:{_FLOAT.pattern})$"), list("-+0123456789."))
+for _tag, _number in (("int", _INT), ("float", _FLOAT)):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_number.pattern})$"), list("-+0123456789.")
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -81,10 +97,16 @@ def parse_yaml(text: str, where: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         raise ConfigError(place, f"not valid YAML: {error.problem or error.context}", "mend the line") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(where, f"not valid YAML: {error}", "mend the file") from None
-    except ValueError as error:
-        raise ConfigError(where, f"not valid YAML: {error}", "mend the value") from None
+    except ReaderError as error:
+        place = f"{where}:{_line_and_column(text, error.position)}"
+        raise ConfigError(place, f"not valid YAML: found the character U+{error.character:04X}", "remove it") from None
+    except (ValueError, OverflowError):
+        raise ConfigError(where, "not valid YAML: a \\U escape that is no character", "mend the escape") from None
+
+
+def _line_and_column(text: str, position: int) -> str:
+    before = text[:position]
+    return f"{before.count(chr(10)) + 1}:{position - before.rfind(chr(10))}"
 
 
 def _refuse_beyond_plain_data(text: str, where: str) -> None:
@@ -116,10 +138,13 @@ def with_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, 
     """
     for override in overrides:
         path, equals, text = override.partition("=")
-        if not equals or not path.strip():
-            raise ConfigError(f"--set {override}", "is not key.path=value", "write e.g. --set seed=1")
         keys = [key for key in re.split(r"[.\[\]]+", path.strip()) if key]
-        tree = _put(tree, keys, parse_yaml(text, f"--set {path}"), f"--set {path}")
+        if not equals or not keys:
+            raise ConfigError(f"--set {_cut(override)}", "is not key.path=value", "write e.g. --set seed=1")
+        where = f"--set {_cut(path.strip())}"
+        if len(keys) > MAX_YAML_DEPTH:
+            raise ConfigError(where, f"is more than {MAX_YAML_DEPTH} keys deep", "a pipeline file nests 3 deep")
+        tree = _put(tree, keys, parse_yaml(text, where), where)
     return tree
 
 
@@ -133,17 +158,19 @@ def _put(tree: Any, keys: list[str], value: Any, where: str) -> Any:
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
-        raise ConfigError(where, f"{key!r} does not exist: its parent is {_kind(tree)}", "check the key path")
+        raise ConfigError(where, f"{_shown(key)} does not exist: its parent is {_kind(tree)}", "check the key path")
     return {**tree, key: _put(tree.get(key), rest, value, where)}
 
 
 def _item(items: list[Any], key: str, where: str) -> int:
-    names = [str(item.get("id", item.get("stage"))) if isinstance(item, dict) else "?" for item in items]
-    if key in names:
-        return names.index(key)
-    if key.isdecimal() and int(key) < len(items):
-        return int(key)
-    raise ConfigError(where, f"{key!r} does not exist", f"known: {', '.join(names)} or 0..{len(items) - 1}")
+    names = [item.get("id") or item.get("stage") if isinstance(item, dict) else None for item in items]
+    indices = [str(index) for index in range(len(items))]
+    for known in (names, indices):
+        if key in known:
+            return known.index(key)
+    words = [*(name for name in names if isinstance(name, str)), *indices]
+    remedy = f"known: {', '.join(words)}" if words else "the list is empty"
+    raise ConfigError(where, f"{_shown(key)} does not exist", remedy)
 
 
 def validate(kind: type[AnySettings], tree: Mapping[str, Any], where: str) -> AnySettings:
@@ -177,11 +204,13 @@ def _mistake(item: Mapping[str, Any], kind: type[BaseModel], where: str) -> Conf
             problem = "is missing"
         case "union_tag_invalid":
             place, known = f"{place}.{tags}", re.findall(r"'([^']+)'", item["ctx"]["expected_tags"])
-            problem, remedy = f"unknown {tags} {item['ctx']['tag']!r}", suggest(item["ctx"]["tag"], known)
+            problem, remedy = f"unknown {tags} {_shown(item['ctx']['tag'])}", suggest(item["ctx"]["tag"], known)
         case "union_tag_not_found":
             place, problem = f"{place}.{tags}", "is missing"
         case "value_error":
             problem = str(item["ctx"]["error"])
+        case "model_type" | "model_attributes_type" | "dict_type":
+            problem = f"must be a mapping of keys, found {_shown(item['input'])}"
         case _:
             problem += f", found {_shown(item['input'])}"
     return ConfigError(place, problem, remedy)
@@ -228,12 +257,15 @@ def dotted(loc: Iterable[int | str]) -> str:
     """
     text = ""
     for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{_cut(part)}" if text else _cut(part)
     return text
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    return "nothing" if value is None else _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 

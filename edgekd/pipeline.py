@@ -78,7 +78,9 @@ class Pipeline(Settings):
             later = name in [other.name for other in self.stages]
             if name not in names:
                 found = f"{name!r} is not an earlier stage" if later else f"there is no stage {name!r}"
-                raise ConfigError(f"{place}.{role}", found, f"earlier stages: {', '.join(names) or 'none'}")
+                raise ConfigError(
+                    f"{place}.{_key(stage, role)}", found, f"earlier stages: {', '.join(names) or 'none'}"
+                )
             kind = earlier[names.index(name)].kind
             if kind == "export" or (kind == "qat" and stage.kind != "export"):
                 raise ConfigError(
@@ -218,6 +220,11 @@ class Planned:
     references: dict[str, str]
     artifact: Artifact | None
     facts: dict[str, Any]
+
+
+def _key(stage: Stage, role: str) -> str:
+    """The key under which the file names what a stage reads in a role."""
+    return "models" if stage.kind == "export" else role
 
 
 def _check_model(name: str, place: str) -> None:

@@ -101,7 +101,7 @@ def cifar_resnet_depth(name: str) -> int | None:
     >>> cifar_resnet_depth("resnet20"), cifar_resnet_depth("resnet18"), cifar_resnet_depth("resnet50")
     (20, None, None)
     """
-    match = re.fullmatch(r"resnet(\d+)", name)
+    match = re.fullmatch(r"resnet([0-9]{1,3})", name)
     depth = int(match.group(1)) if match else 0
     return depth if 8 <= depth <= 110 and depth % 6 == 2 and depth != 50 else None
 

@@ -1,11 +1,27 @@
 """The target decides numbers and widths."""
 
 import platform
+from collections.abc import Iterator
 
 import pytest
 
 from edgekd import target
-from edgekd.target import Isa, Target, round_width, weight_bits, weight_limit
+from edgekd.config import validate
+from edgekd.errors import ConfigError
+from edgekd.target import Isa, Target, cpu_flags, cpu_name, host_isa, round_width, weight_bits, weight_limit, width_step
+
+ISAS: tuple[Isa, ...] = ("x86-avx2", "x86-vnni", "arm64")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """What is found of this machine is forgotten before and after."""
+    found = (host_isa, cpu_flags, cpu_name)
+    for function in found:
+        function.cache_clear()
+    yield monkeypatch
+    for function in found:
+        function.cache_clear()
 
 
 @pytest.mark.parametrize(("isa", "bits", "limit"), [("x86-avx2", 7, 63), ("x86-vnni", 8, 127), ("arm64", 8, 127)])
@@ -14,35 +30,109 @@ def test_weights_have_the_bits_that_the_cpu_multiplies_exactly(isa: Isa, bits: i
     assert (2 * 255 * limit <= 32767) == (bits == 7)
 
 
+@pytest.mark.parametrize(("bits", "limit"), [(2, 1), (4, 7), (7, 63), (8, 127)])
+def test_the_largest_weight_is_symmetric_and_fits_its_bits(bits: int, limit: int) -> None:
+    assert weight_limit(bits) == limit
+    assert -(2 ** (bits - 1)) < -limit < limit < 2 ** (bits - 1)
+
+
 @pytest.mark.parametrize(
     ("wanted", "channels", "isa", "expected"),
     [
         (12, 24, "x86-avx2", 16), (8, 16, "x86-avx2", 8), (3, 16, "x86-avx2", 8), (48, 96, "x86-avx2", 48),
         (20, 40, "x86-avx2", 16), (20, 40, "arm64", 24), (0, 64, "x86-avx2", 16), (64, 64, "x86-vnni", 64),
         (6, 6, "x86-avx2", 6), (39, 40, "x86-avx2", 32), (40, 40, "x86-avx2", 40), (1279, 1280, "x86-avx2", 1280),
+        (15.5, 31, "x86-avx2", 16), (16, 32, "x86-avx2", 16), (24, 48, "x86-avx2", 32), (23.9, 48, "x86-avx2", 16),
+        (23.9, 48, "arm64", 24), (0, 64, "arm64", 8), (4, 8, "arm64", 8), (1, 1, "arm64", 1), (20, 20, "x86-vnni", 20),
     ],
 )  # fmt: skip
 def test_widths_are_rounded_as_by_hand(wanted: float, channels: int, isa: Isa, expected: int) -> None:
     assert round_width(wanted, channels, isa) == expected
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_width_is_whole_steps_or_the_layer_s_own_and_the_nearest_of_them(isa: Isa) -> None:
+    for channels in range(1, 100):
+        step = width_step(channels, isa)
+        steps = [*range(step, channels + 1, step)]
+        for wanted in range(channels + 1):
+            width = round_width(wanted, channels, isa)
+
+            assert width in {*steps, channels}
+            assert abs(width - wanted) <= min((abs(other - wanted) for other in steps), default=channels)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_wanting_more_never_gives_less(isa: Isa) -> None:
+    for channels in (5, 24, 40, 96):
+        widths = [round_width(wanted, channels, isa) for wanted in range(channels + 1)]
+
+        assert widths == sorted(widths)
+
+
 @pytest.mark.parametrize(
-    ("flags", "isa"),
-    [({"avx2", "avx512_vnni"}, "x86-vnni"), ({"avx2", "avx_vnni"}, "x86-vnni"), ({"avx2"}, "x86-avx2")],
+    ("cpu", "lines", "isa"),
+    [
+        ("x86_64", ["flags\t\t: fpu avx2 avx512f avx512_vnni"], "x86-vnni"),
+        ("AMD64", ["flags\t\t: fpu avx2 avx_vnni"], "x86-vnni"),
+        ("x86_64", ["processor\t: 0", "flags\t\t: fpu avx2 avx512f", "vmx flags\t: avx_vnni"], "x86-avx2"),
+        ("x86_64", ["flags\t\t: fpu avx2 avx512_vnni_not"], "x86-avx2"),
+        ("x86_64", [], "x86-avx2"),
+        ("aarch64", ["Features\t: fp asimd asimddp"], "arm64"),
+        ("ARM64", [], "arm64"),
+    ],
 )
-def test_the_host_s_isa_follows_from_its_flags(flags: set[str], isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target, "cpu_flags", lambda: frozenset(flags))
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    target.host_isa.cache_clear()
+def test_the_host_s_isa_follows_from_its_kind_and_flags(
+    cpu: str, lines: list[str], isa: str, machine: pytest.MonkeyPatch
+) -> None:
+    machine.setattr(platform, "machine", lambda: cpu)
+    machine.setattr(target, "_cpuinfo", lambda: lines)
 
-    found = Target().resolved_isa
-    target.host_isa.cache_clear()
+    assert Target().isa == "host"
+    assert Target().resolved_isa == isa
+    assert Target().weight_bits == (7 if isa == "x86-avx2" else 8)
 
-    assert found == isa
+
+def test_the_flags_and_the_name_are_those_of_the_first_core(machine: pytest.MonkeyPatch) -> None:
+    core = ["model name\t: Some CPU: fast", "flags\t\t: fpu avx2", "bugs\t\t:"]
+    machine.setattr(target, "_cpuinfo", lambda: [*core, *core])
+
+    assert cpu_flags() == {"fpu", "avx2"}
+    assert cpu_name() == "Some CPU: fast"
 
 
-def test_a_declared_target_is_never_taken_from_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(target, "host_isa", lambda: pytest.fail("asked the host"))
+def test_a_cpu_without_a_name_is_called_by_its_kind(machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(target, "_cpuinfo", list)
+    machine.setattr(platform, "processor", lambda: "")
+    machine.setattr(platform, "machine", lambda: "riscv64")
 
-    assert Target(isa="x86-avx2").weight_bits == 7
-    assert Target(isa="arm64").weight_bits == 8
+    assert cpu_name() == "riscv64"
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_declared_target_is_never_taken_from_this_machine(isa: Isa, machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(target, "host_isa", lambda: pytest.fail("asked the host"))
+    machine.setattr(target, "_cpuinfo", lambda: pytest.fail("asked the host"))
+
+    declared = Target(isa=isa)
+
+    assert declared.resolved_isa == isa
+    assert declared.weight_bits == weight_bits(isa)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"isa": "avx2"}, "isa: input should be 'host', 'x86-avx2', 'x86-vnni' or 'arm64', found 'avx2'"),
+        ({"threads": 0}, "threads: input should be greater than or equal to 1, found 0"),
+        ({"threads": 257}, "threads: input should be less than or equal to 256, found 257"),
+        ({"batch": 0}, "batch: input should be greater than or equal to 1, found 0"),
+        ({"batch": 1.0}, "batch: input should be a valid integer, found 1.0"),
+        ({"cores": 1}, "cores: unknown key; known: batch, isa, threads"),
+    ],
+)
+def test_a_target_that_cannot_be_is_refused(setting: dict[str, object], told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        validate(Target, setting, "target")
+
+    assert error.value.lines == [f"target: {told}"]

@@ -68,7 +68,7 @@ class Distill(Stage):
         if named is None:
             raise ConfigError(
                 f"{where}.teacher",
-                "there is no earlier teacher stage to learn from",
+                "distillation needs a teacher, found none",
                 "name one, or begin with a teacher stage",
             )
         student = {} if self.model else {"source": source_or_before(self.source, earlier, where)}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, fx
 
 from edgekd import onnx_export, ort
@@ -57,6 +57,13 @@ class Export(Stage):
     models: list[StageId] | None = Field(
         None, min_length=1, description="stages whose models are exported; all unless given"
     )
+
+    @field_validator("models")
+    @classmethod
+    def _each_once(cls, models: list[str] | None) -> list[str] | None:
+        if models is not None and len(set(models)) < len(models):
+            raise ValueError("a stage is named twice; name each once")
+        return models
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         named = self.models if self.models is not None else [stage.name for stage in earlier if stage.kind != "export"]

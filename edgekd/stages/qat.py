@@ -61,8 +61,8 @@ class Qat(Stage):
         return self
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
-        named = first_teacher(self.teacher, earlier)
-        teacher = {"teacher": named} if named and self.beta else {}
+        named = first_teacher(self.teacher, earlier) if self.beta or self.teacher else None
+        teacher = {"teacher": named} if named else {}
         return {"source": source_or_before(self.source, earlier, where), **teacher}
 
     def run(self, ctx: Context) -> Artifact:
@@ -96,7 +96,7 @@ class Qat(Stage):
         return ctx.saved()
 
     def _batch_loss(self, model: QuantizedModel, ctx: Context) -> BatchLoss:
-        if "teacher" not in ctx.inputs:
+        if "teacher" not in ctx.inputs or self.beta == 0:
             return lambda images, labels, _: LossParts(F.cross_entropy(model(images), labels))
         teacher = ctx.load_teacher(model.spec)
         return distillation(model, teacher, self._teacher_term, self.alpha, self.beta)

@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 import pytest
 
+from edgekd import Pipeline
 from edgekd.artifact import digest_of
 from edgekd.config import validate
 from edgekd.errors import ConfigError
@@ -56,3 +57,17 @@ def test_names_do_not_change_the_digest_but_settings_do(kind: type[Stage]) -> No
 def test_settings_are_frozen(kind: type[Stage]) -> None:
     with pytest.raises(ValueError, match="frozen"):
         make(kind).id = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("stages", "told"),
+    [
+        ([{"stage": "export", "models": ["nobody"]}], r"stages\[1\]\.models: there is no stage 'nobody'"),
+        ([{"stage": "qat", "teacher": "nobody", "beta": 0.0}], r"stages\[1\]\.teacher: there is no stage 'nobody'"),
+        ([{"stage": "distill", "teacher": "none"}], r"stages\[1\]\.teacher: distillation needs a teacher, found none"),
+        ([{"stage": "export", "models": ["teacher", "teacher"]}], r"stages\[1\]\.models: a stage is named twice"),
+    ],
+)
+def test_a_wrong_reference_is_told_at_its_key(stages: list[dict[str, Any]], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        validate(Pipeline, {"name": "x", "stages": [{"stage": "teacher", "model": "resnet8"}, *stages]}, "x").check()
