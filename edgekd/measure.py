@@ -107,7 +107,7 @@ def measure_latency(
 
 @contextlib.contextmanager
 def _pinned(threads: int) -> Iterator[None]:
-    """This thread, and those it starts, on the first ``threads`` CPUs that it may use."""
+    """This thread, and those it starts, on the last ``threads`` CPUs that it may use."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

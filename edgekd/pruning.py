@@ -1,6 +1,7 @@
 """Structured pruning: whole channels go, along torch-pruning's dependency graph, to widths the target likes."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -118,14 +119,17 @@ def accumulate_gradients(model: nn.Module, batches: Iterable[tuple[Tensor, Tenso
 
 def plan_widths(groups: Sequence[Group], ratio: float, scope: Scope, max_ratio: float, isa: Isa) -> list[int]:
     """How many channels each group keeps."""
-    wanted = [group.channels * (1 - ratio) for group in groups]
-    if scope == "global":
-        wanted = _ranked(groups, ratio)
-    least = [max(want, group.channels * (1 - max_ratio)) for want, group in zip(wanted, groups, strict=True)]
-    return [
-        group.channels if group.kept_because else round_width(want, group.channels, isa)
-        for want, group in zip(least, groups, strict=True)
-    ]
+    wanted = _ranked(groups, ratio) if scope == "global" else [group.channels * (1 - ratio) for group in groups]
+    return [_width(group, want, max_ratio, isa) for group, want in zip(groups, wanted, strict=True)]
+
+
+def _width(group: Group, wanted: float, max_ratio: float, isa: Isa) -> int:
+    """The rounded width, never below what ``max_ratio`` leaves."""
+    if group.kept_because:
+        return group.channels
+    step = width_step(group.channels, isa)
+    least = math.ceil(group.channels * (1 - max_ratio) / step - 1e-9) * step
+    return min(group.channels, max(least, round_width(wanted, group.channels, isa)))
 
 
 def _ranked(groups: Sequence[Group], ratio: float) -> list[float]:

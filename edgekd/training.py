@@ -123,9 +123,9 @@ def fit(
         model.train()
         started = time.monotonic()
         losses = _one_epoch(batch_loss, data, recipe, optimizer, generator, epoch, progress, label)
-        _check_finite(losses, label, epoch + 1, recipe.lr)
         model.eval()
         found = evaluate(model, data.val)
+        _check_finite({**losses, "val_loss": found.loss}, label, epoch + 1, recipe.lr)
         lr = float(optimizer.param_groups[0]["lr"])
         logs.append(EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started))
         if found.better_than(best):

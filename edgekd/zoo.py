@@ -32,12 +32,12 @@ def build(spec: ModelSpec) -> nn.Module:
     """A network with fresh weights drawn from torch's global generator.
 
     Raises:
-        ModelError: nobody knows the name, or the architecture has no width multiplier.
+        ModelError: nobody knows the name, the architecture has no width multiplier or does not take such images.
     """
     depth = cifar_resnet_depth(spec.name)
     if depth is not None:
-        return CifarResNet(depth, spec.num_classes, spec.in_channels, round(16 * spec.width_mult))
-    return _with_input(_torchvision(spec), spec)
+        return CifarResNet(depth, spec.num_classes, spec.in_channels, max(1, round(16 * spec.width_mult)))
+    return _checked(_with_input(_torchvision(spec), spec), spec)
 
 
 def known_models() -> list[str]:
@@ -70,6 +70,20 @@ def _torchvision(spec: ModelSpec) -> nn.Module:
     except TypeError:
         raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out") from None
     return model
+
+
+def _checked(model: nn.Module, spec: ModelSpec) -> nn.Module:
+    """The model, if images of this size go through it."""
+    size = f"{spec.image_size}x{spec.image_size} images"
+    try:
+        with torch.inference_mode():
+            answer = model.eval()(example_images(spec))
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError("model", f"{spec.name} does not take {size} ({reason})", "choose another image_size") from None
+    if not isinstance(answer, Tensor) or answer.shape != (1, spec.num_classes):
+        raise ModelError("model", f"{spec.name} gives no logits for {size}", "choose another architecture")
+    return model.train()
 
 
 def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
@@ -171,6 +185,8 @@ def widths(model: nn.Module) -> dict[str, dict[str, int]]:
 
 
 def _layer_widths(module: nn.Module) -> dict[str, int]:
+    if not isinstance(getattr(module, "weight", None), Tensor):
+        return {}
     return {key: value for key in WIDTH_ATTRIBUTES if isinstance(value := getattr(module, key, None), int)}
 
 

@@ -4,7 +4,10 @@ import hashlib
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +15,7 @@ import torch
 from edgekd.artifact import Store, digest_of, load_model, load_tensors, save_model, save_tensors
 from edgekd.errors import ArtifactError
 from edgekd.pruning import prune
-from edgekd.zoo import ModelSpec, build, example_images
+from edgekd.zoo import ModelSpec, build, widths
 
 DIGEST = digest_of({"stage": "test"})
 
@@ -31,8 +34,38 @@ def test_the_digest_is_sha256_of_sorted_json_with_the_format() -> None:
     assert digest_of({"a": 1, "b": [3, 2]}) != by_hand
 
 
-def test_what_was_written_is_found_and_nothing_else() -> None:
+def test_the_order_of_inner_keys_and_letters_beyond_ascii_change_no_digest() -> None:
+    by_hand = hashlib.sha256(b'{"format":1,"x":{"a":[{"c":null,"d":true}],"b":0.5},"\\u00e9":"\\u4e2d"}').hexdigest()
+
+    assert digest_of({"é": "中", "x": {"b": 0.5, "a": [{"d": True, "c": None}]}}) == by_hand
+
+
+def test_the_digest_changes_with_anything() -> None:
+    facts: dict[str, Any] = {"stage": "distill", "settings": {"alpha": 0.1, "parts": [1, 2]}, "seed": 0}
+    others: list[dict[str, Any]] = [
+        {**facts, "seed": 1},
+        {**facts, "seed": "0"},
+        {**facts, "seed": None},
+        {**facts, "note": ""},
+        {key: value for key, value in facts.items() if key != "seed"},
+        {**facts, "settings": {"alpha": 0.1 + 2**-53, "parts": [1, 2]}},
+        {**facts, "settings": {"alpha": 0.1, "parts": [2, 1]}},
+        {**facts, "settings": {"alpha": 0.1, "part": [1, 2]}},
+        {**facts["settings"], "stage": "distill", "seed": 0},
+    ]
+
+    found = {digest_of(each) for each in (facts, *others)}
+
+    assert len(found) == 1 + len(others)
+    with pytest.raises(ValueError, match="Out of range float"):
+        digest_of({"alpha": float("nan")})
+
+
+def test_nothing_is_found_where_nothing_was_written(tmp_path: Path) -> None:
+    store = stored(tmp_path)
+
     assert Store(Path("nowhere")).find(DIGEST) is None
+    assert store.find(digest_of({"stage": "other"})) is None
 
 
 def test_a_written_artifact_is_found_with_its_facts(tmp_path: Path) -> None:
@@ -60,14 +93,60 @@ def test_a_damaged_artifact_is_not_found_and_set_aside(tmp_path: Path, file: str
 
     assert store.find(DIGEST) is None
     assert not (tmp_path / DIGEST[:16]).exists()
-    assert len(list(tmp_path.glob("*.set-aside-*/artifact"))) == 1
+    (aside,) = tmp_path.glob("*.set-aside-*/artifact")
+    other = "manifest.json" if file == "weights.bin" else "weights.bin"
+    assert (aside / other).stat().st_size > 0
+    assert (aside / file).exists() == (damage != "remove")
 
 
-def test_an_edited_manifest_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["weights.bin", "manifest.json"])
+def test_a_flip_of_any_byte_is_noticed(tmp_path: Path, file: str) -> None:
+    store, folder = stored(tmp_path), tmp_path / DIGEST[:16]
+    whole = (folder / file).read_bytes()
+
+    for place in range(len(whole)):
+        (folder / file).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert store.find(DIGEST) is None, place
+        (aside,) = tmp_path.glob("*.set-aside-*/artifact")
+        aside.rename(folder)
+        aside.parent.rmdir()
+        (folder / file).write_bytes(whole)
+    assert store.find(DIGEST) is not None
+
+
+EDITS: dict[str, dict[str, Any]] = {
+    "another fact": {"note": "other"},
+    "a further fact": {"more": 1},
+    "another digest": {"digest": digest_of({"stage": "other"})},
+    "another format": {"format": 2},
+    "no files": {"files": {}},
+    "another seal": {"sha256": "0" * 64},
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_an_edited_manifest_is_noticed(tmp_path: Path, edit: dict[str, Any]) -> None:
     store, path = stored(tmp_path), tmp_path / DIGEST[:16] / "manifest.json"
     manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "note": "other"}))
+    path.write_text(json.dumps({**manifest, **edit}))
 
+    assert store.find(DIGEST) is None
+    assert len(list(tmp_path.glob("*.set-aside-*/artifact/manifest.json"))) == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"sha256": 1}', "[" * 100_000, "\x00"])
+def test_what_is_no_manifest_at_all_is_noticed(tmp_path: Path, text: str) -> None:
+    store = stored(tmp_path)
+    (tmp_path / DIGEST[:16] / "manifest.json").write_text(text)
+
+    assert store.find(DIGEST) is None
+
+
+def test_an_artifact_under_another_s_name_is_not_taken_for_it(tmp_path: Path) -> None:
+    store, other = stored(tmp_path), digest_of({"stage": "other"})
+    (tmp_path / DIGEST[:16]).rename(tmp_path / other[:16])
+
+    assert store.find(other) is None
     assert store.find(DIGEST) is None
 
 
@@ -85,6 +164,35 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupted_second_write_leaves_the_first_in_place(tmp_path: Path) -> None:
+    store = stored(tmp_path, "first")
+
+    with pytest.raises(KeyboardInterrupt), store.writing(DIGEST, {}):
+        raise KeyboardInterrupt
+
+    artifact = store.find(DIGEST)
+    assert artifact is not None
+    assert (artifact.folder / "weights.bin").read_text() == "first"
+
+
+def test_a_killed_process_leaves_nothing_that_is_taken_for_whole(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from edgekd.artifact import Store\n"
+        "with Store(Path(sys.argv[1])).writing(sys.argv[2], {}) as folder:\n"
+        "    (folder / 'half').write_text('half')\n"
+        "    os._exit(9)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), DIGEST], capture_output=True)
+
+    assert done.returncode == 9
+    assert not (tmp_path / DIGEST[:16]).exists()
+    assert Store(tmp_path).find(DIGEST) is None
+    assert stored(tmp_path).find(DIGEST) is not None
+
+
 def test_writing_again_replaces_and_keeps_the_old_one_aside(tmp_path: Path) -> None:
     stored(tmp_path, "first")
     store = stored(tmp_path, "second")
@@ -93,15 +201,37 @@ def test_writing_again_replaces_and_keeps_the_old_one_aside(tmp_path: Path) -> N
 
     assert artifact is not None
     assert (artifact.folder / "weights.bin").read_text() == "second"
+    (aside,) = tmp_path.glob("*.set-aside-*/artifact")
+    assert (aside / "weights.bin").read_text() == "first"
 
 
-def test_a_root_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("below", "reason"), [("file", "file exists"), ("file/below", "not a directory"), ("n" * 300, "file name too long")]
+)
+def test_a_root_that_cannot_be_made_is_told_in_one_line(tmp_path: Path, below: str, reason: str) -> None:
     (tmp_path / "file").write_text("in the way")
 
-    with (
-        pytest.raises(ArtifactError, match=r"cannot be written \(not a directory\)"),
-        Store(tmp_path / "file" / "below").writing(DIGEST, {}),
-    ):
+    with pytest.raises(ArtifactError) as caught, Store(tmp_path / below).writing(DIGEST, {}):
+        pass
+
+    assert str(caught.value).endswith(f"cannot be written ({reason}); check room and permissions")
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A folder that anybody may enter and only root may write."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        yield Path(folder)
+        Path(folder).chmod(0o755)
+
+
+@pytest.mark.usefixtures("unprivileged")
+def test_a_root_that_is_read_only_is_told_in_one_line(read_only: Path) -> None:
+
+    with pytest.raises(ArtifactError, match="permission denied"), Store(read_only).writing(DIGEST, {}):
         pass
 
 
@@ -120,6 +250,9 @@ def test_tensors_come_back_equal_and_a_broken_file_is_told(tmp_path: Path) -> No
 def test_a_pruned_model_reloads_bit_equal_in_a_fresh_process_without_pickle(tmp_path: Path) -> None:
     spec = ModelSpec(name="mobilenet_v2", num_classes=5, in_channels=1, image_size=16)
     pruned = prune(build(spec).eval(), spec, 0.5, importance="l2", scope="layer", max_ratio=0.8, isa="arm64").model
+    images = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    pruned.train()(images)  # so that the batch norms' statistics are not those of a fresh network
+    pruned.eval()
     store = Store(tmp_path)
     manifest: dict[str, object] = {}
     with store.writing(DIGEST, manifest) as folder:
@@ -128,21 +261,26 @@ def test_a_pruned_model_reloads_bit_equal_in_a_fresh_process_without_pickle(tmp_
         "import sys, torch, hashlib\n"
         "from pathlib import Path\n"
         "from edgekd.artifact import Store, load_model\n"
-        "from edgekd.zoo import example_images\n"
+        "torch.set_num_threads(2)\n"
         "model, spec = load_model(Store(Path(sys.argv[1])).find(sys.argv[2]))\n"
         "assert 'torch_pruning' not in sys.modules\n"
-        "weights = b''.join(v.numpy().tobytes() for v in model.state_dict().values())\n"
-        "print(hashlib.sha256(weights).hexdigest())\n"
+        "images = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))\n"
+        "with torch.no_grad():\n"
+        "    found = [*model.state_dict().values(), model(images)]\n"
+        "print(hashlib.sha256(b''.join(tensor.numpy().tobytes() for tensor in found)).hexdigest())\n"
     )
 
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path), DIGEST], capture_output=True, text=True, check=True
     )
 
-    here = hashlib.sha256(b"".join(value.numpy().tobytes() for value in pruned.state_dict().values())).hexdigest()
-    assert done.stdout.strip() == here
-    assert {path.suffix for path in (tmp_path / DIGEST[:16]).iterdir()} == {".safetensors", ".json"}
+    with torch.no_grad():
+        here = [*pruned.state_dict().values(), pruned(images)]
+    assert done.stdout.strip() == hashlib.sha256(b"".join(value.numpy().tobytes() for value in here)).hexdigest()
+    assert {path.name for path in (tmp_path / DIGEST[:16]).iterdir()} == {"weights.safetensors", "manifest.json"}
     artifact = store.find(DIGEST)
     assert artifact is not None
-    with torch.no_grad():
-        assert torch.equal(load_model(artifact)[0](example_images(spec)), pruned(example_images(spec)))
+    model, found = load_model(artifact)
+    assert found == spec
+    assert not model.training
+    assert widths(model) == widths(pruned)

@@ -1,6 +1,7 @@
 """YAML reading, --set overrides, and how a mistake in them is told."""
 
-import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,15 +74,21 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         read_yaml(tmp_path)
 
 
-def test_a_file_without_read_permission_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "cake.yaml"
-    path.write_text("name: cake")
-    path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("this user may read everything")
+@pytest.fixture
+def unreadable() -> Iterator[Path]:
+    """A file that only root may read, in a folder that anybody may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "cake.yaml"
+        path.write_text("name: cake")
+        path.chmod(0)
+        yield path
 
-    with pytest.raises(ConfigError, match=r"cannot be read \(permission denied\)"):
-        read_yaml(path)
+
+@pytest.mark.usefixtures("unprivileged")
+def test_a_file_without_read_permission_is_told(unreadable: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cake\.yaml: cannot be read \(permission denied\)"):
+        read_yaml(unreadable)
 
 
 def test_a_file_that_is_not_utf_8_is_told_with_the_first_wrong_byte(tmp_path: Path) -> None:

@@ -32,6 +32,13 @@ def test_kd_gives_the_values_computed_by_hand(temperature: float, expected: floa
     assert kd_loss(STUDENT.double(), TEACHER.double(), temperature).item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize(("temperature", "expected"), [(1.0, 0.266217), (2.0, 0.078421), (4.0, 0.020513)])
+def test_without_the_factor_kd_is_the_divergence_computed_by_hand(temperature: float, expected: float) -> None:
+    found = kd_loss(STUDENT.double(), TEACHER.double(), temperature) / temperature**2
+
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
 def test_the_weighted_sum_with_cross_entropy_is_as_computed_by_hand() -> None:
     ce = F.cross_entropy(STUDENT.double(), LABEL)
 
@@ -73,7 +80,7 @@ def test_the_teacher_comes_first_in_the_divergence() -> None:
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_no_gradient_flows_into_the_teacher(name: str) -> None:
-    student, teacher = (logits.requires_grad_() for logits in random_logits())
+    student, teacher = (logits.clone().requires_grad_() for logits in random_logits())
 
     LOSSES[name](student, teacher, torch.zeros(8).long(), 2.0).backward()  # type: ignore[no-untyped-call]
 
@@ -89,12 +96,34 @@ def test_dkd_gives_both_parts_as_computed_by_hand(temperature: float, target: fl
     assert parts == pytest.approx([target, others], abs=1e-6)
 
 
-def test_kd_is_tckd_plus_the_others_share_of_nckd() -> None:
-    share = 1 - torch.softmax(TEACHER[0], 0)[0].item()
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_kd_is_tckd_plus_the_others_share_of_nckd(temperature: float) -> None:
+    share = 1 - torch.softmax(TEACHER[0] / temperature, 0)[0].item()
 
-    assert dkd_loss(STUDENT, TEACHER, LABEL, 1.0, 1.0, share).item() == pytest.approx(
-        kd_loss(STUDENT, TEACHER, 1.0).item()
+    assert dkd_loss(STUDENT, TEACHER, LABEL, temperature, 1.0, share).item() == pytest.approx(
+        kd_loss(STUDENT, TEACHER, temperature).item(), rel=1e-5
     )
+
+
+def test_dkd_follows_each_image_s_own_label_as_numpy_does() -> None:
+    student, teacher = random_logits(5, 4)
+    labels = [3, 0, 2, 1, 3]
+
+    def parts(student: np.ndarray, teacher: np.ndarray, label: int) -> tuple[float, float]:
+        p, q = (np.exp(logits / 2) / np.exp(logits / 2).sum() for logits in (teacher, student))
+        target = p[label] * np.log(p[label] / q[label]) + (1 - p[label]) * np.log((1 - p[label]) / (1 - q[label]))
+        p, q = (np.delete(share, label) / (1 - share[label]) for share in (p, q))
+        return float(target), float((p * np.log(p / q)).sum())
+
+    by_hand = np.mean([parts(*row) for row in zip(student.numpy(), teacher.numpy(), labels, strict=True)], axis=0)
+    found = dkd_loss(student, teacher, torch.tensor(labels), 2.0, 1.5, 8.0).item()
+    assert found == pytest.approx(4 * (1.5 * by_hand[0] + 8.0 * by_hand[1]), rel=1e-5)
+
+
+def test_dkd_of_two_classes_has_no_other_classes_to_compare() -> None:
+    student, teacher = random_logits(4, 2)
+
+    assert dkd_loss(student, teacher, torch.tensor([0, 1, 1, 0]), 2.0, 0.0, 1.0).item() == 0.0
 
 
 def test_standardised_logits_have_the_values_computed_by_hand() -> None:
@@ -129,7 +158,21 @@ def test_dist_agrees_with_numpy_s_correlation_both_ways() -> None:
 
     expected = apart(rows, others) + apart(rows.T, others.T)
     assert dist_loss(student, teacher, 1.0).item() == pytest.approx(expected, abs=1e-5)
+    assert dist_loss(3 * student, 3 * teacher, 3.0).item() == pytest.approx(9 * expected, abs=9e-5)
     assert dist_loss(student, student, 3.0).item() == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_very_sure_answers_give_finite_losses_and_gradients(name: str) -> None:
+    student, teacher = (1000 * logits for logits in random_logits())
+    student.requires_grad_()
+
+    loss = LOSSES[name](student, teacher, torch.arange(8), 1.0)
+    loss.backward()  # type: ignore[no-untyped-call]
+
+    assert student.grad is not None
+    assert loss.isfinite()
+    assert student.grad.isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +185,14 @@ def test_softened_logits_are_those_of_the_article(temperature: float, expected: 
     assert torch.softmax(logits / temperature, 0).tolist() == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (1, 4), (3,)])
-def test_logits_of_different_shapes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ShapeError, match=r"must be \(batch, classes\) and alike"):
-        kd_loss(STUDENT, torch.zeros(shape), 1.0)
+@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize(("student", "teacher"), [((1, 3), (2, 3)), ((1, 3), (1, 4)), ((1, 3), (3,)), ((3,), (3,))])
+def test_logits_that_are_not_alike_are_refused_with_both_shapes(
+    name: str, student: tuple[int, ...], teacher: tuple[int, ...]
+) -> None:
+    with pytest.raises(ShapeError) as caught:
+        LOSSES[name](torch.zeros(student), torch.zeros(teacher), LABEL, 1.0)
+
+    assert (
+        str(caught.value) == f"logits: must be (batch, classes) and alike, found student {student}, teacher {teacher}"
+    )

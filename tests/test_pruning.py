@@ -1,15 +1,23 @@
 """Pruning: widths by hand, what survives, what is refused."""
 
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from edgekd.errors import PruningError
-from edgekd.pruning import Group, accumulate_gradients, plan_widths, prune, prune_to_macs
-from edgekd.zoo import ModelSpec, build, count_macs, count_params, example_images
+from edgekd.pruning import Group, Importance, Scope, accumulate_gradients, plan_widths, prune, prune_to_macs
+from edgekd.target import Isa
+from edgekd.zoo import ModelSpec, build, count_macs, count_params, example_images, widths, with_widths
+from tests import tiny
+from tests.tiny import tiny_convnet
 
 SPEC = ModelSpec(name="resnet8", num_classes=5, in_channels=1, image_size=8)
-POLICY = {"scope": "layer", "max_ratio": 0.8, "isa": "x86-avx2"}
+TINY = tiny.SPEC
+POLICY: dict[str, Any] = {"scope": "layer", "max_ratio": 0.8, "isa": "x86-avx2"}
 
 
 def group(scores: list[float], kind: str = "conv", kept: str = "") -> Group:
@@ -34,6 +42,36 @@ def test_groups_of_other_structure_are_ranked_apart() -> None:
     assert plan_widths([strong, weak], 0.5, "global", 0.9, "x86-avx2") == [16, 16]
 
 
+@given(
+    channels=st.lists(st.integers(1, 200), min_size=1, max_size=4),
+    ratio=st.floats(0, 1),
+    max_ratio=st.floats(0, 1),
+    scope=st.sampled_from(["layer", "global"]),
+    isa=st.sampled_from(["x86-avx2", "x86-vnni", "arm64"]),
+)
+def test_a_planned_width_is_never_zero_nor_wider_and_suits_the_kernels(
+    channels: list[int], ratio: float, max_ratio: float, scope: Scope, isa: Isa
+) -> None:
+    groups = [group([float(i) for i in range(count)]) for count in channels]
+
+    plan = plan_widths(groups, ratio, scope, max_ratio, isa)
+
+    for before, after in zip(channels, plan, strict=True):
+        step = 8 if isa == "arm64" or before < 32 else 16
+        assert 1 <= after <= before
+        assert after == before or after % step == 0
+
+
+def test_global_ranking_counts_ties_and_ends_as_by_hand() -> None:
+    """Of 64 channels half go: all of the first group but its 8 strongest, and 8 of the second."""
+    first = group([0.1] * 24 + [3.0] * 8)
+    second = group([0.2] * 8 + [2.0] * 24)
+
+    assert plan_widths([first, second], 0.5, "global", 1.0, "arm64") == [8, 24]
+    assert plan_widths([first, second], 0.0, "global", 1.0, "arm64") == [32, 32]
+    assert plan_widths([first, second], 1.0, "global", 1.0, "arm64") == [8, 8]
+
+
 def test_no_layer_loses_more_than_the_largest_share_and_kept_groups_nothing() -> None:
     groups = [group([1.0] * 128), group([1.0] * 128, kept="kept: a grouped convolution")]
 
@@ -42,13 +80,13 @@ def test_no_layer_loses_more_than_the_largest_share_and_kept_groups_nothing() ->
 
 @pytest.mark.parametrize("importance", ["l2", "taylor", "bn"])
 @pytest.mark.parametrize("scope", ["layer", "global"])
-def test_a_pruned_network_is_smaller_runs_and_leaves_the_original_alone(importance: str, scope: str) -> None:
+def test_a_pruned_network_is_smaller_runs_and_leaves_the_original_alone(importance: Importance, scope: Scope) -> None:
     torch.manual_seed(0)
     model = build(SPEC).eval()
     accumulate_gradients(model, [(torch.randn(4, 1, 8, 8), torch.tensor([0, 1, 2, 3]))])
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
-    pruned = prune(model, SPEC, 0.5, importance=importance, **{**POLICY, "scope": scope})  # type: ignore[arg-type]
+    pruned = prune(model, SPEC, 0.5, importance=importance, **{**POLICY, "scope": scope})
 
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert pruned.macs == (count_macs(model, SPEC), count_macs(pruned.model, SPEC))
@@ -59,36 +97,113 @@ def test_a_pruned_network_is_smaller_runs_and_leaves_the_original_alone(importan
     assert all(getattr(modules[width.layer], "out_channels", None) == width.after for width in pruned.widths)
 
 
-def test_the_channels_with_the_largest_weights_survive() -> None:
-    torch.manual_seed(0)
-    model = build(SPEC).eval()
-    conv = model.get_submodule("layer1.0.conv1")
-    assert isinstance(conv, nn.Conv2d)
+@pytest.mark.parametrize("importance", ["l2", "taylor", "bn"])
+def test_the_channels_that_matter_most_survive_with_their_weights(importance: Importance) -> None:
+    """By all three measures the importance of a channel grows with its number in ``rank``."""
+    model = tiny_convnet()
+    rank = torch.randperm(32, generator=torch.Generator().manual_seed(0))
+    scale, weights = 1.0 + rank, model.state_dict()
+    weights["0.weight"].copy_(scale.reshape(-1, 1, 1, 1).expand(-1, 1, 3, 3))
+    weights["1.weight"].copy_(scale)
+    weights["3.weight"].copy_(scale.reshape(1, -1, 1, 1).expand(8, -1, 3, 3))
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+
+    found = prune(model, TINY, 0.5, importance=importance, **POLICY).model.state_dict()
+
+    strongest = rank >= 16
+    assert torch.equal(found["0.weight"], weights["0.weight"][strongest])
+    assert torch.equal(found["1.weight"], weights["1.weight"][strongest])
+    assert torch.equal(found["3.weight"], weights["3.weight"][:, strongest])
+
+
+def test_channels_that_are_all_zero_go_without_a_change_of_any_answer() -> None:
+    model = tiny_convnet()
+    model.state_dict()["0.weight"][::2] = 0.0
+    model.state_dict()["3.weight"][:, ::2] = 0.0
+    images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    found = prune(model, TINY, 0.5, importance="l2", **POLICY).model
+
+    assert widths(found)["0"]["out_channels"] == 16
     with torch.no_grad():
-        conv.weight[::2] *= 100
-        kept = conv.weight[::2].clone()
-
-    pruned = prune(model, SPEC, 0.5, importance="l2", **POLICY)  # type: ignore[arg-type]
-
-    found = pruned.model.get_submodule("layer1.0.conv1")
-    assert isinstance(found, nn.Conv2d)
-    survivors = {tuple(row.abs().sum((1, 2)).sort().values.round(decimals=3).tolist()[-3:]) for row in kept}
-    assert found.out_channels == 8
-    assert found.weight.abs().sum((1, 2, 3)).min() > 10
-    assert survivors
+        torch.testing.assert_close(found(images), model(images))
 
 
-def test_a_target_of_macs_is_reached_from_below() -> None:
-    model = build(ModelSpec(**{**SPEC.model_dump(), "width_mult": 2.0})).eval()
+def test_grouped_convolutions_keep_their_channels_and_the_report_says_why() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(32, 32, 3, padding=1, groups=4),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, 3),
+    )
 
-    pruned = prune_to_macs(model, SPEC, 0.4, importance="l2", **POLICY)
+    pruned = prune(model, TINY, 0.5, importance="l2", **POLICY)
 
-    assert 0.15 < pruned.macs[1] / pruned.macs[0] <= 0.4
+    grouped = next(width for width in pruned.widths if width.layer == "2")
+    assert (grouped.before, grouped.after, grouped.note) == (32, 32, "kept: a grouped convolution")
+    assert next(width.after for width in pruned.widths if width.layer == "4") == 32
+
+
+def test_gradients_and_a_frozen_network_are_left_as_they_were() -> None:
+    model = tiny_convnet().requires_grad_(False)
+    weight = model.get_parameter("0.weight")
+    weight.grad = torch.ones(32, 1, 3, 3)
+
+    pruned = prune(model, TINY, 0.5, importance="l2", **POLICY)
+
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert torch.equal(weight.grad, torch.ones(32, 1, 3, 3))
+    assert all(parameter.grad is None for parameter in pruned.model.parameters())
+
+
+def test_gradients_are_summed_over_the_batches() -> None:
+    linear = nn.Linear(2, 2)
+    images, labels = torch.randn(6, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1, 0, 1, 0])
+
+    accumulate_gradients(linear, [(images[:4], labels[:4]), (images[4:], labels[4:])])
+
+    wrong = torch.softmax(images @ linear.weight.T + linear.bias, 1).detach() - nn.functional.one_hot(labels, 2)
+    by_hand = wrong[:4].T @ images[:4] / 4 + wrong[4:].T @ images[4:] / 2
+    torch.testing.assert_close(linear.weight.grad, by_hand)
+
+
+def test_the_widths_that_pruning_left_rebuild_the_network() -> None:
+    spec = ModelSpec(name="mobilenet_v3_small", num_classes=5, in_channels=1, image_size=16)
+    pruned = prune(build(spec).eval(), spec, 0.5, importance="l2", **POLICY).model
+
+    rebuilt = with_widths(build(spec), widths(pruned)).eval()
+    rebuilt.load_state_dict(pruned.state_dict())
+
+    images = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert widths(rebuilt) == widths(pruned)
+    with torch.no_grad():
+        assert torch.equal(rebuilt(images), pruned(images))
+
+
+def test_a_target_of_macs_is_reached_from_below_by_the_widest_network_that_does() -> None:
+    """One prunable layer of 64 channels: 64, 48, 32 or 16 of them stay, and the MACs with them."""
+    model = tiny_convnet(64)
+
+    whole, *found = (prune_to_macs(model, TINY, share, importance="l2", **POLICY).macs for share in (0.99, 0.76, 0.6))
+
+    classifier = 8 * 3
+    assert whole[0] - classifier == 64 * (9 * 1 * 64 + 9 * 64 * 8)
+    assert [macs[1] for macs in (whole, *found)] == [classifier + 64 * width * (9 + 72) for width in (48, 48, 32)]
+
+
+def test_a_target_of_macs_that_no_width_reaches_is_an_error_with_a_remedy() -> None:
+    with pytest.raises(PruningError, match=r"0.001 of the MACs cannot be reached; raise macs_ratio or max_pruning"):
+        prune_to_macs(tiny_convnet(), TINY, 0.001, importance="l2", **POLICY)
 
 
 def test_nothing_removed_is_an_error_that_names_the_widest_layer() -> None:
     with pytest.raises(PruningError, match=r"nothing is removed at 0\.01: the widest prunable layer has 64 channels"):
-        prune(build(SPEC).eval(), SPEC, 0.01, importance="l2", **POLICY)  # type: ignore[arg-type]
+        prune(build(SPEC).eval(), SPEC, 0.01, importance="l2", **POLICY)
 
 
 @pytest.mark.parametrize("name", ["shufflenet_v2_x1_0", "vit_b_16"])
@@ -97,14 +212,23 @@ def test_a_network_that_cannot_be_pruned_is_refused_in_one_line(name: str) -> No
     model = build(ModelSpec(**{**spec.model_dump(), "image_size": 224})).eval()
 
     with pytest.raises(PruningError) as caught:
-        prune(model, spec, 0.5, importance="l2", **POLICY)  # type: ignore[arg-type]
+        prune(model, spec, 0.5, importance="l2", **POLICY)
 
     assert "\n" not in str(caught.value)
     assert "leave the prune stage out" in str(caught.value)
 
 
 def test_the_result_answers_for_any_batch() -> None:
-    pruned = prune(build(SPEC).eval(), SPEC, 0.5, importance="l2", **POLICY)  # type: ignore[arg-type]
+    pruned = prune(build(SPEC).eval(), SPEC, 0.5, importance="l2", **POLICY)
 
     with torch.no_grad():
         assert pruned.model(example_images(SPEC, 3)).shape == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "max_ratio", "expected"), [(64, 0.4, 48), (64, 0.5, 32), (128, 0.8, 32), (24, 0.9, 8)]
+)
+def test_rounding_never_takes_more_than_the_largest_share(channels: int, max_ratio: float, expected: int) -> None:
+    group = Group(("layer",), channels, torch.ones(channels), "conv")
+
+    assert plan_widths([group], 0.95, "layer", max_ratio, "x86-avx2") == [expected]

@@ -1,6 +1,7 @@
 """The training loop: what it keeps, repeats, and refuses."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from edgekd.training import (
     learning_rate,
     sgd,
 )
+from tests.tiny import tiny_convnet, tiny_dataset
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,47 @@ def test_a_learnable_problem_is_learned_and_repeats_to_the_bit(digits: Dataset) 
     assert histories[0].best_accuracy > 0.9
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
     assert evaluate(models[0], digits.val).accuracy == histories[0].best_accuracy
+
+
+def test_a_tiny_convolutional_network_learns_and_another_seed_trains_it_otherwise() -> None:
+    data, models = tiny_dataset(), [tiny_convnet(8), tiny_convnet(8)]
+
+    found = [fit(m, plain(m), data, Recipe(4, 0.1, 8, 0.0), seed=s) for s, m in enumerate(models)]
+
+    assert all(history.best_accuracy == 1.0 for history in found)
+    assert evaluate(models[0], data.test).accuracy == 1.0
+    weights = [model.state_dict()["0.weight"] for model in models]
+    assert not torch.equal(*weights)
+
+
+def test_the_loop_steps_by_the_schedule_in_training_mode_and_logs_the_mean_of_every_part() -> None:
+    """Six steps: two epochs of three batches of sixteen."""
+    model, steps, modes, begins = tiny_convnet(), list[float](), list[bool](), list[float]()
+
+    def counted(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+        steps.append(progress)
+        modes.append(model.training)
+        return LossParts(F.cross_entropy(model(images), labels), step=torch.tensor(float(len(steps))))
+
+    recipe = Recipe(2, 0.1, 16, 0.0, warmup=0.5)
+    history = fit(model, counted, tiny_dataset(), recipe, seed=0, before_epoch=begins.append)
+
+    assert steps == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
+    assert begins == [0, 0.5]
+    assert all(modes)
+    assert not model.training
+    assert [log.losses["step"] for log in history.epochs] == [2, 5]
+    assert [log.lr for log in history.epochs] == pytest.approx([0.1 * (0.1 + 0.9 * 2 / 3), 0.1 * 0.25])
+    assert [log.epoch for log in history.epochs] == [1, 2]
+
+
+def test_a_loss_is_logged_without_its_graph() -> None:
+    total = torch.tensor(2.0, requires_grad=True) * 3
+
+    parts = LossParts(total, ce=total / 2).parts
+
+    assert {name: value.item() for name, value in parts.items()} == {"loss": 6.0, "ce": 3.0}
+    assert not any(value.requires_grad for value in parts.values())
 
 
 def test_the_best_epoch_on_val_is_kept_not_the_last(digits: Dataset) -> None:
@@ -76,7 +119,9 @@ def test_a_loss_that_is_no_number_ends_with_its_epoch_and_a_remedy(digits: Datas
     def broken(images: Tensor, labels: Tensor, progress: float) -> LossParts:
         return LossParts(model(images).sum() * (math.nan if progress >= 0.5 else 1e-6))
 
-    with pytest.raises(TrainingError, match=r"not a finite number in epoch 2 \(loss nan\); lower lr \(now 0.1\)"):
+    with pytest.raises(
+        TrainingError, match=r"not a finite number in epoch 2 \(loss nan, val_loss nan\); lower lr \(now 0.1\)"
+    ):
         fit(model, broken, digits, Recipe(2, 0.1, 64, 0.0), seed=1)
 
 
@@ -90,9 +135,56 @@ def test_weight_decay_is_for_weights_alone() -> None:
     assert [p.dim() for p in free["params"]] == [1, 1, 1]
 
 
+def test_weights_shrink_without_a_gradient_and_norms_and_biases_do_not() -> None:
+    """Nesterov's first step along decay * w: (1 + momentum) times the learning rate."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+
+    sgd(model, Recipe(1, 0.1, 2, 0.01, momentum=0.9)).step()
+
+    after = dict(model.named_parameters())
+    by_hand = before["0.weight"] * (1 - 0.1 * 0.01 * 1.9)
+    torch.testing.assert_close(after["0.weight"].detach(), by_hand, rtol=1e-6, atol=0)  # float32 rounds to 1e-7
+    assert all(torch.equal(after[name], before[name]) for name in ("0.bias", "1.weight", "1.bias"))
+
+
+def test_what_is_frozen_is_not_trained() -> None:
+    model = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
+
+    found = [p for group in sgd(model, Recipe(1, 0.1, 2, 0.0)).param_groups for p in group["params"]]
+
+    assert {id(p) for p in found} == {id(p) for p in model[1].parameters()}
+
+
 @pytest.mark.parametrize(("progress", "expected"), [(0.0, 0.02), (0.1, 0.11), (0.2, 0.2), (0.6, 0.1), (1.0, 0.0)])
 def test_the_learning_rate_rises_and_falls_as_by_hand(progress: float, expected: float) -> None:
     assert learning_rate(progress, peak=0.2, warmup=0.2) == pytest.approx(expected, abs=1e-12)
+
+
+def test_without_a_warm_up_the_learning_rate_begins_at_its_peak() -> None:
+    assert [learning_rate(at, 0.2, 0.0) for at in (0.0, 0.5)] == pytest.approx([0.2, 0.1])
+
+
+def test_the_learning_rate_is_highest_where_the_warm_up_ends_and_never_jumps() -> None:
+    rates = [learning_rate(at / 1000, 1.0, 0.3) for at in range(1001)]
+
+    assert rates.index(max(rates)) == 300
+    assert max(abs(a - b) for a, b in pairwise(rates)) < 0.9 / 300 + 1e-9  # the slope of the warm-up, the steepest
+    assert min(rates) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_more_images_than_one_batch_are_all_asked_about() -> None:
+    """257 images: one more than a batch; the last alone is answered wrongly."""
+    split = Split(torch.zeros(257, 1, 1, 2, dtype=torch.uint8), torch.zeros(257).long())
+    split.images[..., 0], split.labels[-1] = 192, 1
+
+    found = evaluate(lambda batch: batch.flatten(1), split)
+
+    right, wrong = math.log(1 + math.exp(-3)), math.log(1 + math.exp(3))
+    assert found.accuracy == 256 / 257
+    assert found.loss == pytest.approx((256 * right + wrong) / 257, rel=1e-5)
 
 
 def test_evaluation_counts_right_answers_and_breaks_ties_by_loss() -> None:
@@ -108,10 +200,13 @@ def test_evaluation_counts_right_answers_and_breaks_ties_by_loss() -> None:
     assert Evaluation(0.5, 0.1).better_than(Evaluation(0.5, 0.2))
     assert not Evaluation(0.5, 0.2).better_than(Evaluation(0.5, 0.2))
     assert Evaluation(0.6, 9.0).better_than(Evaluation(0.5, 0.1))
+    assert not Evaluation(0.5, 0.1).better_than(Evaluation(0.6, 9.0))
+    assert Evaluation(0.0, 9.0).better_than(None)
 
 
 def test_batch_norm_statistics_are_the_mean_over_the_batches() -> None:
-    model = nn.Sequential(nn.BatchNorm2d(1))
+    model = nn.Sequential(nn.BatchNorm2d(1, momentum=0.25))
+    model(torch.full((4, 1, 3, 3), 100.0))  # statistics that must be forgotten
     batches = [torch.randn(4, 1, 3, 3), 5 + 2 * torch.randn(4, 1, 3, 3)]
 
     estimate_batchnorm(model, batches)
@@ -122,5 +217,17 @@ def test_batch_norm_statistics_are_the_mean_over_the_batches() -> None:
     assert norm.running_var is not None
     assert norm.running_mean.item() == pytest.approx(sum(batch.mean().item() for batch in batches) / 2, rel=1e-5)
     assert norm.running_var.item() == pytest.approx(sum(batch.var().item() for batch in batches) / 2, rel=1e-5)
-    assert norm.momentum == 0.1
+    assert norm.momentum == 0.25
     assert not model.training
+    assert (norm.weight.item(), norm.bias.item()) == (1.0, 0.0)
+
+
+def test_weights_that_break_in_the_last_step_are_noticed(digits: Dataset) -> None:
+    model = linear()
+
+    def breaks_weights(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+        loss = model(images).sum() * 0.0
+        return LossParts(loss + loss.sqrt())  # finite, with a gradient of nan
+
+    with pytest.raises(TrainingError, match="val_loss nan"):
+        fit(model, breaks_weights, digits, Recipe(1, 0.1, 2000, 0.0), seed=1)

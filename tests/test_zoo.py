@@ -1,7 +1,10 @@
 """Architectures, stems, widths, MACs."""
 
+import json
+
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from edgekd.errors import ModelError
@@ -23,7 +26,8 @@ def spec(name: str, size: int = 32, channels: int = 1, width_mult: float = 1.0) 
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "resnet18", "resnet8", "resnet20"])
-@pytest.mark.parametrize(("size", "channels"), [(32, 1), (32, 3), (96, 3)])
+@pytest.mark.parametrize("size", [32, 96])
+@pytest.mark.parametrize("channels", [1, 3])
 def test_a_network_answers_with_one_logit_per_class(name: str, size: int, channels: int) -> None:
     about = spec(name, size, channels)
 
@@ -37,6 +41,29 @@ def test_a_small_image_keeps_its_resolution_in_the_stem(size: int, stride: int) 
 
     assert stem.stride == (stride, stride)
     assert stem.in_channels == 1
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "resnet18"])
+def test_every_stem_keeps_the_resolution_of_a_small_image_alone(name: str, channels: int) -> None:
+    small, large = (
+        next(module for module in build(spec(name, size, channels)).modules() if isinstance(module, nn.Conv2d))
+        for size in (64, 96)
+    )
+
+    assert (small.stride, large.stride) == ((1, 1), (2, 2))
+    assert small.in_channels == large.in_channels == channels
+    assert small.out_channels == large.out_channels
+
+
+def test_a_large_colour_image_gets_torchvision_s_own_network() -> None:
+    torch.manual_seed(0)
+    ours = build(spec("resnet18", 96, 3)).state_dict()
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18(num_classes=7).state_dict()
+
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
 
 
 def test_a_resnet_for_small_images_has_neither_a_wide_stem_nor_a_pool_behind_it() -> None:
@@ -67,6 +94,20 @@ def test_macs_of_resnet8_are_those_counted_by_hand() -> None:
     assert count_macs(build(spec("resnet8", 8)), spec("resnet8", 8)) == first + second + third + 64 * 7
 
 
+def test_macs_and_params_of_a_grouped_and_strided_network_are_those_counted_by_hand() -> None:
+    """8x8 -> 4x4 pixels by the stride; two groups: each output sees one of the two channels."""
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2),
+        nn.BatchNorm2d(4),
+        nn.Conv2d(4, 6, 1, bias=False),
+        nn.Flatten(),
+        nn.Linear(6 * 16, 3),
+    )
+
+    assert count_macs(model, spec("hand-made", 8, 2)) == 4 * 16 * 9 * 1 + 6 * 16 * 4 + 96 * 3
+    assert count_params(model) == (4 * 9 + 4) + (4 + 4) + 6 * 4 + (96 * 3 + 3)
+
+
 def test_counting_leaves_the_network_as_it_is() -> None:
     model = build(spec("resnet8", 8)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -78,9 +119,9 @@ def test_counting_leaves_the_network_as_it_is() -> None:
 
 
 def test_a_width_multiplier_narrows_where_the_architecture_has_one_and_is_refused_elsewhere() -> None:
-    narrow, wide = (count_params(build(spec("mobilenet_v2", width_mult=width))) for width in (0.5, 1.0))
-
-    assert narrow < 0.5 * wide
+    for name in ("mobilenet_v2", "mobilenet_v3_small", "resnet20"):
+        narrow, wide = (count_params(build(spec(name, width_mult=width))) for width in (0.5, 1.0))
+        assert narrow < 0.5 * wide
     with pytest.raises(ModelError, match="resnet18 has no width multiplier"):
         build(spec("resnet18", width_mult=0.5))
 
@@ -95,13 +136,14 @@ def test_only_cifar_depths_are_cifar_names() -> None:
     assert [cifar_resnet_depth(name) for name in ("resnet18", "resnet50", "resnet152", "resnet9", "vgg8")] == [None] * 5
 
 
-def test_widths_rebuild_a_network_of_other_widths() -> None:
+def test_widths_rebuild_a_network_of_other_widths_even_from_json() -> None:
     about = spec("resnet8", 8)
     narrow = build(ModelSpec(**{**about.model_dump(), "width_mult": 0.5}))
 
-    rebuilt = with_widths(build(about), widths(narrow))
+    rebuilt = with_widths(build(about), json.loads(json.dumps(widths(narrow))))
     rebuilt.load_state_dict(narrow.state_dict())
 
+    assert widths(rebuilt) == widths(narrow) != widths(build(about))
     with torch.no_grad():
         assert torch.equal(rebuilt.eval()(example_images(about)), narrow.eval()(example_images(about)))
 
@@ -109,3 +151,32 @@ def test_widths_rebuild_a_network_of_other_widths() -> None:
 def test_a_layer_that_the_network_lacks_is_named() -> None:
     with pytest.raises(ModelError, match="no_such_layer: the network has no such layer"):
         with_widths(build(spec("resnet8", 8)), {"no_such_layer": {"in_channels": 3}})
+
+
+def test_a_network_of_the_wanted_widths_keeps_its_weights() -> None:
+    model = build(spec("resnet8", 8))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    with_widths(model, widths(model))
+
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_layer_that_cannot_have_another_width_is_named() -> None:
+    with pytest.raises(ModelError, match="up: a ConvTranspose2d cannot be given another width"):
+        with_widths(nn.ModuleDict({"up": nn.ConvTranspose2d(4, 4, 2)}), {"up": {"in_channels": 2}})
+
+
+def test_an_architecture_that_does_not_take_such_images_is_refused_in_one_line() -> None:
+    with pytest.raises(ModelError, match="vit_b_16 does not take 32x32 images") as caught:
+        build(spec("vit_b_16", 32, channels=3))
+
+    assert "\n" not in str(caught.value)
+
+
+def test_containers_have_no_widths_of_their_own() -> None:
+    narrow, wide = (build(spec("mobilenet_v2", width_mult=width)) for width in (0.5, 1.0))
+
+    rebuilt = with_widths(wide, widths(narrow))
+
+    assert count_params(rebuilt) == count_params(narrow)

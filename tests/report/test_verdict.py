@@ -1,7 +1,9 @@
 """The choice: the fastest file that keeps the whole budget; where no difference was measured, the smaller."""
 
+import pytest
+
 from edgekd.report.schema import ModelReport, Ratio
-from edgekd.report.verdict import Budget, Faster, choose
+from edgekd.report.verdict import Budget, Faster, check, choose
 from tests.report.samples import sample_report
 
 BASE = sample_report().models[0]
@@ -67,3 +69,79 @@ def test_without_a_budget_every_file_fits() -> None:
     choice = choose([model("only", 0.9, 9.0, 9.0)], Budget(), ratios())
 
     assert (choice.recommended, choice.verdict.passed, choice.verdict.checks) == ("only", True, [])
+
+
+def test_without_a_budget_the_smallest_of_the_fastest_is_chosen() -> None:
+    models = [model("slow", 0, 0.1, 1.0), model("fast", 0.5, 3.0, 0.2), model("alike", 0.5, 2.0, 0.21)]
+
+    assert choose(models, Budget(), ratios()).recommended == "fast"
+    assert choose(models, Budget(), ratios({"alike", "fast"})).recommended == "alike"
+
+
+def test_a_faster_file_that_breaks_one_limit_is_not_chosen_even_where_it_is_smaller_too() -> None:
+    models = [model("kept", 0.01, 0.5, 0.5), model("broken", 0.0101, 0.1, 0.1)]
+
+    choice = choose(models, BUDGET, ratios({"kept", "broken"}))
+
+    assert choice.recommended == "kept"
+    assert choice.verdict.reason == "It is the only file that keeps the whole budget."
+
+
+def test_the_files_are_compared_with_the_fastest_one_in_turn() -> None:
+    asked = list[tuple[str, str]]()
+
+    def ratio(one: str, other: str) -> tuple[float, tuple[float, float]]:
+        asked.append((one, other))
+        return 1.5, (1.0, 2.0)  # an interval that ends at 1 covers it
+
+    models = [model("a", 0, 0.2, 0.3), model("b", 0, 0.1, 0.2), model("c", 0, 0.05, 0.4)]
+
+    assert choose(models, BUDGET, ratio).recommended == "c"
+    assert asked == [("a", "b"), ("c", "b")]
+
+
+@pytest.mark.parametrize(("drop", "passed"), [(-0.003, True), (0.0, True), (0.003, False)])
+def test_an_accuracy_drop_of_zero_allows_no_loss_and_any_gain(drop: float, passed: bool) -> None:
+    choice = choose([model("only", drop, 0.1, 0.1)], Budget(accuracy_drop=0), ratios())
+
+    assert choice.verdict.passed == passed
+    assert [(item.name, item.limit, item.value, item.passed) for item in choice.verdict.checks] == [
+        ("accuracy_drop", 0, drop, passed)
+    ]
+
+
+def test_a_gain_may_be_asked_for() -> None:
+    assert not choose([model("only", 0.0, 0.1, 0.1)], Budget(accuracy_drop=-0.01), ratios()).verdict.passed
+    assert choose([model("only", -0.01, 0.1, 0.1)], Budget(accuracy_drop=-0.01), ratios()).verdict.passed
+
+
+def test_every_limit_is_held_against_its_own_figure_and_only_those_that_are_given() -> None:
+    found = check(model("file", 0.02, 0.3, 0.6), BUDGET)
+
+    assert [(item.name, item.value, item.limit, item.passed) for item in found] == [
+        ("accuracy_drop", 0.02, 0.01, False),
+        ("size_ratio", 0.3, 0.5, True),
+        ("latency_ratio", 0.6, 0.5, False),
+    ]
+    assert [item.name for item in check(model("file", 0.02, 0.3, 0.6), Budget(size_ratio=0.1))] == ["size_ratio"]
+
+
+def test_the_nearest_miss_is_the_one_whose_worst_figure_is_least_beyond_its_limit() -> None:
+    """Beyond by: 0.01 of a limit of 0.01 (1.0); twice 0.4 of a limit of 0.5 (0.8); 0.6 of a limit of 0.5 (1.2)."""
+    models = [model("wrong", 0.02, 0.1, 0.1), model("both", 0.0, 0.9, 0.9), model("big", 0.0, 1.1, 0.1)]
+
+    choice = choose(models, BUDGET, ratios())
+
+    assert choice.recommended == "both"
+    assert choice.verdict.reason.startswith("None of 3 files keeps the whole budget; this one misses it by")
+    assert [item.passed for item in choice.verdict.checks] == [True, False, False]
+
+
+def test_beyond_a_limit_of_zero_is_counted_in_points() -> None:
+    """0.004 too inaccurate is 0.4 of a point; 0.75 against 0.5 is half of the limit."""
+    models = [model("big", 0.0, 0.75, 0.1), model("wrong", 0.004, 0.1, 0.1)]
+
+    choice = choose(models, Budget(accuracy_drop=0, size_ratio=0.5), ratios())
+
+    assert choice.recommended == "wrong"
+    assert "accuracy_drop 0.0040 (limit 0)" in choice.verdict.reason

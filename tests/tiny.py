@@ -1,0 +1,47 @@
+"""Tiny things that tests share: generated images of three separable classes, networks of a few layers."""
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.data import Augment, Dataset, Split, no_augment
+from edgekd.zoo import ModelSpec
+
+CLASSES = 3
+SPEC = ModelSpec(name="hand-made", num_classes=CLASSES, in_channels=1, image_size=8)
+"""What the networks below answer, and of which images; ``build`` does not know the name."""
+
+
+def tiny_dataset(train: int = 48, val: int = 12, test: int = 12, augment: Augment = no_augment) -> Dataset:
+    """Noisy dark 8x8 grey images with one bright band of rows: its place, top to bottom, is the class."""
+    generator = torch.Generator().manual_seed(0)
+    taught, deciding, last = (_split(count, generator) for count in (train, val, test))
+    return Dataset("tiny", ("top", "middle", "bottom"), taught, deciding, last, augment)
+
+
+def _split(count: int, generator: torch.Generator) -> Split:
+    labels = torch.arange(count) % CLASSES
+    images = torch.randint(0, 60, (count, 8, 8, 1), dtype=torch.uint8, generator=generator)
+    for image, label in zip(images, labels, strict=True):
+        band_of(image, int(label)).add_(180)
+    return Split(images, labels)
+
+
+def band_of(image: Tensor, label: int) -> Tensor:
+    """The rows of an image, shape ``(8, 8, channels)``, that are bright in a class."""
+    return image[3 * label : 3 * label + 2]
+
+
+def tiny_convnet(width: int = 32, seed: int = 0) -> nn.Sequential:
+    """Two 3x3 convolutions of ``width`` and 8 channels, a batch norm behind each, a classifier; in eval mode."""
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Conv2d(width, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, CLASSES),
+    ).eval()
