@@ -50,7 +50,7 @@ class Qat(Stage):
         0.4, ge=0, le=1, description="share of the epochs after which activation ranges stay"
     )
     epochs: Epochs = 6
-    lr: LearningRate = 0.005
+    lr: LearningRate = 0.002
     batch_size: BatchSize = 64
     weight_decay: WeightDecay = 1e-4
 
