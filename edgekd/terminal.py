@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -116,11 +117,9 @@ def render_plan(planned: Sequence[Planned]) -> RenderableType:
     return table
 
 
-def _size(manifest: Mapping[str, object]) -> tuple[str, str]:
-    pruning = manifest.get("pruning")
-    if not isinstance(pruning, dict):
-        return "", ""
-    return f"{pruning['macs'][1]:,}", f"{pruning['params'][1]:,}"
+def _size(manifest: Mapping[str, Any]) -> tuple[str, str]:
+    size = manifest.get("size")
+    return (f"{size['macs']:,}", f"{size['params']:,}") if size else ("", "")
 
 
 def render_target(target: Target) -> str:

@@ -1,5 +1,6 @@
 """The whole chain on a small network: what it leaves, what it skips, what it repeats."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from rich.console import Console
 
 from edgekd import Pipeline, ort
 from edgekd.artifact import Store, load_model, load_tensors
@@ -19,6 +21,7 @@ from edgekd.errors import ConfigError
 from edgekd.report.schema import Report
 from edgekd.runtime import Progress
 from edgekd.stages import AnyStage, Distill, Export, Prune, Qat, Teacher
+from edgekd.terminal import render_plan
 from tests.chain import write_pipeline
 
 pytestmark = pytest.mark.slow
@@ -255,3 +258,16 @@ def test_a_teacher_assistant_is_two_distill_stages() -> None:
 def test_a_first_stage_without_a_source_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"stages\[0\]\.source: there is no stage before this one"):
         Pipeline(name="mine", stages=[Prune(pruning_ratio=0.5)]).check()
+
+
+def test_the_plan_shows_the_size_of_the_models_that_are_up_to_date(ran: tuple[Path, Report, Notes]) -> None:
+    folder, report, _ = ran
+    planned = Pipeline.from_yaml(folder / "small.yaml").plan(folder / "models")
+    shown = Console(width=160, file=io.StringIO(), record=True)
+
+    shown.print(render_plan(planned))
+
+    lines = shown.export_text().splitlines()
+    macs = {model.id: f"{model.macs:,}" for model in report.models}
+    assert all("up to date" in line for line in lines[1:6])
+    assert all(macs[name] in lines[1 + i] for i, name in enumerate(["teacher", "prune", "distill"]))

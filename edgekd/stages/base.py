@@ -18,7 +18,7 @@ from edgekd.errors import ConfigError
 from edgekd.runtime import Progress, environment
 from edgekd.target import Target
 from edgekd.training import BatchLoss, History, LossParts, Recipe
-from edgekd.zoo import ModelSpec
+from edgekd.zoo import ModelSpec, count_macs, count_params
 
 Epochs = Annotated[int, Field(ge=1, le=10_000, description="passes over the training split")]
 LearningRate = Annotated[float, Field(gt=0, le=10, description="peak learning rate, after the warm-up")]
@@ -103,7 +103,8 @@ class Context:
 
     def save(self, model: nn.Module, spec: ModelSpec, history: History | None = None, **facts: Any) -> Artifact:
         """Write a float model's artifact: weights, history, and further facts."""
-        manifest = self.manifest(history=asdict(history) if history else None, **facts)
+        size = {"macs": count_macs(model, spec), "params": count_params(model)}
+        manifest = self.manifest(history=asdict(history) if history else None, size=size, **facts)
         with self.store.writing(self.digest, manifest) as folder:
             manifest["model"] = save_model(folder, model, spec)
         return self.saved()
