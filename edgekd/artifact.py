@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -95,10 +94,13 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _place(self, folder: Path, final: Path) -> None:
-        if final.exists():
-            self._set_aside(final)
         folder.chmod(0o755)
-        folder.rename(final)
+        if not final.exists():
+            folder.rename(final)
+            return
+        with tempfile.TemporaryDirectory(prefix=".replaced-", dir=self.root) as old:
+            final.rename(Path(old) / "artifact")
+            folder.rename(final)
 
     def _set_aside(self, folder: Path) -> None:
         with disk_errors(folder):
@@ -116,21 +118,6 @@ def disk_errors(where: Path) -> Iterator[None]:
         raise ArtifactError(
             str(error.filename or where), f"cannot be written ({reason})", "check room and permissions"
         ) from None
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write beside and rename into place, so that nobody ever reads half a file."""
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(beside).chmod(0o644)
-            Path(beside).replace(path)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
 
 
 def _seal(folder: Path, manifest: dict[str, Any]) -> None:

@@ -245,6 +245,7 @@ def _leaves(annotation: Any) -> list[type[BaseModel]]:
 
 
 def suggest(word: str, known: list[str]) -> str:
+    """The known word that is nearest, and all of them."""
     close = difflib.get_close_matches(word, known, n=1)
     return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
 

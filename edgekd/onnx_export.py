@@ -207,7 +207,6 @@ SHAPE_OPS = {
     "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Gather", "Slice", "Split",
     "Concat", "Expand", "Constant", "ReorderInput", "ReorderOutput",
 }  # fmt: skip
-BORDER_OPS = {"QuantizeLinear", "DequantizeLinear"}
 INTEGER_OPS = {"QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"}
 SHAPELESS_INTEGER = {"MaxPool"}
 

@@ -148,7 +148,7 @@ class Pipeline(Settings):
 
     def _facts(self, stage: Stage, parents: dict[str, str], fingerprint: str) -> dict[str, Any]:
         """What decides a stage's result."""
-        target = {"isa": self.target.resolved_isa, "threads": self.target.threads} if stage.reads_target else {}
+        target = {"isa": self.target.resolved_isa} if stage.reads_target else {}
         return {
             "settings": stage.recipe_settings(),
             "parents": parents,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -136,6 +137,52 @@ def test_a_late_setting_changes_only_what_depends_on_it(ran: tuple[Path, Report,
     assert {item.name: item.artifact is not None for item in plan} == {
         "teacher": True, "prune": True, "distill": True, "qat": False, "export": False,
     }  # fmt: skip
+
+
+def test_other_threads_change_no_model(ran: tuple[Path, Report, Notes]) -> None:
+    folder, _, _ = ran
+
+    plan = Pipeline.from_yaml(folder / "small.yaml", ["target.threads=2"]).plan(folder / "models")
+
+    assert all(item.artifact for item in plan)
+
+
+def test_the_first_teacher_is_the_measure_whatever_the_order_of_export(ran: tuple[Path, Report, Notes]) -> None:
+    folder, _, _ = ran
+    order = ['stages.export.models=["prune","teacher"]']
+
+    report = Pipeline.from_yaml(folder / "small.yaml", order).run(folder / "models", folder / "exports-2")
+
+    assert report is not None
+    assert [model.id for model in report.models] == ["prune", "teacher"]
+    assert report.models[1].size_ratio == report.models[1].latency_ratio.ratio == 1.0
+    assert report.models[0].size_ratio < 0.5
+
+
+def test_a_file_for_another_cpu_is_held_against_exact_arithmetic_and_the_report_says_so(
+    ran: tuple[Path, Report, Notes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU that saturates, 8-bit weights for ARM must neither be refused nor pass for this CPU's figures."""
+    folder, _, _ = ran
+    shutil.copytree(folder / "models", tmp_path / "models")
+    for module in ("stages.export", "report.build"):
+        monkeypatch.setattr(f"edgekd.{module}.host_isa", lambda: "x86-avx2")
+    asked: list[bool] = []
+    session = ort.session
+
+    def watched(*arguments: Any, exact: bool = False, **options: Any) -> Any:
+        asked.append(exact)
+        return session(*arguments, exact=exact, **options)
+
+    monkeypatch.setattr(ort, "session", watched)
+    changes = ["target.isa=arm64", 'stages.export.models=["qat"]']
+
+    report = Pipeline.from_yaml(folder / "small.yaml", changes).run(tmp_path / "models", tmp_path / "exports")
+
+    assert report is not None
+    assert report.models[0].agreement > 0.98
+    assert asked[0] is True
+    assert report.notes[0].startswith("the files are for arm64, measured here on x86-avx2")
 
 
 def test_another_target_keeps_the_teacher(ran: tuple[Path, Report, Notes]) -> None:

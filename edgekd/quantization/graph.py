@@ -138,17 +138,12 @@ def with_training_batchnorm(graph: fx.GraphModule) -> None:
         epsilon = norm.args[7]
         weight, bias = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
         with graph.graph.inserting_before(conv):
-            statistics = [_copy_of(graph, node) for node in (gamma, variance)]
-            folded = graph.graph.call_function(fold_weight, (weight, *statistics, epsilon))
+            folded = graph.graph.call_function(fold_weight, (weight, gamma, variance, epsilon))
         conv.args = (conv.args[0], folded, None, *conv.args[3:])
         with graph.graph.inserting_after(conv):
             raw = graph.graph.call_function(unfold_output, (conv, bias, gamma, variance, epsilon))
         norm.args = (raw, *norm.args[1:])
     _order(graph)
-
-
-def _copy_of(graph: fx.GraphModule, node: Any) -> fx.Node:
-    return graph.graph.get_attr(node.target)
 
 
 def _order(graph: fx.GraphModule) -> None:

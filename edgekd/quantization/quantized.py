@@ -35,7 +35,7 @@ class QuantizedModel(nn.Module):
         graph = capture(model, example_images(spec, batch=2))
         with_training_batchnorm(graph)
         self.graph: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(weight_bits))
-        self.batchnorm_frozen = self.activations_frozen = self.weights_followed = False
+        self.batchnorm_frozen = self.activations_frozen = self.training = False
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -48,13 +48,11 @@ class QuantizedModel(nn.Module):
 
         On the way from training to evaluation the weights' ranges are set to what the last step made of the weights.
         """
-        settle = self.training and not mode and self.weights_followed
-        self.training = mode
+        settle, self.training = self.training and not mode, mode
         let_batchnorm_learn(self.graph, mode and not self.batchnorm_frozen)
         self._observe(activations=mode and not self.activations_frozen, weights=mode)
         if settle:
             self.refit_weight_ranges()
-        self.weights_followed = mode
         return self
 
     def freeze_batchnorm(self) -> None:

@@ -31,7 +31,7 @@ from edgekd.report.schema import (
 )
 from edgekd.report.verdict import Budget, choose
 from edgekd.runtime import Progress, environment
-from edgekd.target import Target, cpu_name
+from edgekd.target import Target, cpu_name, host_isa
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def measure(subject: Subject, exported: Artifact, store: Store, progress: Progre
 
     This is the only place that reads ``test``.
     """
-    host = {"cpu": cpu_name(), "onnxruntime": environment()["onnxruntime"]}
+    host = {"cpu": cpu_name(), "isa": host_isa(), "onnxruntime": environment()["onnxruntime"]}
     target = {"threads": subject.target.threads, "batch": subject.target.batch}
     digest = digest_of(
         {"stage": "measure", "parents": {"export": exported.digest}, "host": host, "target": target, "rounds": ROUNDS}
@@ -138,18 +138,18 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         quantization=_quantization(subject, exported, measured),
         environment=environment(),
         budget=subject.budget.model_dump(),
-        notes=[*_kept(subject), *_notes(models)],
+        notes=[*_elsewhere(subject.target), *_kept(subject), *_notes(models)],
     )
 
 
-def _baseline(measured: Measured) -> str:
+def _baseline(subject: Subject, measured: Measured) -> str:
     """The file that all others are compared with: the first teacher's, else the first."""
-    teachers = [about["id"] for about in measured.files if about["precision"] == "float32"]
-    return str((teachers or [measured.files[0]["id"]])[0])
+    teachers = [about["id"] for about in measured.files if subject.stages[about["stage"]][0] == "teacher"]
+    return str([*teachers, measured.files[0]["id"]][0])
 
 
 def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
-    about, base = measured.files[index], _baseline(measured)
+    about, base = measured.files[index], _baseline(subject, measured)
     labels = subject.data.test.labels
     right, base_right = measured.chosen[about["id"]] == labels, measured.chosen[base] == labels
     correct, total = int(right.sum()), len(labels)
@@ -273,7 +273,7 @@ def _quantization(subject: Subject, exported: Artifact, measured: Measured) -> Q
         return None
     name = quantized[-1]
     about = subject.stages[name][2].manifest["quantized"]
-    calibrated = [item for item in exported.manifest["exported"] if item["stage"] == name and "-ptq" in item["id"]]
+    calibrated = [item for item in exported.manifest["exported"] if item["stage"] == name != item["id"]]
     return Quantization(
         source=subject.sources[name],
         declared_bits=about["weight_bits"],
@@ -290,6 +290,16 @@ def _weight_bits(subject: Subject, measured: Measured, about: Mapping[str, Any])
         float((measured.chosen[key] == labels).float().mean()) for key in (about["id"], f"{about['id']}/exact")
     )
     return WeightBits(bits=about["weight_bits"], as_shipped=shipped, exact=exact, total=len(labels))
+
+
+def _elsewhere(target: Target) -> list[str]:
+    """Where the files are meant for another kind of CPU than the one that measured them."""
+    if target.resolved_isa == host_isa():
+        return []
+    return [
+        f"the files are for {target.resolved_isa}, measured here on {host_isa()}: latency is this machine's, "
+        f"and so is whatever its integer multiply costs in accuracy"
+    ]
 
 
 def _kept(subject: Subject) -> list[str]:

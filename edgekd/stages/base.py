@@ -143,9 +143,9 @@ def frozen(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def recipe(stage: Any, warmup: float = 0.2) -> Recipe:
+def recipe(stage: Any) -> Recipe:
     """The recipe that a training stage's settings describe."""
-    return Recipe(stage.epochs, stage.lr, stage.batch_size, stage.weight_decay, warmup)
+    return Recipe(stage.epochs, stage.lr, stage.batch_size, stage.weight_decay)
 
 
 TeacherTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
