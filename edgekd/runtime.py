@@ -47,7 +47,12 @@ def seed_everything(seed: int) -> None:
 def environment() -> dict[str, str]:
     """Versions and machine, for the record."""
     versions = {name: _version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), "system": platform.platform(), "cores": str(cores()), **versions}
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": str(cores()),
+        **versions,
+    }
 
 
 def _version(package: str) -> str:

@@ -93,8 +93,13 @@ def training(report: Report) -> Html:
 
 def _training_words(stage: StageReport) -> str:
     epochs = f"{len(stage.epochs)} epochs" if len(stage.epochs) > 1 else "1 epoch"
-    best = f", the best is {stage.best_epoch}" if stage.best_epoch is not None else ""
-    return f" {epochs}{best}, {w.seconds(stage.seconds)}"
+    return f" {epochs}{_best_words(stage)}, {w.seconds(stage.seconds)}"
+
+
+def _best_words(stage: StageReport) -> str:
+    if stage.best_epoch is None:
+        return ""
+    return f", the best is {stage.best_epoch}" if stage.best_epoch else ", none better than the start, which was kept"
 
 
 def widths(report: Report) -> Html:

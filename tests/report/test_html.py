@@ -271,3 +271,13 @@ def _hostile(report: Report) -> Report:
             "notes": [HOSTILE],
         }
     )
+
+
+def test_a_training_that_gained_nothing_says_that_the_start_was_kept() -> None:
+    report = sample_report()
+    stages = [stage.model_copy(update={"best_epoch": 0}) if stage.epochs else stage for stage in report.stages]
+
+    text = Page(render_html(report.model_copy(update={"stages": stages}))).text
+
+    assert "none better than the start, which was kept" in text
+    assert "the best is 0" not in text
