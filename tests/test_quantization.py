@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.quantization import QuantizedModel, float_graph
-from edgekd.quantization.graph import fold_factor, folded_tensors
+from edgekd.quantization.batchnorm import fold_factor, folded_tensors
 from edgekd.zoo import ModelSpec, build
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=16)

@@ -2,7 +2,8 @@
 
 from torch import fx, nn
 
-from edgekd.quantization.graph import capture, fold_batchnorm, with_simple_clipping
+from edgekd.quantization.batchnorm import fold_batchnorm, with_convolutions_before
+from edgekd.quantization.graph import capture, with_simple_clipping
 from edgekd.quantization.quantized import QuantizedModel
 from edgekd.zoo import ModelSpec, example_images
 
@@ -12,6 +13,7 @@ __all__ = ["QuantizedModel", "float_graph"]
 def float_graph(model: nn.Module, spec: ModelSpec) -> fx.GraphModule:
     """A float network as it is exported: captured, batch norms folded."""
     graph = capture(model, example_images(spec, batch=2))
+    with_convolutions_before(graph)
     fold_batchnorm(graph)
     with_simple_clipping(graph)
     return graph

@@ -1,4 +1,4 @@
-"""The captured graph: plain operators, batch norm beside its convolution while training, folded into it afterwards."""
+"""The captured graph: plain operators, nothing in place, no shape arithmetic."""
 
 from typing import Any
 
@@ -8,10 +8,6 @@ from torch import Tensor, fx, nn
 from edgekd.errors import QuantizationError
 
 aten = torch.ops.aten
-CONVOLUTIONS = (aten.conv2d.default,)
-SMALLEST_FACTOR = 1e-6
-"""Keeps the division by a batch norm's scale finite where a channel is dead."""
-
 RESHAPING = (aten.flatten.using_ints, aten.view.default, aten.reshape.default)
 
 _OUT_OF_PLACE = {
@@ -22,7 +18,12 @@ _OUT_OF_PLACE = {
     aten.hardswish_.default: aten.hardswish.default,
     aten.hardsigmoid_.default: aten.hardsigmoid.default,
     aten.silu_.default: aten.silu.default,
+    aten.sigmoid_.default: aten.sigmoid.default,
 }
+
+
+_PASSING = (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default, aten.contiguous.default)
+"""What leaves its input as it is in an inference graph."""
 
 
 def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -57,15 +58,19 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
 def _make_plain(graph: fx.GraphModule) -> None:
     for node in list(graph.graph.nodes):
         node.target = _OUT_OF_PLACE.get(node.target, node.target)
-        if node.target in (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default):
+        if node.target in _PASSING:
             node.replace_all_uses_with(node.args[0])
             graph.graph.erase_node(node)
         elif node.op == "call_module" and node.target.startswith("_guards_fn"):
             graph.graph.erase_node(node)
         elif node.target in RESHAPING:
             _free_the_batch(node)
-        elif node.target == aten.adaptive_avg_pool2d.default and list(node.args[1]) == [1, 1]:
-            node.target, node.args = aten.mean.dim, (node.args[0], [2, 3], True)
+        elif node.target == aten.adaptive_avg_pool2d.default:
+            _pool_plainly(graph, node)
+        elif node.target == aten.mean.dim and len(node.args) == 2:
+            _keep_rank_while_pooling(graph, node)
+        elif node.target in (aten.chunk.default, aten.split.Tensor, aten.split_with_sizes.default):
+            _slice(graph, node)
     graph.graph.eliminate_dead_code()
     graph.recompile()
 
@@ -75,6 +80,64 @@ def _free_the_batch(node: fx.Node) -> None:
     batch, *rest = node.meta["val"].shape
     if not isinstance(batch, int) and all(isinstance(size, int) for size in rest):
         node.target, node.args = aten.reshape.default, (node.args[0], [-1, *rest])
+
+
+def _keep_rank_while_pooling(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Write a mean over height and width that drops them as one that keeps them and a reshape: pooling is integer."""
+    images: Any = node.args[0]
+    if images.meta["val"].dim() != 4 or sorted(axis % 4 for axis in node.args[1]) != [2, 3]:
+        return
+    with graph.graph.inserting_before(node):
+        pooled = graph.graph.call_function(aten.mean.dim, (images, [2, 3], True))
+    node.target, node.args = aten.reshape.default, (pooled, [-1, node.meta["val"].shape[1]])
+
+
+def _pool_plainly(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Write adaptive pooling as what it is at this image size: a mean, nothing, or pooling with a fixed window.
+
+    Where an output is larger than what is pooled, or no multiple of it fits, it is a product with a constant matrix.
+    """
+    images: Any = node.args[0]
+    before, after = list(images.meta["val"].shape[2:]), list(node.args[1])
+    if after == [1, 1]:
+        node.target, node.args = aten.mean.dim, (images, [2, 3], True)
+    elif before == after:
+        node.replace_all_uses_with(images)
+        graph.graph.erase_node(node)
+    elif all(size % wanted == 0 for size, wanted in zip(before, after, strict=True)):
+        window = [size // wanted for size, wanted in zip(before, after, strict=True)]
+        node.target, node.args = aten.avg_pool2d.default, (images, window, window)
+    else:
+        _pool_by_matrix(graph, node, before, after)
+
+
+def _pool_by_matrix(graph: fx.GraphModule, node: fx.Node, before: list[int], after: list[int]) -> None:
+    channels = node.meta["val"].shape[1]
+    matrix = pooling_matrix(before, after)
+    weight = put_tensor(graph, f"{node.name}_matrix", matrix, node)
+    with graph.graph.inserting_before(node):
+        flat = graph.graph.call_function(aten.reshape.default, (node.args[0], [-1, channels, matrix.shape[1]]))
+        pooled = graph.graph.call_function(aten.linear.default, (flat, weight))
+    node.target, node.args = aten.reshape.default, (pooled, [-1, channels, *after])
+
+
+def pooling_matrix(before: list[int], after: list[int]) -> Tensor:
+    """Adaptive average pooling as a matrix, shape ``(outputs, inputs)``, of height x width numbers in rows."""
+    pixels = before[0] * before[1]
+    return torch.nn.functional.adaptive_avg_pool2d(torch.eye(pixels).reshape(pixels, *before), after).flatten(1).T
+
+
+def _slice(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Write a split as slices: they pass integers on, and each is one tensor."""
+    axis, start = node.args[2] if len(node.args) > 2 else 0, 0
+    readers = {reader.args[1]: reader for reader in node.users}
+    for which, part in enumerate(node.meta["val"]):
+        size = part.shape[axis]
+        if which in readers:
+            readers[which].target = aten.slice.Tensor
+            readers[which].args = (node.args[0], axis, start, start + size)
+        start += size
+    graph.graph.erase_node(node)
 
 
 def tensor_at(graph: fx.GraphModule, node: Any) -> Tensor | None:
@@ -98,72 +161,6 @@ def put_tensor(graph: fx.GraphModule, name: str, value: Tensor, before: fx.Node)
         return graph.graph.get_attr(name)
 
 
-def batchnorms(graph: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:
-    """Each batch norm that alone reads a convolution, with that convolution."""
-    pairs = []
-    for node in graph.graph.nodes:
-        if (
-            node.target == aten.batch_norm.default
-            and node.args[0].target in CONVOLUTIONS
-            and len(node.args[0].users) == 1
-        ):
-            pairs.append((node.args[0], node))
-    return pairs
-
-
-def fold_factor(gamma: Tensor, variance: Tensor, epsilon: float) -> Tensor:
-    """What a batch norm multiplies each channel with, kept away from zero; gamma learns in the batch norm alone."""
-    factor = (gamma / torch.sqrt(variance + epsilon)).detach()
-    return torch.where(factor.abs() < SMALLEST_FACTOR, torch.full_like(factor, SMALLEST_FACTOR), factor)
-
-
-def fold_weight(weight: Tensor, gamma: Tensor, variance: Tensor, epsilon: float) -> Tensor:
-    """A convolution's weight as it will be after folding: that is what integers have to represent."""
-    return weight * fold_factor(gamma, variance, epsilon).reshape(-1, *[1] * (weight.dim() - 1))
-
-
-def unfold_output(output: Tensor, bias: Tensor | None, gamma: Tensor, variance: Tensor, epsilon: float) -> Tensor:
-    """The output that the convolution would have had with its own weight, for the batch norm behind it."""
-    raw = output * fold_factor(gamma, variance, epsilon).reciprocal().reshape(1, -1, 1, 1)
-    return raw if bias is None else raw + bias.reshape(1, -1, 1, 1)
-
-
-def with_training_batchnorm(graph: fx.GraphModule) -> None:
-    """Let every convolution compute with its folded weight while its batch norm still learns, in place.
-
-    Source: Jacob et al. (2018), section 3.2; Krishnamoorthi (2018), section 3.2.2.
-    """
-    for conv, norm in batchnorms(graph):
-        gamma, _, _, variance = norm.args[1:5]
-        epsilon = norm.args[7]
-        weight, bias = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
-        with graph.graph.inserting_before(conv):
-            folded = graph.graph.call_function(fold_weight, (weight, gamma, variance, epsilon))
-        conv.args = (conv.args[0], folded, None, *conv.args[3:])
-        with graph.graph.inserting_after(conv):
-            raw = graph.graph.call_function(unfold_output, (conv, bias, gamma, variance, epsilon))
-        norm.args = (raw, *norm.args[1:])
-    _order(graph)
-
-
-def _order(graph: fx.GraphModule) -> None:
-    """Put every read of a parameter at the top, before anything that uses it."""
-    first = next(node for node in graph.graph.nodes if node.op != "get_attr")
-    for node in list(graph.graph.nodes):
-        if node.op == "get_attr":
-            first.prepend(node)
-    graph.graph.lint()
-    graph.recompile()
-
-
-def let_batchnorm_learn(graph: fx.GraphModule, learn: bool) -> None:
-    """Switch every batch norm between the batch's statistics (and learning them) and the learned ones."""
-    for node in graph.graph.nodes:
-        if node.target == aten.batch_norm.default:
-            node.args = (*node.args[:5], learn, *node.args[6:])
-    graph.recompile()
-
-
 def with_simple_clipping(graph: fx.GraphModule) -> None:
     """Write ``relu6`` and the like as ``clamp``, in place: the ONNX exporter takes that as it is, and fast."""
     for node in graph.graph.nodes:
@@ -172,61 +169,3 @@ def with_simple_clipping(graph: fx.GraphModule) -> None:
             images, low, high = node.args + defaults[len(node.args) :]
             node.target, node.args = aten.clamp.default, (images, low, high)
     graph.recompile()
-
-
-def fold_batchnorm(graph: fx.GraphModule) -> None:
-    """Fold every batch norm into the convolution before it, in place, around a fake quantizer of the weight too."""
-    for norm in [node for node in graph.graph.nodes if node.target == aten.batch_norm.default]:
-        raw = norm.args[0]
-        if raw.target == unfold_output:
-            _fold(graph, raw.args[0], norm, bias=raw.args[1])
-        elif raw.target in CONVOLUTIONS and len(raw.users) == 1:
-            _fold(graph, raw, norm, bias=raw.args[2] if len(raw.args) > 2 else None)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    graph.delete_all_unused_submodules()
-
-
-def _fold(graph: fx.GraphModule, conv: fx.Node, norm: fx.Node, bias: Any) -> None:
-    gamma, beta, mean, variance = (tensor_at(graph, node) for node in norm.args[1:5])
-    if gamma is None or beta is None or mean is None or variance is None:
-        raise QuantizationError(norm.name, "this batch norm has no scale and shift", "take affine batch norms")
-    epsilon: Any = norm.args[7]
-    weight, shift = folded_tensors(
-        _raw_weight(graph, conv), tensor_at(graph, bias), gamma, beta, mean, variance, epsilon
-    )
-    weight_node = put_tensor(graph, f"{conv.name}_folded_weight", weight, conv)
-    bias_node = put_tensor(graph, f"{conv.name}_folded_bias", shift, conv)
-    reader: Any = conv.args[1]
-    if reader.op == "call_module":
-        reader.args = (weight_node,)
-        reader.prepend(weight_node)
-        weight_node = reader
-    conv.args = (conv.args[0], weight_node, bias_node, *conv.args[3:])
-    norm.replace_all_uses_with(conv)
-    graph.graph.erase_node(norm)
-
-
-def _raw_weight(graph: fx.GraphModule, conv: fx.Node) -> Tensor:
-    node: Any = conv.args[1]
-    while node.op != "get_attr":
-        node = node.args[0]
-    weight = tensor_at(graph, node)
-    assert weight is not None
-    return weight
-
-
-def folded_tensors(
-    weight: Tensor, bias: Tensor | None, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor, epsilon: float
-) -> tuple[Tensor, Tensor]:
-    """A convolution's weight and bias with the batch norm behind it folded in.
-
-    Args:
-        weight: shape ``(outputs, inputs / groups, height, width)``.
-        bias: shape ``(outputs,)`` or None.
-        gamma, beta, mean, variance: the batch norm's, shape ``(outputs,)``.
-        epsilon: the batch norm's.
-    """
-    factor = gamma / torch.sqrt(variance + epsilon)
-    shift = mean if bias is None else mean - bias
-    return weight * factor.reshape(-1, 1, 1, 1), beta - shift * factor

@@ -9,14 +9,15 @@ from torch import Tensor, fx, nn
 from torchao.quantization.pt2e import FakeQuantizeBase
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from edgekd.quantization.graph import (
-    capture,
+from edgekd.quantization.batchnorm import (
     fold_batchnorm,
     let_batchnorm_learn,
-    with_simple_clipping,
+    with_convolutions_before,
     with_training_batchnorm,
 )
+from edgekd.quantization.graph import capture, with_simple_clipping
 from edgekd.quantization.quantizer import OnnxRuntimeQuantizer
+from edgekd.quantization.rewrites import with_integer_operators
 from edgekd.zoo import ModelSpec, example_images
 
 
@@ -33,6 +34,8 @@ class QuantizedModel(nn.Module):
         super().__init__()
         self.spec, self.weight_bits = spec, weight_bits
         graph = capture(model, example_images(spec, batch=2))
+        with_integer_operators(graph)
+        with_convolutions_before(graph)
         with_training_batchnorm(graph)
         self.graph: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(weight_bits))
         self.batchnorm_frozen = self.activations_frozen = self.training = False
