@@ -149,10 +149,11 @@ class Pipeline(Settings):
     def _facts(self, stage: Stage, parents: dict[str, str], fingerprint: str) -> dict[str, Any]:
         """What decides a stage's result."""
         target = {"isa": self.target.resolved_isa} if stage.reads_target else {}
+        augment = self.data.augment or DATASETS[self.data.name][1]
         return {
             "settings": stage.recipe_settings(),
             "parents": parents,
-            "data": {"fingerprint": fingerprint, "augment": self.data.augment},
+            "data": {"fingerprint": fingerprint, "augment": augment},
             "seed": self.seed,
             "target": target,
         }

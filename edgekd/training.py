@@ -188,6 +188,19 @@ def learning_rate(progress: float, peak: float, warmup: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
+def in_precision(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
+    """The model as a function of images whose logits are float32, computed in float32 or, mixed, in bf16."""
+    if precision == "float32":
+        return model
+
+    def run(images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits: Tensor = model(images)
+        return logits.float()
+
+    return run
+
+
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """SGD with Nesterov momentum; weight decay only on tensors of two dimensions and more (no norms, no biases)."""
     parameters = [p for p in model.parameters() if p.requires_grad]

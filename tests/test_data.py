@@ -15,10 +15,10 @@ from edgekd.data import (
     batches_per_epoch,
     calibration_batches,
     load_dataset,
-    resize,
-    shift_rotate_scale,
     train_batches,
 )
+from edgekd.data.augment import shift_rotate_scale
+from edgekd.data.splits import resize
 from edgekd.errors import DataError
 from tests.tiny import band_of, tiny_dataset
 
@@ -186,7 +186,7 @@ def test_augmentation_shifts_by_six_hundredths_of_the_image_at_most() -> None:
 
 
 def test_a_pass_over_train_repeats_nothing_and_leaves_out_the_rest(digits: Dataset) -> None:
-    plain = load_dataset(DataSettings(image_size=8, augment=False))
+    plain = load_dataset(DataSettings(image_size=8, augment="none"))
 
     seen = [images for images, _ in train_batches(plain, 64, torch.Generator().manual_seed(0))]
 

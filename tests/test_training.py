@@ -26,7 +26,7 @@ from tests.tiny import tiny_convnet, tiny_dataset
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return load_dataset(DataSettings(image_size=8, augment=False))
+    return load_dataset(DataSettings(image_size=8, augment="none"))
 
 
 def linear() -> nn.Module:

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from edgekd.data import Augment, Dataset, Split, no_augment
+from edgekd.data import Augment, Dataset, Split
+from edgekd.data.augment import no_augment
 from edgekd.zoo import ModelSpec
 
 CLASSES = 3

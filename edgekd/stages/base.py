@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -23,6 +23,10 @@ from edgekd.zoo import ModelSpec, count_macs, count_params
 Epochs = Annotated[int, Field(ge=1, le=10_000, description="passes over the training split")]
 LearningRate = Annotated[float, Field(gt=0, le=10, description="peak learning rate, after the warm-up")]
 BatchSize = Annotated[int, Field(ge=2, le=65_536, description="images of one training step")]
+Precision = Annotated[
+    Literal["float32", "bf16"],
+    Field(description="of the training's forward and backward pass; bf16 pays where the CPU multiplies it"),
+]
 WeightDecay = Annotated[float, Field(ge=0, le=1, description="L2 decay of weights, not of norms and biases")]
 StageId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
@@ -52,8 +56,8 @@ class Stage(Settings, ABC):
         return {}
 
     def recipe_settings(self) -> dict[str, Any]:
-        """The settings that decide the result: all but names."""
-        return self.model_dump(exclude={"id", "source", "teacher", "models"})
+        """The settings that decide the result: all but names and what is left open."""
+        return self.model_dump(exclude={"id", "source", "teacher", "models"}, exclude_none=True)
 
     @abstractmethod
     def run(self, ctx: "Context") -> Artifact:
@@ -153,8 +157,8 @@ TeacherTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def distillation(
-    student: nn.Module,
-    teacher: nn.Module,
+    student: Callable[[Tensor], Tensor],
+    teacher: Callable[[Tensor], Tensor],
     term: TeacherTerm,
     alpha: float,
     beta: float,
@@ -165,7 +169,7 @@ def distillation(
     The teacher sees the very same images, and only while its term counts; with alpha 0 the labels are not read.
 
     Args:
-        student: what is trained.
+        student: what is trained; images to logits.
         teacher: a frozen network.
         term: distance of the two answers.
         alpha: weight of the cross-entropy.

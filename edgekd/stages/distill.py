@@ -14,6 +14,7 @@ from edgekd.stages.base import (
     Context,
     Epochs,
     LearningRate,
+    Precision,
     Stage,
     StageId,
     WeightDecay,
@@ -22,7 +23,7 @@ from edgekd.stages.base import (
     recipe,
     source_or_before,
 )
-from edgekd.training import BatchLoss, fit
+from edgekd.training import BatchLoss, fit, in_precision
 from edgekd.zoo import ModelSpec, build
 
 
@@ -50,6 +51,7 @@ class Distill(Stage):
     lr: LearningRate = 0.1
     batch_size: BatchSize = 64
     weight_decay: WeightDecay = 5e-4
+    precision: Precision = "float32"
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "Distill":
@@ -83,7 +85,8 @@ class Distill(Stage):
     def batch_loss(self, student: nn.Module, teacher: nn.Module) -> BatchLoss:
         """alpha * CE + beta * the teacher's term."""
         window = (self.start_teacher_at, self.stop_teacher_at)
-        return distillation(student, teacher, self._teacher_term, self.alpha, self.beta, window)
+        asked, answering = (in_precision(model, self.precision) for model in (student, teacher))
+        return distillation(asked, answering, self._teacher_term, self.alpha, self.beta, window)
 
     def _teacher_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         if self.standardize:

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgekd.artifact import Artifact
-from edgekd.stages.base import BatchSize, Context, Epochs, LearningRate, Stage, WeightDecay, recipe
-from edgekd.training import LossParts, fit
+from edgekd.stages.base import BatchSize, Context, Epochs, LearningRate, Precision, Stage, WeightDecay, recipe
+from edgekd.training import LossParts, fit, in_precision
 from edgekd.zoo import ModelSpec, build
 
 
@@ -24,6 +24,7 @@ class Teacher(Stage):
     lr: LearningRate = 0.1
     batch_size: BatchSize = 64
     weight_decay: WeightDecay = 5e-4
+    precision: Precision = "float32"
 
     def run(self, ctx: Context) -> Artifact:
         data = ctx.data
@@ -35,9 +36,10 @@ class Teacher(Stage):
             width_mult=self.width_mult,
         )
         model = build(spec)
+        logits_of = in_precision(model, self.precision)
 
         def batch_loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
-            return LossParts(F.cross_entropy(model(images), labels))
+            return LossParts(F.cross_entropy(logits_of(images), labels))
 
         history = fit(model, batch_loss, data, recipe(self), seed=ctx.seed, progress=ctx.progress, label=ctx.name)
         return ctx.save(model, spec, history)

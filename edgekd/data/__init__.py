@@ -1,0 +1,23 @@
+"""Datasets by name, fixed splits, augmentation of whole batches, batches."""
+
+from edgekd.data.augment import AUGMENTATIONS, Augment
+from edgekd.data.batches import as_input, batches, batches_per_epoch, calibration_batches, train_batches
+from edgekd.data.dataset import PIXEL_CENTRE, PIXEL_SCALE, Dataset, DataSettings, Split
+from edgekd.data.sources import DATASETS, load_dataset
+
+__all__ = [
+    "AUGMENTATIONS",
+    "DATASETS",
+    "PIXEL_CENTRE",
+    "PIXEL_SCALE",
+    "Augment",
+    "DataSettings",
+    "Dataset",
+    "Split",
+    "as_input",
+    "batches",
+    "batches_per_epoch",
+    "calibration_batches",
+    "load_dataset",
+    "train_batches",
+]

@@ -1,0 +1,51 @@
+"""Fixed splits of images in memory, and their size."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgekd.data.augment import Augment
+from edgekd.data.dataset import Dataset, Split
+
+SPLIT_SEED = 0
+"""Splits never change with a pipeline's seed: results of two seeds stay comparable."""
+
+
+def split_dataset(name: str, class_names: tuple[str, ...], images: Tensor, labels: Tensor, augment: Augment) -> Dataset:
+    """Split 64/16/20 % into train, val and test, each class in the same shares, by a fixed seed."""
+    rest, test = hold_out(labels, 0.2)
+    train, val = hold_out(labels[rest], 0.2)
+    parts = {"train": rest[train], "val": rest[val], "test": test}
+    splits = {key: Split(images[part], labels[part]) for key, part in parts.items()}
+    return Dataset(name, class_names, **splits, augment=augment)
+
+
+def hold_out(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Indices of the images that stay and of a ``share`` (0..1) that is set apart, each class in the same shares."""
+    from sklearn.model_selection import train_test_split
+
+    every = torch.arange(len(labels)).numpy()
+    stay, apart = train_test_split(every, test_size=share, random_state=SPLIT_SEED, stratify=labels.numpy())
+    return torch.from_numpy(stay), torch.from_numpy(apart)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Bilinear, antialiased.
+
+    Args:
+        images: uint8, shape ``(count, height, width, channels)``.
+        size: pixels a side.
+
+    Returns:
+        uint8, shape ``(count, size, size, channels)``.
+    """
+    if images.shape[1:3] == (size, size):
+        return images
+    small = [_resized(part, size) for part in torch.split(images, 4096)]
+    return torch.cat(small)
+
+
+def _resized(images: Tensor, size: int) -> Tensor:
+    pixels = images.permute(0, 3, 1, 2).float()
+    pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
