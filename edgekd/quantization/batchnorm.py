@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, fx
 
 from edgekd.errors import QuantizationError
-from edgekd.quantization.graph import put_tensor, tensor_at
+from edgekd.quantization.graph import put_call, put_tensor, tensor_at
 
 aten = torch.ops.aten
 CONVOLUTIONS = (aten.conv2d.default,)
@@ -27,7 +27,7 @@ def with_convolutions_before(graph: fx.GraphModule) -> None:
         ones = put_tensor(graph, f"{norm.name}_ones", torch.ones(channels, 1, 1, 1), norm)
         with graph.graph.inserting_before(norm):
             same = (norm.args[0], ones, None, [1, 1], [0, 0], [1, 1], channels)
-            conv = graph.graph.call_function(aten.conv2d.default, same)
+            conv = put_call(graph, aten.conv2d.default, same, norm)
         norm.args = (conv, *norm.args[1:])
     graph.recompile()
 

@@ -88,7 +88,7 @@ def _keep_rank_while_pooling(graph: fx.GraphModule, node: fx.Node) -> None:
     if images.meta["val"].dim() != 4 or sorted(axis % 4 for axis in node.args[1]) != [2, 3]:
         return
     with graph.graph.inserting_before(node):
-        pooled = graph.graph.call_function(aten.mean.dim, (images, [2, 3], True))
+        pooled = put_call(graph, aten.mean.dim, (images, [2, 3], True), node)
     node.target, node.args = aten.reshape.default, (pooled, [-1, node.meta["val"].shape[1]])
 
 
@@ -116,8 +116,8 @@ def _pool_by_matrix(graph: fx.GraphModule, node: fx.Node, before: list[int], aft
     matrix = pooling_matrix(before, after)
     weight = put_tensor(graph, f"{node.name}_matrix", matrix, node)
     with graph.graph.inserting_before(node):
-        flat = graph.graph.call_function(aten.reshape.default, (node.args[0], [-1, channels, matrix.shape[1]]))
-        pooled = graph.graph.call_function(aten.linear.default, (flat, weight))
+        flat = put_call(graph, aten.reshape.default, (node.args[0], [-1, channels, matrix.shape[1]]), node)
+        pooled = put_call(graph, aten.linear.default, (flat, weight), node)
     node.target, node.args = aten.reshape.default, (pooled, [-1, channels, *after])
 
 
@@ -152,6 +152,13 @@ def tensor_at(graph: fx.GraphModule, node: Any) -> Tensor | None:
 def _set(graph: nn.Module, target: str, value: Any) -> None:
     owner, _, name = target.rpartition(".")
     setattr(graph.get_submodule(owner), name, value)
+
+
+def put_call(graph: fx.GraphModule, target: Any, args: tuple[Any, ...], like: fx.Node) -> fx.Node:
+    """A new node where the graph is being inserted into; ``like`` tells torchao what kind of value it gives."""
+    node = graph.graph.call_function(target, args)
+    node.meta["val"] = like.meta["val"]
+    return node
 
 
 def put_tensor(graph: fx.GraphModule, name: str, value: Tensor, before: fx.Node) -> fx.Node:

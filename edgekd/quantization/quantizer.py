@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import fx
 from torchao.quantization.pt2e import (
+    FakeQuantize,
     FusedMovingAvgObsFakeQuantize,
     MovingAverageMinMaxObserver,
     MovingAveragePerChannelMinMaxObserver,
@@ -149,8 +150,9 @@ def _activation_spec() -> Any:
 
 
 def _weight_spec(bits: int) -> Any:
+    """Not torchao's fused module: its kernel takes symmetric ranges for -64..63 and trains with another scale."""
     limit = weight_limit(bits)
-    fake_quantize = FusedMovingAvgObsFakeQuantize.with_args(
+    fake_quantize = FakeQuantize.with_args(
         observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=SCALE_FLOOR
     )
     return QuantizationSpec(torch.int8, fake_quantize, -limit, limit, torch.per_channel_symmetric, 0)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from edgekd.quantization.graph import tensor_at
+from edgekd.quantization.graph import put_call, tensor_at
 
 aten = torch.ops.aten
 _BIASED = (aten.conv2d.default, aten.linear.default)
@@ -20,8 +20,7 @@ def with_integer_operators(graph: fx.GraphModule) -> None:
     for node in list(graph.graph.nodes):
         if node.target in _REWRITES:
             with graph.graph.inserting_before(node):
-                replacement = _REWRITES[node.target](graph, node)
-            node.replace_all_uses_with(replacement)
+                node.replace_all_uses_with(_REWRITES[node.target](graph, node))
             graph.graph.erase_node(node)
     graph.recompile()
 
@@ -30,8 +29,8 @@ def _hardswish(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
     """``x * relu6(x + 3) / 6``; below -3 the answer is 0 as it is at -3, so that x's range need not reach further."""
     source: Any = node.args[0]
     if len(source.users) == 1:
-        source = graph.graph.call_function(aten.clamp.default, (source, -3.0))
-    return graph.graph.call_function(aten.mul.Tensor, (source, _gate(graph, source)))
+        source = put_call(graph, aten.clamp.default, (source, -3.0), source)
+    return put_call(graph, aten.mul.Tensor, (source, _gate(graph, source)), node)
 
 
 def _hardsigmoid(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
@@ -54,19 +53,19 @@ def _own_bias(graph: fx.GraphModule, layer: fx.Node) -> Tensor | None:
 
 
 def _gate(graph: fx.GraphModule, source: fx.Node) -> fx.Node:
-    return _sixth_of_clipped(graph, graph.graph.call_function(aten.add.Tensor, (source, 3.0)))
+    return _sixth_of_clipped(graph, put_call(graph, aten.add.Tensor, (source, 3.0), source))
 
 
 def _sixth_of_clipped(graph: fx.GraphModule, source: fx.Node) -> fx.Node:
     """The sixth is no operator of its own in the file: it becomes part of a scale."""
-    clipped = graph.graph.call_function(aten.hardtanh.default, (source, 0.0, 6.0))
-    return graph.graph.call_function(aten.mul.Tensor, (clipped, 1 / 6))
+    clipped = put_call(graph, aten.hardtanh.default, (source, 0.0, 6.0), source)
+    return put_call(graph, aten.mul.Tensor, (clipped, 1 / 6), source)
 
 
 def _silu(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
     source: Any = node.args[0]
-    gate = graph.graph.call_function(aten.sigmoid.default, (source,))
-    return graph.graph.call_function(aten.mul.Tensor, (source, gate))
+    gate = put_call(graph, aten.sigmoid.default, (source,), source)
+    return put_call(graph, aten.mul.Tensor, (source, gate), node)
 
 
 _REWRITES: dict[Any, Callable[[fx.GraphModule, fx.Node], fx.Node]] = {
