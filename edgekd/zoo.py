@@ -16,10 +16,14 @@ SMALL_IMAGE = 64
 """Up to this many pixels a side the stem keeps the resolution (stride 1)."""
 
 
+TIMM = "timm/"
+"""Begins the name of a network that timm builds."""
+
+
 class ModelSpec(Settings):
     """How a network is built, before any pruning."""
 
-    name: str = Field(description="torchvision's name, or resnet8, resnet14, resnet20, ... (CIFAR style)")
+    name: str = Field(description="torchvision's name, timm/NAME, or resnet8, resnet14, resnet20, ... (CIFAR style)")
     num_classes: int = Field(ge=2, description="outputs of the classifier")
     in_channels: int = Field(ge=1, description="channels of the image")
     image_size: int = Field(ge=8, description="pixels a side")
@@ -37,11 +41,12 @@ def build(spec: ModelSpec) -> nn.Module:
     depth = cifar_resnet_depth(spec.name)
     if depth is not None:
         return CifarResNet(depth, spec.num_classes, spec.in_channels, max(1, round(16 * spec.width_mult)))
-    return _checked(_with_input(_torchvision(spec), spec), spec)
+    model = _timm(spec) if spec.name.startswith(TIMM) else _torchvision(spec)
+    return _checked(_with_input(model, spec), spec)
 
 
 def known_models() -> list[str]:
-    """Every name that ``build`` takes; CIFAR-style ResNets of other depths (6n+2) besides."""
+    """Every name that ``build`` takes; CIFAR-style ResNets of other depths (6n+2) and ``timm/NAME`` besides."""
     import torchvision
 
     return sorted([*torchvision.models.list_models(module=torchvision.models), "resnet8", "resnet14", "resnet20"])
@@ -49,7 +54,9 @@ def known_models() -> list[str]:
 
 def check_name(name: str) -> None:
     """Raise ModelError unless ``build`` knows the name."""
-    if cifar_resnet_depth(name) is None and name not in known_models():
+    if name.startswith(TIMM):
+        _check_timm(name)
+    elif cifar_resnet_depth(name) is None and name not in known_models():
         raise ModelError("model", f"unknown model {name!r}", _close(name))
 
 
@@ -65,10 +72,37 @@ def _torchvision(spec: ModelSpec) -> nn.Module:
 
     check_name(spec.name)
     extra: dict[str, Any] = {} if spec.width_mult == 1.0 else {"width_mult": spec.width_mult}
+    if spec.name in ("googlenet", "inception_v3"):
+        extra |= {"aux_logits": False, "init_weights": False}
     try:
         model: nn.Module = torchvision.models.get_model(spec.name, weights=None, num_classes=spec.num_classes, **extra)
     except TypeError:
         raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out") from None
+    return model
+
+
+def _check_timm(name: str) -> None:
+    try:
+        import timm
+    except ImportError:
+        raise ModelError("model", f"{name!r} needs timm", "pip install 'edgekd[timm]'") from None
+    known, wanted = timm.list_models(), name.removeprefix(TIMM)
+    if wanted not in known:
+        import difflib
+
+        near = difflib.get_close_matches(wanted, known, n=3)
+        remedy = f"did you mean {', '.join(TIMM + word for word in near)}?" if near else "see timm.list_models()"
+        raise ModelError("model", f"timm has no model {wanted!r}", remedy)
+
+
+def _timm(spec: ModelSpec) -> nn.Module:
+    check_name(spec.name)
+    import timm
+
+    if spec.width_mult != 1.0:
+        raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out")
+    name = spec.name.removeprefix(TIMM)
+    model: nn.Module = timm.create_model(name, num_classes=spec.num_classes, in_chans=spec.in_channels)
     return model
 
 
