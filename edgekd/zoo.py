@@ -209,6 +209,8 @@ def _group(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential
     return nn.Sequential(first, *(_Block(outputs, outputs, 1) for _ in range(blocks - 1)))
 
 
+RESIZABLE = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
+"""Kinds of layers, with those derived from them, whose widths ``with_widths`` restores."""
 WIDTH_ATTRIBUTES = ("in_channels", "out_channels", "groups", "num_features", "in_features", "out_features")
 
 

@@ -4,10 +4,10 @@ from torch import fx, nn
 
 from edgekd.quantization.batchnorm import fold_batchnorm, with_convolutions_before
 from edgekd.quantization.graph import capture, with_simple_clipping
-from edgekd.quantization.quantized import QuantizedModel
+from edgekd.quantization.quantized import QuantizedModel, check_quantizable
 from edgekd.zoo import ModelSpec, example_images
 
-__all__ = ["QuantizedModel", "float_graph"]
+__all__ = ["QuantizedModel", "check_quantizable", "float_graph"]
 
 
 def float_graph(model: nn.Module, spec: ModelSpec) -> fx.GraphModule:

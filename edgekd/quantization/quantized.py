@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torchao.quantization.pt2e import FakeQuantizeBase
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
+from edgekd.errors import QuantizationError
 from edgekd.quantization.batchnorm import (
     fold_batchnorm,
     let_batchnorm_learn,
@@ -19,6 +20,25 @@ from edgekd.quantization.graph import capture, with_simple_clipping
 from edgekd.quantization.quantizer import OnnxRuntimeQuantizer
 from edgekd.quantization.rewrites import with_integer_operators
 from edgekd.zoo import ModelSpec, example_images
+
+
+def check_quantizable(model: nn.Module, spec: ModelSpec) -> None:
+    """Quantize a copy and forget it: whatever refuses does so before anything is trained.
+
+    Args:
+        model: a network of ``build(spec)``, trained or not; it stays as it is.
+        spec: how it was built.
+
+    Raises:
+        QuantizationError: the network cannot be captured, given fake quantizers, or run with them.
+    """
+    try:
+        QuantizedModel(copy.deepcopy(model), spec, 8).calibrate([example_images(spec, batch=2)])
+    except QuantizationError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise QuantizationError(spec.name, f"cannot be quantized ({reason})", "leave the qat stage out") from None
 
 
 class QuantizedModel(nn.Module):
