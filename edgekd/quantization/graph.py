@@ -61,6 +61,9 @@ def _make_plain(graph: fx.GraphModule) -> None:
         if node.target in _PASSING:
             node.replace_all_uses_with(node.args[0])
             graph.graph.erase_node(node)
+        elif node.target == aten.cat.default and len(node.args[0]) == 1:
+            node.replace_all_uses_with(node.args[0][0])
+            graph.graph.erase_node(node)
         elif node.op == "call_module" and node.target.startswith("_guards_fn"):
             graph.graph.erase_node(node)
         elif node.target in RESHAPING:

@@ -13,7 +13,7 @@ _BIASED = (aten.conv2d.default, aten.linear.default)
 
 
 def with_integer_operators(graph: fx.GraphModule) -> None:
-    """Write gates (HardSwish, HardSigmoid, SiLU) as sums, clips and products, in place.
+    """Write gates (HardSwish, HardSigmoid, SiLU) as sums, clips and products, layers over many axes as rows, in place.
 
     Only for a graph that is quantized: in float the operators themselves are faster.
     """
@@ -68,8 +68,20 @@ def _silu(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
     return put_call(graph, aten.mul.Tensor, (source, gate), node)
 
 
+def _linear(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """A layer over the last of several axes works on rows: only with two axes its bias is part of the kernel."""
+    source: Any = node.args[0]
+    shape = list(node.meta["val"].shape)
+    if len(shape) == 2:
+        return put_call(graph, node.target, node.args, node)
+    rows = put_call(graph, aten.reshape.default, (source, [-1, source.meta["val"].shape[-1]]), source)
+    product = put_call(graph, aten.linear.default, (rows, *node.args[1:]), node)
+    return put_call(graph, aten.reshape.default, (product, [-1, *shape[1:]]), node)
+
+
 _REWRITES: dict[Any, Callable[[fx.GraphModule, fx.Node], fx.Node]] = {
     aten.hardswish.default: _hardswish,
     aten.hardsigmoid.default: _hardsigmoid,
     aten.silu.default: _silu,
+    aten.linear.default: _linear,
 }
