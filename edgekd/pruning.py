@@ -195,8 +195,8 @@ def _groups(model: nn.Module, spec: ModelSpec, importance: Importance) -> tuple[
     except PruningError:
         raise
     except Exception as error:
-        found = f"torch-pruning cannot follow its channels from layer to layer ({_first_line(error)})"
-        raise PruningError(spec.name, found, "leave the prune stage out") from None
+        problem = f"torch-pruning cannot follow its channels from layer to layer ({_first_line(error)})"
+        raise PruningError(spec.name, problem, "leave the prune stage out") from None
     return graph, groups
 
 

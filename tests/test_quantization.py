@@ -1,6 +1,7 @@
 """The quantizer: folding by hand, ranges by target, conversion that changes nothing."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -96,7 +97,8 @@ def test_weights_are_rounded_in_training_with_the_scale_they_have_in_the_file(bi
     quantized = QuantizedModel(trained_a_little(), SPEC, bits)
     quantized.calibrate([images()])
 
-    weights = [m for m in quantized.graph.modules() if getattr(m, "is_per_channel", False)]
+    modules: list[Any] = list(quantized.graph.modules())
+    weights = [module for module in modules if getattr(module, "is_per_channel", False)]
 
     assert len(weights) == 10
     assert all(torch.equal(weight.scale, weight.calculate_qparams()[0]) for weight in weights)

@@ -10,7 +10,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.onnx_export.graph import IMAGES, OUTPUT, Graph, Node
 
-
 SHAPE_OPS = {
     "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Gather", "Slice", "Split",
     "Concat", "Expand", "Constant", "ReorderInput", "ReorderOutput",

@@ -45,7 +45,9 @@ def integer_scalars(graph: Graph) -> None:
 
 def _with_scalar(node: Node, known: dict[str, Array]) -> tuple[str, float] | None:
     """The variable operand of a node with two operands and the constant number that is the other."""
-    for one, other in (node.input, reversed(node.input)) if len(node.input) == 2 else ():
+    if len(node.input) != 2:
+        return None
+    for one, other in (tuple(node.input), tuple(reversed(node.input))):
         if other in known and one not in known and known[other].size == 1:
             return one, float(known[other].item())
     return None
@@ -86,7 +88,7 @@ def _is_vain(clip: Node, quantize: Node, known: dict[str, Array]) -> bool:
 
 
 def _bounds(clip: Node, known: dict[str, Array]) -> tuple[float, float]:
-    low, high, *_ = [*clip.input[1:], "", ""]
+    low, high = (list(clip.input[1:]) + ["", ""])[:2]
     return (float(known[low]) if low else -np.inf), (float(known[high]) if high else np.inf)
 
 
@@ -96,9 +98,9 @@ def integer_bias(graph: Graph) -> None:
     for node in list(graph.node):
         if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3 or node.input[2] not in known:
             continue
-        images, weight = (makers.get(name) for name in node.input[:2])
-        if all(maker is not None and _dequantizes(maker, known) for maker in (images, weight)):
-            scale = (known[images.input[1]] * known[weight.input[1]]).astype(np.float32).ravel()
+        sources = [makers[name] for name in node.input[:2] if name in makers and _dequantizes(makers[name], known)]
+        if len(sources) == 2:
+            scale = (known[sources[0].input[1]] * known[sources[1].input[1]]).astype(np.float32).ravel()
             _set_integer_bias(graph, node, known[node.input[2]], scale)
 
 

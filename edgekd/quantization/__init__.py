@@ -3,7 +3,7 @@
 from torch import fx, nn
 
 from edgekd.quantization.batchnorm import fold_batchnorm, with_convolutions_before
-from edgekd.quantization.graph import capture, with_simple_clipping
+from edgekd.quantization.capture import capture, with_simple_clipping
 from edgekd.quantization.quantized import QuantizedModel, check_quantizable
 from edgekd.zoo import ModelSpec, example_images
 

@@ -16,7 +16,7 @@ from edgekd.quantization.batchnorm import (
     with_convolutions_before,
     with_training_batchnorm,
 )
-from edgekd.quantization.graph import capture, with_simple_clipping
+from edgekd.quantization.capture import capture, with_simple_clipping
 from edgekd.quantization.quantizer import OnnxRuntimeQuantizer
 from edgekd.quantization.rewrites import with_integer_operators
 from edgekd.zoo import ModelSpec, example_images

@@ -1,5 +1,6 @@
 """Operators that ONNX Runtime has no integer kernel for, written with those it has; in float the answers stay."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -71,12 +72,13 @@ def _silu(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
 def _linear(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
     """A layer over the last of several axes works on rows: only with two axes its bias is part of the kernel."""
     source: Any = node.args[0]
-    shape = list(node.meta["val"].shape)
-    if len(shape) == 2:
+    *rows, outputs = node.meta["val"].shape
+    if len(rows) == 1:
         return put_call(graph, node.target, node.args, node)
-    rows = put_call(graph, aten.reshape.default, (source, [-1, source.meta["val"].shape[-1]]), source)
-    product = put_call(graph, aten.linear.default, (rows, *node.args[1:]), node)
-    return put_call(graph, aten.reshape.default, (product, [-1, *shape[1:]]), node)
+    inputs, count = source.meta["val"].shape[-1], math.prod(rows)
+    flat = put_call(graph, aten.reshape.default, (source, [-1, inputs]), source, [count, inputs])
+    product = put_call(graph, node.target, (flat, *node.args[1:]), node, [count, outputs])
+    return put_call(graph, aten.reshape.default, (product, [-1, *rows[1:], outputs]), node)
 
 
 _REWRITES: dict[Any, Callable[[fx.GraphModule, fx.Node], fx.Node]] = {
