@@ -88,7 +88,7 @@ def _is_vain(clip: Node, quantize: Node, known: dict[str, Array]) -> bool:
 
 
 def _bounds(clip: Node, known: dict[str, Array]) -> tuple[float, float]:
-    low, high = (list(clip.input[1:]) + ["", ""])[:2]
+    low, high = (clip.input[i] if i < len(clip.input) else "" for i in (1, 2))
     return (float(known[low]) if low else -np.inf), (float(known[high]) if high else np.inf)
 
 
