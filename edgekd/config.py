@@ -217,8 +217,13 @@ def _mistake(item: Mapping[str, Any], kind: type[BaseModel], where: str) -> Conf
 
 
 def _without_tags(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """pydantic names the union's member behind a list index; a user did not write that."""
-    return tuple(part for i, part in enumerate(loc) if not (i >= 2 and loc[0] == "stages" and i == 2))
+    """pydantic names a union's member, behind a list index or in parentheses; a user did not write that."""
+    loc = tuple(part for i, part in enumerate(loc) if not (loc[0] == "stages" and i == 2))
+    return tuple(part for part in loc if not _is_tag(part))
+
+
+def _is_tag(part: int | str) -> bool:
+    return isinstance(part, str) and part.startswith("(")
 
 
 def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
@@ -226,7 +231,7 @@ def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
 
     current: Any = kind
     for part in loc:
-        if isinstance(part, int):
+        if isinstance(part, int) or _is_tag(part):
             continue
         if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
             current = current.model_fields[part].annotation

@@ -13,14 +13,13 @@ from pydantic import Field
 from edgekd.artifact import Artifact, Store, digest_of, disk_errors
 from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
 from edgekd.data import DATASETS, Dataset, DataSettings, load_dataset
-from edgekd.errors import ConfigError, EdgekdError, ModelError
+from edgekd.errors import ConfigError, EdgekdError
 from edgekd.report.build import Subject, build_report, measure
 from edgekd.report.schema import Report
 from edgekd.report.verdict import Budget
 from edgekd.runtime import Progress, seed_everything
 from edgekd.stages import AnyStage, Context, Stage
 from edgekd.target import Target
-from edgekd.zoo import check_name
 
 
 class Pipeline(Settings):
@@ -66,9 +65,7 @@ class Pipeline(Settings):
                     f"{place}.id", f"the id {stage.name!r} is used twice", "give each stage an id of its own"
                 )
             self._check_references(stage, earlier, place)
-            model = getattr(stage, "model", None)
-            if model is not None:
-                _check_model(model, f"{place}.model")
+            stage.check(place)
 
     def _check_references(self, stage: Stage, earlier: Sequence[Stage], place: str) -> None:
         names = [other.name for other in earlier]
@@ -226,13 +223,6 @@ class Planned:
 def _key(stage: Stage, role: str) -> str:
     """The key under which the file names what a stage reads in a role."""
     return "models" if stage.kind == "export" else role
-
-
-def _check_model(name: str, place: str) -> None:
-    try:
-        check_name(name)
-    except ModelError as error:
-        raise ConfigError(place, error.problem, error.remedy) from None
 
 
 def _check_writable(folder: Path) -> None:

@@ -13,10 +13,12 @@ from torch.nn import functional as F
 
 from edgekd.errors import PruningError
 from edgekd.target import Isa, round_width, width_step
-from edgekd.zoo import RESIZABLE, ModelSpec, count_macs, count_params, example_images
+from edgekd.zoo import ModelSpec, count_macs, count_params, example_images
 
 Importance = Literal["l2", "taylor", "bn"]
 Scope = Literal["global", "layer"]
+RESIZABLE = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
+"""Kinds of layers, with those derived from them, whose widths ``zoo.with_widths`` restores."""
 
 
 @dataclass(frozen=True)

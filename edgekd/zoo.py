@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from types import MethodType
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from edgekd.config import Settings
 from edgekd.errors import ModelError
+from edgekd.functions import is_function, named_function
 
 SMALL_IMAGE = 64
 """Up to this many pixels a side the stem keeps the resolution (stride 1)."""
@@ -23,13 +25,17 @@ TIMM = "timm/"
 class ModelSpec(Settings):
     """How a network is built, before any pruning."""
 
-    name: str = Field(description="torchvision's name, timm/NAME, or resnet8, resnet14, resnet20, ... (CIFAR style)")
+    name: str = Field(
+        description="torchvision's name, timm/NAME, package.module:name, or resnet8, resnet14, ... (CIFAR style)"
+    )
     num_classes: int = Field(ge=2, description="outputs of the classifier")
     in_channels: int = Field(ge=1, description="channels of the image")
     image_size: int = Field(ge=8, description="pixels a side")
     width_mult: float = Field(
         1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it"
     )
+    activations: Literal["relu", "relu6"] | None = Field(None, description="in place of HardSwish and SiLU")
+    stem_bias: bool = Field(False, description="the first convolution has a bias: a folded normalisation needs one")
 
 
 def build(spec: ModelSpec) -> nn.Module:
@@ -40,9 +46,18 @@ def build(spec: ModelSpec) -> nn.Module:
     """
     depth = cifar_resnet_depth(spec.name)
     if depth is not None:
-        return CifarResNet(depth, spec.num_classes, spec.in_channels, max(1, round(16 * spec.width_mult)))
-    model = _timm(spec) if spec.name.startswith(TIMM) else _torchvision(spec)
-    return _checked(_with_input(model, spec), spec)
+        width = max(1, round(16 * spec.width_mult))
+        model: nn.Module = CifarResNet(depth, spec.num_classes, spec.in_channels, width)
+    elif is_function(spec.name):
+        model = _own(spec)
+    else:
+        model = _with_input(_timm(spec) if spec.name.startswith(TIMM) else _torchvision(spec), spec)
+    if spec.activations is not None:
+        _swap_activations(model, spec.activations)
+    _, stem = first_convolution(model)
+    if spec.stem_bias and stem.bias is None:
+        stem.bias = nn.Parameter(torch.zeros(stem.out_channels))
+    return _checked(model, spec)
 
 
 def known_models() -> list[str]:
@@ -56,6 +71,9 @@ def check_name(name: str) -> None:
     """Raise ModelError unless ``build`` knows the name."""
     if name.startswith(TIMM):
         _check_timm(name)
+    elif is_function(name):
+        named_function(name, "model")
+        _own_functions.add(name)
     elif cifar_resnet_depth(name) is None and name not in known_models():
         raise ModelError("model", f"unknown model {name!r}", _close(name))
 
@@ -78,6 +96,8 @@ def _torchvision(spec: ModelSpec) -> nn.Module:
         model: nn.Module = torchvision.models.get_model(spec.name, weights=None, num_classes=spec.num_classes, **extra)
     except TypeError:
         raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out") from None
+    if isinstance(model, torchvision.models.MNASNet):  # its own loader refuses tensors that come without a version
+        model._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, model)
     return model
 
 
@@ -106,6 +126,29 @@ def _timm(spec: ModelSpec) -> nn.Module:
     return model
 
 
+_own_functions: set[str] = set()
+"""Functions that a pipeline file names; a model folder from elsewhere may name none."""
+
+
+def _own(spec: ModelSpec) -> nn.Module:
+    """What a user's function builds: it is told the classes, the image's channels and its size."""
+    if spec.name not in _own_functions:
+        raise ModelError("model", f"{spec.name!r} is named by no pipeline file", "name it as a stage's model")
+    if spec.width_mult != 1.0:
+        raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out")
+    function = named_function(spec.name, "model")
+    asked = {"num_classes": spec.num_classes, "in_channels": spec.in_channels, "image_size": spec.image_size}
+    try:
+        model = function(**asked)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        keys = ", ".join(asked)
+        raise ModelError("model", f"{spec.name} fails ({reason})", f"it is called with {keys}") from None
+    if not isinstance(model, nn.Module):
+        raise ModelError("model", f"{spec.name} gives a {type(model).__name__}", "give a torch.nn.Module")
+    return model
+
+
 def _checked(model: nn.Module, spec: ModelSpec) -> nn.Module:
     """The model, if images of this size go through it."""
     size = f"{spec.image_size}x{spec.image_size} images"
@@ -122,7 +165,7 @@ def _checked(model: nn.Module, spec: ModelSpec) -> nn.Module:
 
 def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
     """Fit the first convolution to the image's channels and, for a small image, keep its resolution."""
-    name, stem = next((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    name, stem = first_convolution(model)
     small = spec.image_size <= SMALL_IMAGE
     if stem.in_channels == spec.in_channels and not small:
         return model
@@ -141,6 +184,18 @@ def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
     if wide and isinstance(getattr(model, "maxpool", None), nn.MaxPool2d):
         model.maxpool = nn.Identity()
     return model
+
+
+def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    """Name and layer of the convolution that reads the image.
+
+    Raises:
+        ModelError: the network has none.
+    """
+    found = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), None)
+    if found is None:
+        raise ModelError("model", "the network has no convolution", "choose another architecture")
+    return found
 
 
 def cifar_resnet_depth(name: str) -> int | None:
@@ -209,8 +264,23 @@ def _group(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential
     return nn.Sequential(first, *(_Block(outputs, outputs, 1) for _ in range(blocks - 1)))
 
 
-RESIZABLE = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
-"""Kinds of layers, with those derived from them, whose widths ``with_widths`` restores."""
+def with_activations(model: nn.Module, spec: ModelSpec, activations: str) -> tuple[nn.Module, ModelSpec]:
+    """A copy of a network, its weights and widths kept, with other activations; and how it is built."""
+    other = spec.model_copy(update={"activations": activations})
+    twin = with_widths(build(other), widths(model))
+    twin.load_state_dict(model.state_dict())
+    return twin.eval(), other
+
+
+def _swap_activations(model: nn.Module, activations: str) -> None:
+    """Put ReLU or ReLU6 in place of HardSwish and SiLU; gates (sigmoids) stay."""
+    smooth = [name for name, module in model.named_modules() if isinstance(module, nn.Hardswish | nn.SiLU)]
+    if not smooth:
+        raise ModelError("activations", "the network has no HardSwish or SiLU to replace", "leave activations out")
+    for name in smooth:
+        model.set_submodule(name, nn.ReLU(inplace=True) if activations == "relu" else nn.ReLU6(inplace=True))
+
+
 WIDTH_ATTRIBUTES = ("in_channels", "out_channels", "groups", "num_features", "in_features", "out_features")
 
 

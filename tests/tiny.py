@@ -46,3 +46,18 @@ def tiny_convnet(width: int = 32, seed: int = 0) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(8, CLASSES),
     ).eval()
+
+
+def own_network(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """A user's own network, as a pipeline file names it: ``tests.tiny:own_network``."""
+    assert image_size >= 8
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 16, 3, 2, 1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(32, num_classes),
+    )

@@ -138,7 +138,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         quantization=_quantization(subject, exported, measured),
         environment=environment(),
         budget=subject.budget.model_dump(),
-        notes=[*_elsewhere(subject.target), *_kept(subject), *_notes(models)],
+        notes=[*_elsewhere(subject.target), *_warnings(subject), *_kept(subject), *_notes(models)],
     )
 
 
@@ -299,6 +299,15 @@ def _elsewhere(target: Target) -> list[str]:
     return [
         f"the files are for {target.resolved_isa}, measured here on {host_isa()}: latency is this machine's, "
         f"and so is whatever its integer multiply costs in accuracy"
+    ]
+
+
+def _warnings(subject: Subject) -> list[str]:
+    """What a stage warned of while it ran."""
+    return [
+        f"{name}: {text}"
+        for name, (_, _, artifact) in subject.stages.items()
+        for text in artifact.manifest.get("warnings", [])
     ]
 
 

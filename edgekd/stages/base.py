@@ -55,6 +55,9 @@ class Stage(Settings, ABC):
         """The earlier stages whose artifacts this one reads: role -> id; ``where`` names this one in errors."""
         return {}
 
+    def check(self, where: str) -> None:
+        """Raise ConfigError where a setting can be known to be wrong before anything runs."""
+
     def recipe_settings(self) -> dict[str, Any]:
         """The settings that decide the result: all but names and what is left open."""
         return self.model_dump(exclude={"id", "source", "teacher", "models"}, exclude_none=True)

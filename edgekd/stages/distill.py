@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from edgekd.artifact import Artifact
-from edgekd.errors import ConfigError
+from edgekd.data import Dataset
+from edgekd.errors import ConfigError, ModelError
 from edgekd.losses import LOSSES, standardized
 from edgekd.stages.base import (
     BatchSize,
@@ -24,7 +25,10 @@ from edgekd.stages.base import (
     source_or_before,
 )
 from edgekd.training import BatchLoss, fit, in_precision
-from edgekd.zoo import ModelSpec, build
+from edgekd.zoo import ModelSpec, build, check_name, count_params, with_activations
+
+CAPACITY_GAP = 20
+"""From this ratio of parameters on a user is told."""
 
 
 class Distill(Stage):
@@ -36,6 +40,12 @@ class Distill(Stage):
     )
     teacher: StageId | None = Field(None, description="the stage whose model teaches; the first teacher unless given")
     model: str | None = Field(None, description="a fresh architecture as the student, in place of source")
+    width_mult: float | None = Field(
+        None, gt=0, le=8, description="multiplies the channels of a fresh student, where the architecture has it"
+    )
+    activations: Literal["relu", "relu6"] | None = Field(
+        None, description="in place of the student's HardSwish and SiLU, which integer kernels like less"
+    )
     loss: Literal["kd", "dkd", "dist"] = Field("kd", description="the teacher's term")
     standardize: bool = Field(False, description="standardise both logits first (kd, dkd)")
     temperature: float = Field(4.0, gt=0, le=100, description="softens both distributions")
@@ -57,6 +67,10 @@ class Distill(Stage):
     def _makes_sense(self) -> "Distill":
         if self.alpha == 0 and self.beta == 0:
             raise ValueError("alpha and beta are both 0: there is nothing to learn from; raise one")
+        if self.model is None and self.width_mult is not None:
+            raise ValueError("width_mult goes with a fresh student; give model, or leave it out")
+        if self.model is not None and self.source is not None:
+            raise ValueError("source and model both name a student; leave one out")
         if self.start_teacher_at >= self.stop_teacher_at:
             raise ValueError("start_teacher_at must be below stop_teacher_at")
         if self.standardize and self.loss == "dist":
@@ -76,11 +90,22 @@ class Distill(Stage):
         student = {} if self.model else {"source": source_or_before(self.source, earlier, where)}
         return {**student, "teacher": named}
 
+    def check(self, where: str) -> None:
+        if self.model is not None:
+            try:
+                check_name(self.model)
+            except ModelError as error:
+                raise ConfigError(f"{where}.model", error.problem, error.remedy) from None
+
     def run(self, ctx: Context) -> Artifact:
         student, spec = self._student(ctx)
-        loss = self.batch_loss(student, ctx.load_teacher(spec))
+        teacher = ctx.load_teacher(spec)
+        warning = capacity_gap(count_params(teacher), count_params(student)) if self.beta else None
+        if warning is not None:
+            ctx.progress.note(f"{ctx.name}: {warning}")
+        loss = self.batch_loss(student, teacher)
         history = fit(student, loss, ctx.data, recipe(self), seed=ctx.seed, progress=ctx.progress, label=ctx.name)
-        return ctx.save(student, spec, history)
+        return ctx.save(student, spec, history, warnings=[warning] if warning else [])
 
     def batch_loss(self, student: nn.Module, teacher: nn.Module) -> BatchLoss:
         """alpha * CE + beta * the teacher's term."""
@@ -94,10 +119,34 @@ class Distill(Stage):
         return LOSSES[self.loss](student, teacher, labels, self.temperature)
 
     def _student(self, ctx: Context) -> tuple[nn.Module, ModelSpec]:
-        if self.model is None:
-            return ctx.load("source")
-        data = ctx.data
+        student, spec = ctx.load("source") if self.model is None else self._fresh(ctx.data)
+        if self.activations is None:
+            return student, spec
+        return with_activations(student, spec, self.activations)
+
+    def _fresh(self, data: Dataset) -> tuple[nn.Module, ModelSpec]:
+        assert self.model is not None
         spec = ModelSpec(
-            name=self.model, num_classes=data.num_classes, in_channels=data.in_channels, image_size=data.image_size
+            name=self.model,
+            num_classes=data.num_classes,
+            in_channels=data.in_channels,
+            image_size=data.image_size,
+            width_mult=self.width_mult or 1.0,
         )
         return build(spec), spec
+
+
+def capacity_gap(teacher_params: int, student_params: int) -> str | None:
+    """What to tell a user whose teacher is so much larger that a student learns less from it; None where it is not.
+
+    Source: Cho & Hariharan (2019); Mirzadeh et al. (2020), who put a teacher assistant between.
+
+    >>> capacity_gap(1_000_000, 250_000) is None
+    True
+    """
+    if teacher_params < CAPACITY_GAP * student_params:
+        return None
+    return (
+        f"the teacher has {teacher_params / student_params:.0f} times the student's parameters, which often teaches "
+        "worse: distil into a size between first (a teacher assistant), take loss: dist, or set stop_teacher_at: 0.6"
+    )

@@ -1,32 +1,124 @@
-"""The teacher: a network trained on the labels."""
+"""The teacher: a network trained on the labels, fine-tuned from given weights, or only loaded."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from torch import Tensor
+from pydantic import Discriminator, Field, Tag, model_validator
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.artifact import Artifact
-from edgekd.stages.base import BatchSize, Context, Epochs, LearningRate, Precision, Stage, WeightDecay, recipe
-from edgekd.training import LossParts, fit, in_precision
-from edgekd.zoo import ModelSpec, build
+from edgekd.artifact import Artifact, file_sha256
+from edgekd.config import Settings
+from edgekd.errors import ConfigError, ModelError
+from edgekd.stages.base import BatchSize, Context, LearningRate, Precision, Stage, WeightDecay, recipe
+from edgekd.training import LossParts, evaluate, fit, in_precision
+from edgekd.weights import (
+    EDGEKD_PIXELS,
+    IMAGENET,
+    IMAGENET_PIXELS,
+    Normalization,
+    check_imagenet,
+    give_weights,
+    imagenet_weights,
+    needs_stem_bias,
+    read_weights,
+)
+from edgekd.zoo import ModelSpec, build, check_name
+
+
+class MeanStd(Settings):
+    """What weights expect of their images: ``(pixel / 255 - mean) / std``, one number for each channel."""
+
+    mean: list[float] = Field(min_length=1, max_length=4, description="mean of each channel, 0..1")
+    std: list[Annotated[float, Field(gt=0)]] = Field(
+        min_length=1, max_length=4, description="standard deviation of each channel, 0..1"
+    )
+
+    @model_validator(mode="after")
+    def _alike(self) -> "MeanStd":
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels, std {len(self.std)}")
+        return self
+
+
+Pixels = Annotated[
+    Annotated[Literal["imagenet", "edgekd"], Tag("(word)")] | Annotated[MeanStd, Tag("(numbers)")],
+    Discriminator(lambda value: "(word)" if isinstance(value, str) else "(numbers)"),
+]
 
 
 class Teacher(Stage):
-    """Train a network with cross-entropy and keep the epoch that is best on val."""
+    """Train a network with cross-entropy and keep the epoch that is best on val; or begin with given weights."""
 
     stage: Literal["teacher"] = "teacher"
-    model: str = Field(description="architecture: any torchvision classifier, or resnet8, resnet14, resnet20, ...")
+    model: str = Field(
+        description="architecture: any torchvision classifier, timm/NAME, resnet8, resnet14, ..., package.module:name"
+    )
     width_mult: float = Field(
         1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it"
     )
-    epochs: Epochs = 30
+    weights: str | None = Field(
+        None, min_length=1, description="a .pt or .safetensors file, or imagenet (downloaded by torchvision or timm)"
+    )
+    normalization: Pixels | None = Field(
+        None,
+        description="pixels that the weights of a file expect: imagenet, edgekd ((pixel - 128) / 64), or mean, std",
+    )
+    epochs: int = Field(30, ge=0, le=10_000, description="passes over the training split; 0 only loads the weights")
     lr: LearningRate = 0.1
     batch_size: BatchSize = 64
     weight_decay: WeightDecay = 5e-4
     precision: Precision = "float32"
 
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "Teacher":
+        if self.epochs == 0 and self.weights is None:
+            raise ValueError("epochs is 0, so that nothing is learned; give weights, or raise epochs")
+        if self.weights not in (None, IMAGENET) and self.normalization is None:
+            raise ValueError("say which pixels the weights expect: normalization: imagenet, edgekd, or {mean, std}")
+        if self.weights in (None, IMAGENET) and self.normalization is not None:
+            raise ValueError("normalization goes with weights from a file; leave it out")
+        return self
+
+    def check(self, where: str) -> None:
+        try:
+            check_name(self.model)
+            if self.weights == IMAGENET:
+                check_imagenet(self.model)
+        except ModelError as error:
+            raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from None
+        if self.weights not in (None, IMAGENET) and not Path(str(self.weights)).expanduser().is_file():
+            raise ConfigError(f"{where}.weights", f"there is no file {self.weights!r}", "check the path")
+
+    def recipe_settings(self) -> dict[str, Any]:
+        settings = super().recipe_settings()
+        if self.weights not in (None, IMAGENET):
+            settings["weights"] = file_sha256(Path(str(self.weights)).expanduser())
+        return settings
+
     def run(self, ctx: Context) -> Artifact:
+        model, spec = self._network(ctx)
+        logits_of = in_precision(model, self.precision)
+        start = evaluate(model.eval(), ctx.data.val) if self.weights else None
+        if start is not None:
+            ctx.progress.note(f"with the given weights: {start.accuracy:.4f} on val")
+
+        def batch_loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+            return LossParts(F.cross_entropy(logits_of(images), labels))
+
+        history = fit(
+            model,
+            batch_loss,
+            ctx.data,
+            recipe(self),
+            seed=ctx.seed,
+            progress=ctx.progress,
+            label=ctx.name,
+            start=start,
+        )
+        return ctx.save(model, spec, history)
+
+    def _network(self, ctx: Context) -> tuple[nn.Module, ModelSpec]:
         data = ctx.data
         spec = ModelSpec(
             name=self.model,
@@ -35,11 +127,19 @@ class Teacher(Stage):
             image_size=data.image_size,
             width_mult=self.width_mult,
         )
+        if self.weights is None:
+            return build(spec), spec
+        given, normalization = self._given()
+        spec = spec.model_copy(update={"stem_bias": needs_stem_bias(normalization)})
         model = build(spec)
-        logits_of = in_precision(model, self.precision)
+        for note in give_weights(model, spec, given, normalization):
+            ctx.progress.note(note)
+        return model, spec
 
-        def batch_loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
-            return LossParts(F.cross_entropy(logits_of(images), labels))
-
-        history = fit(model, batch_loss, data, recipe(self), seed=ctx.seed, progress=ctx.progress, label=ctx.name)
-        return ctx.save(model, spec, history)
+    def _given(self) -> tuple[dict[str, Tensor], Normalization]:
+        if self.weights == IMAGENET:
+            return imagenet_weights(self.model)
+        given = read_weights(Path(str(self.weights)).expanduser())
+        if isinstance(self.normalization, MeanStd):
+            return given, Normalization(tuple(self.normalization.mean), tuple(self.normalization.std))
+        return given, IMAGENET_PIXELS if self.normalization == "imagenet" else EDGEKD_PIXELS

@@ -1,7 +1,7 @@
 """Distillation: what teaches when, and what is never read."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,14 +10,17 @@ from torch.nn import functional as F
 
 from edgekd.artifact import Store, save_model
 from edgekd.data import DataSettings, load_dataset
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, ModelError
 from edgekd.losses import kd_loss
+from edgekd.pipeline import Pipeline
 from edgekd.runtime import Progress
 from edgekd.stages import Context, Distill
 from edgekd.stages.base import distillation, frozen
+from edgekd.stages.distill import capacity_gap
 from edgekd.target import Target
 from edgekd.training import LossParts, Recipe, fit
-from edgekd.zoo import ModelSpec, build
+from edgekd.zoo import ModelSpec, build, with_activations
+from tests.chain import write_pipeline
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=8, width_mult=0.5)
 
@@ -126,3 +129,74 @@ def test_a_teacher_of_other_classes_is_refused_with_its_place(tmp_path: Path) ->
 
     with pytest.raises(ConfigError, match=r"stages\[2\]\.teacher: the teacher tells 10 classes apart, the student 4;"):
         ctx.load_teacher(student)
+
+
+def test_a_teacher_that_is_much_larger_is_warned_of_with_a_remedy() -> None:
+    assert capacity_gap(19_999_999, 1_000_000) is None
+
+    assert "20 times the student's parameters" in str(capacity_gap(20_000_000, 1_000_000))
+    assert "teacher assistant" in str(capacity_gap(20_000_000, 1_000_000))
+
+
+ASSISTANT = """
+    name: assistant
+    data: {name: digits, image_size: 8}
+    stages:
+      - {stage: teacher, model: resnet14, epochs: 1}
+      - {stage: distill, id: assistant, model: resnet8, width_mult: 0.5, epochs: 1}
+      - {stage: distill, id: student, model: resnet8, width_mult: 0.25, teacher: assistant, epochs: 1}
+      - {stage: export}
+"""
+
+
+def test_an_assistant_stands_between_a_teacher_and_a_small_student(tmp_path: Path) -> None:
+    pipeline = Pipeline.from_yaml(write_pipeline(tmp_path, ASSISTANT))
+
+    report = pipeline.run(tmp_path / "models", tmp_path / "exports")
+
+    assert report is not None
+    planned = {item.name: item for item in pipeline.plan(tmp_path / "models")}
+    assert planned["student"].references == {"teacher": "assistant"}
+    params = {model.id: model.params for model in report.models}
+    assert params["teacher"] > params["assistant"] > params["student"]
+
+
+def test_a_gap_that_was_warned_of_stands_in_the_report(tmp_path: Path) -> None:
+    text = ASSISTANT.replace("resnet14", "resnet20").replace("teacher: assistant", "teacher: teacher")
+
+    report = Pipeline.from_yaml(write_pipeline(tmp_path, text)).run(tmp_path / "models", tmp_path / "exports")
+
+    assert report is not None
+    assert [note for note in report.notes if note.startswith("student: the teacher has")]
+    assert not [note for note in report.notes if note.startswith("assistant:")]
+
+
+@pytest.mark.parametrize("activations", ["relu", "relu6"])
+def test_other_activations_keep_every_weight(activations: Literal["relu", "relu6"]) -> None:
+    spec = ModelSpec(name="mobilenet_v3_small", num_classes=3, in_channels=1, image_size=32)
+    model = build(spec)
+
+    twin, other = with_activations(model, spec, activations)
+
+    kinds = {type(module) for module in twin.modules()}
+    assert nn.Hardswish not in kinds
+    assert nn.Hardsigmoid in kinds
+    assert all(torch.equal(value, twin.state_dict()[name]) for name, value in model.state_dict().items())
+    assert {type(module) for module in build(other).modules()} == kinds
+
+
+def test_a_network_without_such_activations_is_refused() -> None:
+    with pytest.raises(ModelError, match="no HardSwish or SiLU"):
+        with_activations(build(SPEC), SPEC, "relu6")
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"width_mult": 0.5}, "goes with a fresh student"),
+        ({"model": "resnet8", "source": "prune"}, "both name a student"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Distill(**settings)

@@ -1,0 +1,242 @@
+"""Given weights: read as plain numbers, fitted to the network, and made to see edgekd's pixels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
+from edgekd.errors import ModelError
+from edgekd.zoo import TIMM, ModelSpec, cifar_resnet_depth, first_convolution
+
+IMAGENET = "imagenet"
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+"""Heads that help while GoogLeNet and Inception train, and that edgekd builds without."""
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What a network expects of its images: ``(pixel / 255 - mean) / std`` for each channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+IMAGENET_PIXELS = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+EDGEKD_PIXELS = Normalization((PIXEL_CENTRE / 255,), (PIXEL_SCALE / 255,))
+"""What edgekd feeds: ``(pixel - 128) / 64``."""
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a .safetensors or a PyTorch file; a checkpoint's ``state_dict`` or ``model`` is looked into.
+
+    Raises:
+        ModelError: the file is missing, holds more than plain numbers, or no tensors.
+    """
+    try:
+        found = _read_safetensors(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(str(path), "is missing", "check the path") from None
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        remedy = "save the state_dict alone, or as safetensors"
+        raise ModelError(str(path), f"is no file of plain weights ({reason[:120]})", remedy) from None
+    for key in ("state_dict", "model_state_dict", "model", "model_state", "state_dict_ema"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+            break
+    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise ModelError(str(path), "holds no tensors by name", "save model.state_dict()")
+    return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def imagenet_weights(name: str) -> tuple[dict[str, Tensor], Normalization]:
+    """torchvision's or timm's weights for an architecture, and the pixels that they expect.
+
+    Raises:
+        ModelError: there are none, or they are not on this machine and cannot be downloaded.
+    """
+    check_imagenet(name)
+    try:
+        return _timm_weights(name.removeprefix(TIMM)) if name.startswith(TIMM) else _torchvision_weights(name)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            "weights", f"the weights of {name} cannot be downloaded ({reason[:120]})", "give a file: weights: PATH"
+        ) from None
+
+
+def check_imagenet(name: str) -> None:
+    """Raise ModelError where nobody offers ImageNet weights for an architecture."""
+    if not _offered(name):
+        raise ModelError("weights", f"there are no ImageNet weights of {name}", "give a file: weights: PATH")
+
+
+def _offered(name: str) -> bool:
+    if name.startswith(TIMM):
+        import timm
+
+        return bool(timm.models.is_model_pretrained(name.removeprefix(TIMM)))
+    import torchvision
+
+    builders = torchvision.models.list_models(module=torchvision.models)
+    return cifar_resnet_depth(name) is None and name in builders
+
+
+def _torchvision_weights(name: str) -> tuple[dict[str, Tensor], Normalization]:
+    import torchvision
+
+    weights: Any = torchvision.models.get_model_weights(name).DEFAULT
+    rule = weights.transforms()
+    state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    return dict(state), Normalization(tuple(rule.mean), tuple(rule.std))
+
+
+def _timm_weights(name: str) -> tuple[dict[str, Tensor], Normalization]:
+    import timm
+
+    model = timm.create_model(name, pretrained=True)
+    about = model.pretrained_cfg
+    return model.state_dict(), Normalization(tuple(about["mean"]), tuple(about["std"]))
+
+
+def needs_stem_bias(normalization: Normalization) -> bool:
+    """Does folding this normalisation shift what the first convolution gives?"""
+    _, shifts = _as_edgekd(normalization)
+    return bool((shifts.abs() > 1e-9).any())
+
+
+def _as_edgekd(normalization: Normalization) -> tuple[Tensor, Tensor]:
+    """Factors and shifts per channel: ``(pixel / 255 - mean) / std = factor * (pixel - 128) / 64 + shift``."""
+    mean = torch.tensor(normalization.mean, dtype=torch.float64)
+    std = torch.tensor(normalization.std, dtype=torch.float64)
+    return PIXEL_SCALE / (255 * std), (PIXEL_CENTRE / 255 - mean) / std
+
+
+def give_weights(
+    model: nn.Module, spec: ModelSpec, given: Mapping[str, Tensor], normalization: Normalization
+) -> list[str]:
+    """Load weights into a network in place, its first convolution changed to see edgekd's pixels.
+
+    Args:
+        model: what ``build(spec)`` made.
+        spec: with ``stem_bias`` where ``needs_stem_bias``.
+        given: tensors by name.
+        normalization: what the weights expect of the images.
+
+    Returns:
+        What had to be changed, for the user.
+
+    Raises:
+        ModelError: the weights are of another network.
+    """
+    stem_name, stem = first_convolution(model)
+    own = model.state_dict()
+    optional = {f"{stem_name}.bias"} if spec.stem_bias else set()
+    state, notes = _by_name(own, given, optional)
+    notes += _without_head(_head(model), own, state)
+    notes += _fit_stem(stem_name, stem, state, normalization)
+    _check_fits(own, state, optional, spec.name)
+    model.load_state_dict(state, strict=False)
+    return notes
+
+
+def _by_name(
+    own: Mapping[str, Tensor], given: Mapping[str, Tensor], optional: set[str]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors under the network's names; where no name is known, in order, if every shape but the head's agrees."""
+    state = {name: value for name, value in given.items() if name in own or not name.startswith(AUXILIARY)}
+    names = [name for name in own if name not in optional]
+    if set(state) & set(own) or len(names) != len(state):
+        return state, []
+    if any(own[name].shape[1:] != value.shape[1:] for name, value in zip(names, state.values(), strict=True)):
+        return state, []
+    renamed = dict(zip(names, state.values(), strict=True))
+    return renamed, ["the weights use other names than the network: taken in order, as every shape agrees"]
+
+
+def _head(model: nn.Module) -> str:
+    """The name of the layer that gives the logits."""
+    names: list[str] = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    return names[-1]
+
+
+def _without_head(head: str, own: Mapping[str, Tensor], state: dict[str, Tensor]) -> list[str]:
+    """Leave out a classifier of other classes: the network keeps its fresh one."""
+    given = state.get(f"{head}.weight")
+    if given is None or len(given) == len(own[f"{head}.weight"]):
+        return []
+    for key in ("weight", "bias"):
+        state.pop(f"{head}.{key}", None)
+        state |= {name: value for name, value in own.items() if name == f"{head}.{key}"}
+    found, wanted = len(given), len(own[f"{head}.weight"])
+    return [f"the weights tell {found} classes apart, the data {wanted}: the last layer ({head}) is new, train it"]
+
+
+def _fit_stem(name: str, stem: nn.Conv2d, state: dict[str, Tensor], normalization: Normalization) -> list[str]:
+    """Fold the normalisation into the first convolution, and sum its channels where the images are grey."""
+    key = f"{name}.weight"
+    if key not in state:
+        return []
+    weight, bias = fold_normalization(state[key], state.get(f"{name}.bias"), normalization)
+    notes = []
+    if stem.in_channels == 1 and weight.shape[1] > 1:
+        weight = weight.sum(1, keepdim=True)
+        notes.append("the images are grey: the first convolution's channels were summed")
+    if weight.shape[2:] != stem.weight.shape[2:]:
+        state[key] = stem.weight.detach()
+        state.pop(f"{name}.bias", None)
+        sizes = ["x".join(map(str, shape[2:])) for shape in (weight.shape, stem.weight.shape)]
+        return [f"the first convolution is new: {sizes[1]} for small images where the weights have {sizes[0]}"]
+    state[key] = weight
+    if stem.bias is not None:
+        state[f"{name}.bias"] = bias
+    return notes
+
+
+def fold_normalization(weight: Tensor, bias: Tensor | None, normalization: Normalization) -> tuple[Tensor, Tensor]:
+    """A first convolution that gives for ``(pixel - 128) / 64`` what it gave for ``(pixel / 255 - mean) / std``.
+
+    Equal wherever the kernel lies inside the image. Where it reaches beyond the border, zeros that used to stand for
+    the mean colour now stand for 128.
+
+    Args:
+        weight: shape ``(outputs, channels, height, width)``.
+        bias: shape ``(outputs,)`` or None.
+        normalization: one mean and std for each channel, or one for all.
+
+    Returns:
+        Weight and bias, float32.
+    """
+    factors, shifts = _as_edgekd(normalization)
+    exact = weight.double()
+    moved = (exact * shifts.reshape(1, -1, 1, 1)).sum((1, 2, 3))
+    if bias is not None:
+        moved = moved + bias.double()
+    return (exact * factors.reshape(1, -1, 1, 1)).float(), moved.float()
+
+
+def _check_fits(own: Mapping[str, Tensor], state: Mapping[str, Tensor], optional: set[str], name: str) -> None:
+    counters = {key for key in own if key.endswith("num_batches_tracked")}
+    missing = sorted(set(own) - set(state) - optional - counters)
+    unknown = sorted(set(state) - set(own))
+    other = sorted(key for key in set(own) & set(state) if own[key].shape != state[key].shape)
+    for problem, keys in (
+        ("lack", missing),
+        ("have, unknown to the network,", unknown),
+        ("have other shapes in", other),
+    ):
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise ModelError(
+                "weights", f"they do not fit {name}: they {problem} {', '.join(keys[:3])}{more}", f"are they {name}'s?"
+            )

