@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -191,7 +192,7 @@ def _groups(model: nn.Module, spec: ModelSpec, importance: Importance) -> tuple[
     classifier = [m for m in twin.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
     scorer = _SCORERS[importance]()
     try:
-        graph = tp.DependencyGraph().build_dependency(twin, example_inputs=example_images(spec))
+        graph = _dependency_graph(twin, spec)
         found = list(graph.get_all_groups(ignored_layers=[classifier], root_module_types=[nn.Conv2d, nn.Linear]))
         groups = [_group(graph, group, scorer, importance) for group in found]
     except PruningError:
@@ -200,6 +201,13 @@ def _groups(model: nn.Module, spec: ModelSpec, importance: Importance) -> tuple[
         problem = f"torch-pruning cannot follow its channels from layer to layer ({_first_line(error)})"
         raise PruningError(spec.name, problem, "leave the prune stage out") from None
     return graph, groups
+
+
+def _dependency_graph(model: nn.Module, spec: ModelSpec) -> Any:
+    with warnings.catch_warnings():
+        # of parameters outside of layers; their groups are kept
+        warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
+        return tp.DependencyGraph().build_dependency(model, example_inputs=example_images(spec))
 
 
 def _first_line(error: Exception) -> str:

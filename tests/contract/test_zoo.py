@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from edgekd import onnx_export, ort
 from edgekd.artifact import Artifact, Store, digest_of, load_model, save_model
 from edgekd.data import as_input
-from edgekd.errors import PruningError
+from edgekd.errors import PruningError, QuantizationError
 from edgekd.losses import kd_loss
 from edgekd.pruning import Importance, accumulate_gradients, check_prunable, prune
 from edgekd.quantization import QuantizedModel, check_quantizable
@@ -202,5 +202,17 @@ def test_its_file_answers_as_the_rounded_network_did(chain: Chain) -> None:
     assert np.abs(found - wanted).mean() < 0.5 * wanted.std()
 
 
-def test_quantization_can_be_checked_before_training(chain: Chain) -> None:
-    check_quantizable(build(chain.spec), chain.spec)
+class Undecided(nn.Module):
+    """A network whose graph depends on its numbers: nothing can capture it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean() if bool(images.sum() > 0) else images
+
+
+def test_quantization_can_be_checked_before_training() -> None:
+    spec = spec_of("mobilenet_v3_small")
+
+    check_quantizable(build(spec), spec)
+    with pytest.raises(QuantizationError, match="cannot be captured") as caught:
+        check_quantizable(Undecided(), spec)
+    assert "\n" not in str(caught.value)
