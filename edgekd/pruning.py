@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from edgekd.zoo import ModelSpec, count_macs, count_params, example_images
 
 Importance = Literal["l2", "taylor", "bn"]
 Scope = Literal["global", "layer"]
+RESIZABLE = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
+"""Kinds of layers, with those derived from them, whose widths ``zoo.with_widths`` restores."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,28 @@ def prune(
     keep = plan_widths(groups, ratio, scope, max_ratio, isa)
     _check_something_goes(groups, keep, ratio)
     return _apply(model, graph, groups, keep, spec, ratio, isa)
+
+
+def check_prunable(model: nn.Module, spec: ModelSpec, importance: Importance) -> None:
+    """Prune half of every layer of a copy and forget it: whatever refuses does so before anything is trained.
+
+    Args:
+        model: a network of ``build(spec)``, trained or not; it stays as it is.
+        spec: how it was built.
+        importance: the measure that will rank channels.
+
+    Raises:
+        PruningError: the network cannot be pruned at all, or not by this measure.
+    """
+    twin = copy.deepcopy(model)
+    for parameter in twin.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    graph, groups = _groups(twin, spec, importance)
+    if all(group.kept_because for group in groups):
+        reasons = ", ".join(sorted({group.kept_because for group in groups})) or "no layer feeds another"
+        raise PruningError(spec.name, f"no layer can lose channels ({reasons})", "leave the prune stage out")
+    keep = [group.channels if group.kept_because else max(1, group.channels // 2) for group in groups]
+    _apply(twin, graph, groups, keep, spec, 0.5, "x86-avx2")
 
 
 def prune_to_macs(model: nn.Module, spec: ModelSpec, macs_ratio: float, **policy: Any) -> Pruned:
@@ -167,16 +192,29 @@ def _groups(model: nn.Module, spec: ModelSpec, importance: Importance) -> tuple[
     classifier = [m for m in twin.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
     scorer = _SCORERS[importance]()
     try:
-        graph = tp.DependencyGraph().build_dependency(twin, example_inputs=example_images(spec))
+        graph = _dependency_graph(twin, spec)
         found = list(graph.get_all_groups(ignored_layers=[classifier], root_module_types=[nn.Conv2d, nn.Linear]))
         groups = [_group(graph, group, scorer, importance) for group in found]
     except PruningError:
         raise
     except Exception as error:
-        raise PruningError(
-            spec.name, f"torch-pruning cannot trace this network ({error!r})", "leave the prune stage out"
-        ) from None
+        problem = f"torch-pruning cannot follow its channels from layer to layer ({_first_line(error)})"
+        raise PruningError(spec.name, problem, "leave the prune stage out") from None
     return graph, groups
+
+
+def _dependency_graph(model: nn.Module, spec: ModelSpec) -> Any:
+    with warnings.catch_warnings():
+        # of parameters outside of layers; their groups are kept
+        warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
+        return tp.DependencyGraph().build_dependency(model, example_inputs=example_images(spec))
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong; a division by zero is how torch-pruning meets channels that are shuffled."""
+    if isinstance(error, ZeroDivisionError):
+        return "they are shuffled or split into new axes"
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _group(graph: Any, group: Any, scorer: Callable[[Any], Tensor | None], importance: str) -> Group:
@@ -188,13 +226,22 @@ def _group(graph: Any, group: Any, scorer: Callable[[Any], Tensor | None], impor
         remedy = "take importance: l2" if importance == "bn" else "leave the prune stage out"
         raise PruningError(layers[0], f"importance {importance} finds nothing to score in this group of layers", remedy)
     kind = "|".join(f"{type(dep.target.module).__name__}:{dep.handler.__name__}" for dep, _ in group)
-    return Group(layers, channels, scores.detach().float(), kind, _kept_because(outputs, scores))
+    sharing = [dep.target.module for dep, _ in group]
+    return Group(layers, channels, scores.detach().float(), kind, _kept_because(sharing, scores))
 
 
-def _kept_because(outputs: list[nn.Module], scores: Tensor) -> str:
-    if any(isinstance(m, nn.Conv2d) and 1 < m.groups < m.out_channels for m in outputs):
+def _kept_because(sharing: list[nn.Module | nn.Parameter], scores: Tensor) -> str:
+    """Why channels stay, given whatever has a size of that many channels."""
+    if any(isinstance(m, nn.Conv2d) and 1 < m.groups < m.out_channels for m in sharing):
         return "kept: a grouped convolution"
+    fixed = {type(m).__name__ for m in sharing if not isinstance(m, RESIZABLE) and _has_size(m)}
+    if fixed:
+        return f"kept: channels that a {' and a '.join(sorted(fixed))} shares"
     return "" if bool(scores.isfinite().all()) else "kept: its importance is not finite"
+
+
+def _has_size(layer: nn.Module | nn.Parameter) -> bool:
+    return isinstance(layer, nn.Parameter) or any(True for _ in layer.parameters())
 
 
 def _apply(

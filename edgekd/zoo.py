@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from types import MethodType
 from typing import Any, Literal
 
 import torch
@@ -95,6 +96,8 @@ def _torchvision(spec: ModelSpec) -> nn.Module:
         model: nn.Module = torchvision.models.get_model(spec.name, weights=None, num_classes=spec.num_classes, **extra)
     except TypeError:
         raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out") from None
+    if isinstance(model, torchvision.models.MNASNet):  # its own loader refuses tensors that come without a version
+        model._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, model)
     return model
 
 

@@ -1,13 +1,14 @@
 """The quantizer: folding by hand, ranges by target, conversion that changes nothing."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from edgekd.quantization import QuantizedModel, float_graph
-from edgekd.quantization.graph import fold_factor, folded_tensors
+from edgekd.quantization.batchnorm import fold_factor, folded_tensors
 from edgekd.zoo import ModelSpec, build
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=16)
@@ -90,6 +91,19 @@ def test_integer_weights_fill_and_keep_the_range_of_the_target(bits: int, limit:
     assert all(int(value.min()) >= -limit for value in weights)
 
 
+@pytest.mark.parametrize("bits", [7, 8])
+def test_weights_are_rounded_in_training_with_the_scale_they_have_in_the_file(bits: int) -> None:
+    """Conversion computes scales anew from the ranges; torchao's fused module trains with others, up to 1.6 % off."""
+    quantized = QuantizedModel(trained_a_little(), SPEC, bits)
+    quantized.calibrate([images()])
+
+    modules: list[Any] = list(quantized.graph.modules())
+    weights = [module for module in modules if getattr(module, "is_per_channel", False)]
+
+    assert len(weights) == 10
+    assert all(torch.equal(weight.scale, weight.calculate_qparams()[0]) for weight in weights)
+
+
 def test_conversion_gives_what_training_saw() -> None:
     quantized = QuantizedModel(trained_a_little(), SPEC, 7)
     quantized.calibrate([images()])
@@ -98,7 +112,7 @@ def test_conversion_gives_what_training_saw() -> None:
         simulated, converted = quantized(images()), quantized.integers()(images())
 
     # a rounding tie may fall to the other side: one step of one activation
-    assert (simulated - converted).abs().max() < 0.1 * simulated.abs().max()
+    assert (simulated - converted).abs().max() < 0.02 * simulated.abs().max()
     assert torch.equal(simulated.argmax(1), converted.argmax(1))
 
 

@@ -2,16 +2,18 @@
 
 from torch import fx, nn
 
-from edgekd.quantization.graph import capture, fold_batchnorm, with_simple_clipping
-from edgekd.quantization.quantized import QuantizedModel
+from edgekd.quantization.batchnorm import fold_batchnorm, with_convolutions_before
+from edgekd.quantization.capture import capture, with_simple_clipping
+from edgekd.quantization.quantized import QuantizedModel, check_quantizable
 from edgekd.zoo import ModelSpec, example_images
 
-__all__ = ["QuantizedModel", "float_graph"]
+__all__ = ["QuantizedModel", "check_quantizable", "float_graph"]
 
 
 def float_graph(model: nn.Module, spec: ModelSpec) -> fx.GraphModule:
     """A float network as it is exported: captured, batch norms folded."""
     graph = capture(model, example_images(spec, batch=2))
+    with_convolutions_before(graph)
     fold_batchnorm(graph)
     with_simple_clipping(graph)
     return graph

@@ -1,80 +1,9 @@
-"""The captured graph: plain operators, batch norm beside its convolution while training, folded into it afterwards."""
+"""Reading and changing a captured graph."""
 
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
-
-from edgekd.errors import QuantizationError
-
-aten = torch.ops.aten
-CONVOLUTIONS = (aten.conv2d.default,)
-SMALLEST_FACTOR = 1e-6
-"""Keeps the division by a batch norm's scale finite where a channel is dead."""
-
-RESHAPING = (aten.flatten.using_ints, aten.view.default, aten.reshape.default)
-
-_OUT_OF_PLACE = {
-    aten.relu_.default: aten.relu.default,
-    aten.hardtanh_.default: aten.hardtanh.default,
-    aten.add_.Tensor: aten.add.Tensor,
-    aten.mul_.Tensor: aten.mul.Tensor,
-    aten.hardswish_.default: aten.hardswish.default,
-    aten.hardsigmoid_.default: aten.hardsigmoid.default,
-    aten.silu_.default: aten.silu.default,
-}
-
-
-def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
-    """The network's inference graph with a free batch size.
-
-    Dropout is gone; nothing works in place; global pooling is a mean, whose export needs no shape arithmetic.
-
-    Args:
-        model: a float network; its weights are copied, the network stays as it is.
-        example: images as the network sees them, two or more.
-
-    Raises:
-        QuantizationError: torch.export cannot capture it.
-    """
-    batch = torch.export.Dim("batch", min=1, max=65536)
-    try:
-        program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
-    except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise QuantizationError(
-            type(model).__name__, f"cannot be captured ({first})", "leave the qat stage out"
-        ) from None
-    graph: Any = program.module()
-    _make_plain(graph)
-    for name, parameter in list(graph.named_parameters()):
-        _set(graph, name, nn.Parameter(parameter.detach().clone()))
-    for name, buffer in list(graph.named_buffers()):
-        _set(graph, name, buffer.detach().clone())
-    return graph  # type: ignore[no-any-return]
-
-
-def _make_plain(graph: fx.GraphModule) -> None:
-    for node in list(graph.graph.nodes):
-        node.target = _OUT_OF_PLACE.get(node.target, node.target)
-        if node.target in (aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default):
-            node.replace_all_uses_with(node.args[0])
-            graph.graph.erase_node(node)
-        elif node.op == "call_module" and node.target.startswith("_guards_fn"):
-            graph.graph.erase_node(node)
-        elif node.target in RESHAPING:
-            _free_the_batch(node)
-        elif node.target == aten.adaptive_avg_pool2d.default and list(node.args[1]) == [1, 1]:
-            node.target, node.args = aten.mean.dim, (node.args[0], [2, 3], True)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-
-
-def _free_the_batch(node: fx.Node) -> None:
-    """Give a reshape constant sizes behind the batch, so that no shape arithmetic reaches the ONNX file."""
-    batch, *rest = node.meta["val"].shape
-    if not isinstance(batch, int) and all(isinstance(size, int) for size in rest):
-        node.target, node.args = aten.reshape.default, (node.args[0], [-1, *rest])
 
 
 def tensor_at(graph: fx.GraphModule, node: Any) -> Tensor | None:
@@ -86,9 +15,27 @@ def tensor_at(graph: fx.GraphModule, node: Any) -> Tensor | None:
     return value
 
 
-def _set(graph: nn.Module, target: str, value: Any) -> None:
+def set_tensor(graph: nn.Module, target: str, value: Any) -> None:
+    """Put another parameter or buffer at a dotted place."""
     owner, _, name = target.rpartition(".")
     setattr(graph.get_submodule(owner), name, value)
+
+
+def put_call(
+    graph: fx.GraphModule, target: Any, args: tuple[Any, ...], like: fx.Node, shape: Sequence[Any] | None = None
+) -> fx.Node:
+    """A new node where the graph is being inserted into.
+
+    Args:
+        graph: inside ``inserting_before``.
+        target: the operator.
+        args: its arguments.
+        like: gives values of the same type; torchao wants to know it.
+        shape: of the new node's values, where it is not that of ``like``.
+    """
+    node = graph.graph.call_function(target, args)
+    node.meta["val"] = like.meta["val"] if shape is None else like.meta["val"].new_empty(shape)
+    return node
 
 
 def put_tensor(graph: fx.GraphModule, name: str, value: Tensor, before: fx.Node) -> fx.Node:
@@ -96,137 +43,3 @@ def put_tensor(graph: fx.GraphModule, name: str, value: Tensor, before: fx.Node)
     graph.register_buffer(name, value.detach().clone())
     with graph.graph.inserting_before(before):
         return graph.graph.get_attr(name)
-
-
-def batchnorms(graph: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:
-    """Each batch norm that alone reads a convolution, with that convolution."""
-    pairs = []
-    for node in graph.graph.nodes:
-        if (
-            node.target == aten.batch_norm.default
-            and node.args[0].target in CONVOLUTIONS
-            and len(node.args[0].users) == 1
-        ):
-            pairs.append((node.args[0], node))
-    return pairs
-
-
-def fold_factor(gamma: Tensor, variance: Tensor, epsilon: float) -> Tensor:
-    """What a batch norm multiplies each channel with, kept away from zero; gamma learns in the batch norm alone."""
-    factor = (gamma / torch.sqrt(variance + epsilon)).detach()
-    return torch.where(factor.abs() < SMALLEST_FACTOR, torch.full_like(factor, SMALLEST_FACTOR), factor)
-
-
-def fold_weight(weight: Tensor, gamma: Tensor, variance: Tensor, epsilon: float) -> Tensor:
-    """A convolution's weight as it will be after folding: that is what integers have to represent."""
-    return weight * fold_factor(gamma, variance, epsilon).reshape(-1, *[1] * (weight.dim() - 1))
-
-
-def unfold_output(output: Tensor, bias: Tensor | None, gamma: Tensor, variance: Tensor, epsilon: float) -> Tensor:
-    """The output that the convolution would have had with its own weight, for the batch norm behind it."""
-    raw = output * fold_factor(gamma, variance, epsilon).reciprocal().reshape(1, -1, 1, 1)
-    return raw if bias is None else raw + bias.reshape(1, -1, 1, 1)
-
-
-def with_training_batchnorm(graph: fx.GraphModule) -> None:
-    """Let every convolution compute with its folded weight while its batch norm still learns, in place.
-
-    Source: Jacob et al. (2018), section 3.2; Krishnamoorthi (2018), section 3.2.2.
-    """
-    for conv, norm in batchnorms(graph):
-        gamma, _, _, variance = norm.args[1:5]
-        epsilon = norm.args[7]
-        weight, bias = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
-        with graph.graph.inserting_before(conv):
-            folded = graph.graph.call_function(fold_weight, (weight, gamma, variance, epsilon))
-        conv.args = (conv.args[0], folded, None, *conv.args[3:])
-        with graph.graph.inserting_after(conv):
-            raw = graph.graph.call_function(unfold_output, (conv, bias, gamma, variance, epsilon))
-        norm.args = (raw, *norm.args[1:])
-    _order(graph)
-
-
-def _order(graph: fx.GraphModule) -> None:
-    """Put every read of a parameter at the top, before anything that uses it."""
-    first = next(node for node in graph.graph.nodes if node.op != "get_attr")
-    for node in list(graph.graph.nodes):
-        if node.op == "get_attr":
-            first.prepend(node)
-    graph.graph.lint()
-    graph.recompile()
-
-
-def let_batchnorm_learn(graph: fx.GraphModule, learn: bool) -> None:
-    """Switch every batch norm between the batch's statistics (and learning them) and the learned ones."""
-    for node in graph.graph.nodes:
-        if node.target == aten.batch_norm.default:
-            node.args = (*node.args[:5], learn, *node.args[6:])
-    graph.recompile()
-
-
-def with_simple_clipping(graph: fx.GraphModule) -> None:
-    """Write ``relu6`` and the like as ``clamp``, in place: the ONNX exporter takes that as it is, and fast."""
-    for node in graph.graph.nodes:
-        if node.target == aten.hardtanh.default:
-            defaults: tuple[Any, ...] = (None, -1.0, 1.0)
-            images, low, high = node.args + defaults[len(node.args) :]
-            node.target, node.args = aten.clamp.default, (images, low, high)
-    graph.recompile()
-
-
-def fold_batchnorm(graph: fx.GraphModule) -> None:
-    """Fold every batch norm into the convolution before it, in place, around a fake quantizer of the weight too."""
-    for norm in [node for node in graph.graph.nodes if node.target == aten.batch_norm.default]:
-        raw = norm.args[0]
-        if raw.target == unfold_output:
-            _fold(graph, raw.args[0], norm, bias=raw.args[1])
-        elif raw.target in CONVOLUTIONS and len(raw.users) == 1:
-            _fold(graph, raw, norm, bias=raw.args[2] if len(raw.args) > 2 else None)
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    graph.delete_all_unused_submodules()
-
-
-def _fold(graph: fx.GraphModule, conv: fx.Node, norm: fx.Node, bias: Any) -> None:
-    gamma, beta, mean, variance = (tensor_at(graph, node) for node in norm.args[1:5])
-    if gamma is None or beta is None or mean is None or variance is None:
-        raise QuantizationError(norm.name, "this batch norm has no scale and shift", "take affine batch norms")
-    epsilon: Any = norm.args[7]
-    weight, shift = folded_tensors(
-        _raw_weight(graph, conv), tensor_at(graph, bias), gamma, beta, mean, variance, epsilon
-    )
-    weight_node = put_tensor(graph, f"{conv.name}_folded_weight", weight, conv)
-    bias_node = put_tensor(graph, f"{conv.name}_folded_bias", shift, conv)
-    reader: Any = conv.args[1]
-    if reader.op == "call_module":
-        reader.args = (weight_node,)
-        reader.prepend(weight_node)
-        weight_node = reader
-    conv.args = (conv.args[0], weight_node, bias_node, *conv.args[3:])
-    norm.replace_all_uses_with(conv)
-    graph.graph.erase_node(norm)
-
-
-def _raw_weight(graph: fx.GraphModule, conv: fx.Node) -> Tensor:
-    node: Any = conv.args[1]
-    while node.op != "get_attr":
-        node = node.args[0]
-    weight = tensor_at(graph, node)
-    assert weight is not None
-    return weight
-
-
-def folded_tensors(
-    weight: Tensor, bias: Tensor | None, gamma: Tensor, beta: Tensor, mean: Tensor, variance: Tensor, epsilon: float
-) -> tuple[Tensor, Tensor]:
-    """A convolution's weight and bias with the batch norm behind it folded in.
-
-    Args:
-        weight: shape ``(outputs, inputs / groups, height, width)``.
-        bias: shape ``(outputs,)`` or None.
-        gamma, beta, mean, variance: the batch norm's, shape ``(outputs,)``.
-        epsilon: the batch norm's.
-    """
-    factor = gamma / torch.sqrt(variance + epsilon)
-    shift = mean if bias is None else mean - bias
-    return weight * factor.reshape(-1, 1, 1, 1), beta - shift * factor

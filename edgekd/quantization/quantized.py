@@ -9,15 +9,36 @@ from torch import Tensor, fx, nn
 from torchao.quantization.pt2e import FakeQuantizeBase
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from edgekd.quantization.graph import (
-    capture,
+from edgekd.errors import QuantizationError
+from edgekd.quantization.batchnorm import (
     fold_batchnorm,
     let_batchnorm_learn,
-    with_simple_clipping,
+    with_convolutions_before,
     with_training_batchnorm,
 )
+from edgekd.quantization.capture import capture, with_simple_clipping
 from edgekd.quantization.quantizer import OnnxRuntimeQuantizer
+from edgekd.quantization.rewrites import with_integer_operators
 from edgekd.zoo import ModelSpec, example_images
+
+
+def check_quantizable(model: nn.Module, spec: ModelSpec) -> None:
+    """Quantize a copy and forget it: whatever refuses does so before anything is trained.
+
+    Args:
+        model: a network of ``build(spec)``, trained or not; it stays as it is.
+        spec: how it was built.
+
+    Raises:
+        QuantizationError: the network cannot be captured, given fake quantizers, or run with them.
+    """
+    try:
+        QuantizedModel(copy.deepcopy(model), spec, 8).calibrate([example_images(spec, batch=2)])
+    except QuantizationError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise QuantizationError(spec.name, f"cannot be quantized ({reason})", "leave the qat stage out") from None
 
 
 class QuantizedModel(nn.Module):
@@ -33,6 +54,8 @@ class QuantizedModel(nn.Module):
         super().__init__()
         self.spec, self.weight_bits = spec, weight_bits
         graph = capture(model, example_images(spec, batch=2))
+        with_integer_operators(graph)
+        with_convolutions_before(graph)
         with_training_batchnorm(graph)
         self.graph: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(weight_bits))
         self.batchnorm_frozen = self.activations_frozen = self.training = False

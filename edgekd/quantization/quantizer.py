@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import fx
 from torchao.quantization.pt2e import (
+    FakeQuantize,
     FusedMovingAvgObsFakeQuantize,
     MovingAverageMinMaxObserver,
     MovingAveragePerChannelMinMaxObserver,
@@ -20,7 +21,7 @@ from torchao.quantization.pt2e.quantizer import (
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
-from edgekd.quantization.graph import unfold_output
+from edgekd.quantization.batchnorm import unfold_output
 from edgekd.target import weight_limit
 
 aten = torch.ops.aten
@@ -32,7 +33,7 @@ JOINING = {aten.add.Tensor, aten.mul.Tensor}
 POOLING = {aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default, aten.mean.dim}
 SAME_SCALE = {
     aten.flatten.using_ints, aten.view.default, aten.reshape.default, aten.max_pool2d.default, aten.permute.default,
-    aten.transpose.int, aten.squeeze.dims, aten.squeeze.dim, aten.chunk.default, aten.slice.Tensor,
+    aten.transpose.int, aten.squeeze.dims, aten.squeeze.dim, aten.slice.Tensor,
 }  # fmt: skip
 CLIPPING = {aten.relu.default, aten.hardtanh.default, aten.clamp.default}
 
@@ -54,6 +55,7 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
         self.image = FixedQParamsQuantizationSpec(
             torch.uint8, 1.0 / PIXEL_SCALE, int(PIXEL_CENTRE), 0, 255, torch.per_tensor_affine
         )
+        self.share = FixedQParamsQuantizationSpec(torch.uint8, 1 / 256, 0, 0, 255, torch.per_tensor_affine)
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Write annotations into the nodes' metadata."""
@@ -73,6 +75,7 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
             (JOINING, self._joining),
             (POOLING, self._pooling),
             (SAME_SCALE, self._same_scale),
+            ({aten.sigmoid.default}, self._sigmoid),
             ({aten.cat.default}, self._concat),
         ]
 
@@ -86,10 +89,14 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
             _annotate_output(end_of(node), self.activation)
 
     def _joining(self, node: fx.Node, _last: bool) -> None:
-        operands = [arg for arg in node.args[:2] if isinstance(arg, fx.Node)]
-        if len(operands) == 2:
-            _annotate(node, {arg: self._input(arg) for arg in operands}, None)
-            _annotate_output(end_of(node), self.activation)
+        if is_factor(node):
+            return
+        operands = [arg for arg in node.args[:2] if isinstance(arg, fx.Node) and not is_factor(arg)]
+        _annotate(node, {arg: self._input(arg) for arg in operands}, None)
+        _annotate_output(end_of(node), self.activation)
+
+    def _sigmoid(self, node: fx.Node, _last: bool) -> None:
+        _annotate(node, {node.args[0]: self._input(node.args[0])}, self.share)
 
     def _pooling(self, node: fx.Node, _last: bool) -> None:
         _annotate(node, {node.args[0]: self._input(node.args[0])}, self.activation)
@@ -101,9 +108,13 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
 
     def _concat(self, node: fx.Node, _last: bool) -> None:
         parts: Any = node.args[0]
-        first = (parts[0], node)
-        shared = {part: SharedQuantizationSpec(first) for part in parts[1:]}
-        _annotate(node, {parts[0]: self.activation, **shared}, SharedQuantizationSpec(first))
+        _annotate(node, {part: self._input(part) for part in parts}, None)
+        _annotate_output(end_of(node), self.activation)
+
+
+def is_factor(node: fx.Node) -> bool:
+    """Is this a product with a constant number? In the file it is part of a scale."""
+    return node.target == aten.mul.Tensor and not isinstance(node.args[1], fx.Node)
 
 
 def end_of(node: fx.Node) -> fx.Node:
@@ -139,8 +150,9 @@ def _activation_spec() -> Any:
 
 
 def _weight_spec(bits: int) -> Any:
+    """Not torchao's fused module: its kernel takes symmetric ranges for -64..63 and trains with another scale."""
     limit = weight_limit(bits)
-    fake_quantize = FusedMovingAvgObsFakeQuantize.with_args(
+    fake_quantize = FakeQuantize.with_args(
         observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=SCALE_FLOOR
     )
     return QuantizationSpec(torch.int8, fake_quantize, -limit, limit, torch.per_channel_symmetric, 0)

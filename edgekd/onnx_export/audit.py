@@ -1,0 +1,125 @@
+"""What an ONNX file holds and what ONNX Runtime makes of it."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekd.onnx_export.graph import IMAGES, OUTPUT, Graph, Node
+
+SHAPE_OPS = {
+    "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Gather", "Slice", "Split",
+    "Concat", "Expand", "Constant", "ReorderInput", "ReorderOutput",
+}  # fmt: skip
+INTEGER_OPS = {"QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"}
+TYPELESS_OPS = {"MaxPool", "NhwcMaxPool"}
+"""Integer kernels where they read integers."""
+
+
+@dataclass(frozen=True)
+class Census:
+    """Kernels of an optimised graph: integer ones, float ones by 'OpType layer', every operator with its count."""
+
+    integer: int
+    float: int
+    float_ops: list[str]
+    ops: dict[str, int]
+
+
+def census(optimised: Path) -> Census:
+    """Count the kernels of the graph that ONNX Runtime made of a file.
+
+    A float kernel is whatever reads or writes float numbers and is neither a shape operator nor the last
+    DequantizeLinear behind which the logits leave. A QuantizeLinear or DequantizeLinear elsewhere is a float kernel
+    too: it is where an island begins or ends.
+    """
+    model = onnx.load(optimised)
+    graph = model.graph
+    outputs = {output.name for output in graph.output}
+    integer_tensors = _integer_tensors(graph)
+    integer, floats = 0, []
+    for node in graph.node:
+        if _is_integer(node, integer_tensors):
+            integer += 1
+        elif node.op_type in SHAPE_OPS or (node.op_type == "DequantizeLinear" and outputs & set(node.output)):
+            continue
+        else:
+            floats.append(f"{node.op_type} {node.name}".strip())
+    ops = Counter(node.op_type for node in graph.node)
+    return Census(integer, len(floats), floats, dict(sorted(ops.items())))
+
+
+def _is_integer(node: Node, integer_tensors: set[str]) -> bool:
+    if node.op_type.startswith("QLinear") or node.op_type in INTEGER_OPS:
+        return True
+    return node.op_type in TYPELESS_OPS and node.output[0] in integer_tensors
+
+
+def _integer_tensors(graph: Graph) -> set[str]:
+    """Tensors that are integers: what integer kernels give, also behind shape operators."""
+    found = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.UINT8}
+    for node in graph.node:
+        quantizes = node.op_type.startswith("QLinear") or node.op_type == "QuantizeLinear"
+        passes = node.op_type in SHAPE_OPS | TYPELESS_OPS and node.input and node.input[0] in found
+        if quantizes or passes:
+            found.update(node.output)
+    return found
+
+
+def weight_range(path: Path) -> int | None:
+    """Largest |q| of any int8 constant of a file; None where it has none."""
+    largest = [
+        int(np.abs(numpy_helper.to_array(tensor).astype(np.int32)).max(initial=0))
+        for tensor in onnx.load(path).graph.initializer
+        if tensor.data_type == TensorProto.INT8 and int(np.prod(tensor.dims)) > 1
+    ]
+    return max(largest, default=None)
+
+
+def count_params(path: Path) -> int:
+    """Weights and biases of the file's convolutions and fully connected layers."""
+    return sum(size for size, _ in _layer_sizes(path))
+
+
+def count_macs(path: Path) -> int:
+    """Multiply-accumulates of the file's convolutions and fully connected layers for one image."""
+    return sum(macs for _, macs in _layer_sizes(path))
+
+
+def _layer_sizes(path: Path) -> list[tuple[int, int]]:
+    """Parameters and MACs of every layer that has weights, read off the file."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True)
+    graph = model.graph
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    sizes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    sources = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    found = []
+    for node in graph.node:
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+            continue
+        dims = [sizes.get(sources.get(name, name)) for name in node.input[1:]]
+        weight = int(np.prod(dims[0])) if dims[0] else 0
+        bias = int(np.prod(dims[1])) if len(dims) > 1 and dims[1] else 0
+        pixels = int(np.prod(shapes[node.output[0]][2:])) if node.op_type == "Conv" else 1
+        found.append((weight + bias, weight * pixels))
+    return found
+
+
+def with_taps(path: Path) -> tuple[bytes, list[str]]:
+    """The file with every activation as a further output, and their names, for finding where two runtimes part.
+
+    In an integer file the activations are what DequantizeLinear gives back, so that integer kernels stay as they are.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    wanted = {"Conv", "Gemm", "Add", "Relu", "Clip"}
+    if any(node.op_type == "QuantizeLinear" for node in graph.node):
+        wanted = {"DequantizeLinear"}
+    names = [node.output[0] for node in graph.node if node.op_type in wanted and node.input[0] not in constants]
+    names = [name for name in names if name not in (IMAGES, OUTPUT)]
+    graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    return model.SerializeToString(), names

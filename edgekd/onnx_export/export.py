@@ -1,0 +1,135 @@
+"""The ONNX file of a captured graph: export, raw pixels as input, clean-up."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
+from edgekd.errors import ExportError
+from edgekd.onnx_export.graph import IMAGES, INPUT, OUTPUT, Graph, add_constant, consumers_of, rename
+from edgekd.onnx_export.integers import (
+    absorb_factors,
+    drop_vain_clips,
+    integer_bias,
+    integer_scalars,
+    pool_globally,
+)
+from edgekd.zoo import ModelSpec, example_images
+
+OPSET = 20
+IR_VERSION = 10
+
+
+def export_onnx(program: nn.Module, spec: ModelSpec, path: Path) -> None:
+    """Write a network as ONNX: uint8 pixels ``(batch, height, width, channels)`` in, float logits out.
+
+    Args:
+        program: a captured graph in which batch norms are folded; float, or with quantize/dequantize operators.
+        spec: its image size and channels.
+        path: the file to write.
+
+    Raises:
+        ExportError: the exporter or onnx's checker refuses.
+    """
+    model = _exported(program, spec)
+    graph = model.graph
+    _take_pixels(graph, spec)
+    for rewrite in (pool_globally, drop_vain_clips, absorb_factors, integer_scalars, integer_bias):
+        rewrite(graph)
+    _clean(model)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(
+            path.name, f"onnx's checker refuses it ({str(error).splitlines()[0]})", "report the network"
+        ) from None
+    path.write_bytes(model.SerializeToString())
+
+
+def _exported(program: nn.Module, spec: ModelSpec) -> Any:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            captured = _captured(program, example_images(spec, batch=2))
+            made: Any = torch.onnx.export(captured, dynamo=True, opset_version=OPSET, optimize=True, verbose=False)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ExportError(spec.name, f"cannot be written as ONNX ({reason})", "report the network") from None
+    return made.model_proto
+
+
+def _captured(program: nn.Module, images: torch.Tensor) -> Any:
+    batch = torch.export.Dim("batch", min=1, max=65536)
+    return torch.export.export(program, (images,), dynamic_shapes=({0: batch},))
+
+
+def recaptured(program: nn.Module, images: torch.Tensor) -> Any:
+    """The graph with its nodes named as the values in the exported file are."""
+    return _captured(program, images).module()
+
+
+def _take_pixels(graph: Graph, spec: ModelSpec) -> None:
+    """Let the graph begin with Transpose and DequantizeLinear: the uint8 image is the quantized input itself."""
+    entry = graph.input[0].name
+    quantize = consumers_of(graph, entry)
+    if len(quantize) == 1 and quantize[0].op_type == "QuantizeLinear":
+        dequantize = consumers_of(graph, quantize[0].output[0])
+        for node in dequantize:
+            rename(graph, node.output[0], IMAGES)
+        for node in (*quantize, *dequantize):
+            graph.node.remove(node)
+    else:
+        rename(graph, entry, IMAGES)
+    scale = add_constant(graph, "pixel_scale", np.array(1.0 / PIXEL_SCALE, np.float32))
+    zero = add_constant(graph, "pixel_zero_point", np.array(int(PIXEL_CENTRE), np.uint8))
+    graph.node.insert(0, helper.make_node("Transpose", [INPUT], ["pixels_nchw"], "pixels_to_nchw", perm=[0, 3, 1, 2]))
+    graph.node.insert(
+        1, helper.make_node("DequantizeLinear", ["pixels_nchw", scale, zero], [IMAGES], "normalise_pixels")
+    )
+    shape: list[str | int | None] = ["batch", spec.image_size, spec.image_size, spec.in_channels]
+    graph.input.pop()
+    graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
+    last = graph.output[0].name
+    for node in graph.node:
+        for i, name in enumerate(node.output):
+            if name == last:
+                node.output[i] = OUTPUT
+        for i, name in enumerate(node.input):
+            if name == last:
+                node.input[i] = OUTPUT
+    graph.output.pop()
+    graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", spec.num_classes]))
+
+
+def _clean(model: Any) -> None:
+    """Leave only what computes: no debug metadata, no unused nodes or constants."""
+    graph = model.graph
+    model.ir_version = IR_VERSION
+    model.producer_name, model.doc_string = "edgekd", ""
+    del model.metadata_props[:]
+    del graph.value_info[:]
+    del graph.metadata_props[:]
+    used: set[str] = {output.name for output in graph.output}
+    for node in reversed(list(graph.node)):
+        if not used.intersection(node.output):
+            graph.node.remove(node)
+            continue
+        used.update(node.input)
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for tensor in list(graph.initializer):
+        if tensor.name not in used:
+            graph.initializer.remove(tensor)
+    domains = {node.domain for node in graph.node}
+    for opset in list(model.opset_import):
+        if opset.domain not in domains | {""}:
+            model.opset_import.remove(opset)
+    del model.functions[:]

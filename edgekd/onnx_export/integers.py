@@ -1,0 +1,121 @@
+"""Rewrites of an exported graph after which ONNX Runtime fuses it into integer kernels; no answer changes."""
+
+import numpy as np
+from onnx import helper
+
+from edgekd.onnx_export.graph import Array, Graph, Node, add_constant, constants, consumers_of, producers
+
+
+def pool_globally(graph: Graph) -> None:
+    """Write a mean over height and width as GlobalAveragePool, which ONNX Runtime has an integer kernel for."""
+    known = constants(graph)
+    for node in graph.node:
+        if node.op_type != "ReduceMean" or len(node.input) != 2 or node.input[1] not in known:
+            continue
+        axes = sorted(int(axis) for axis in known[node.input[1]].ravel())
+        keeps = all(attribute.i == 1 for attribute in node.attribute if attribute.name == "keepdims")
+        if keeps and axes in ([2, 3], [-2, -1]):
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:]
+            del node.attribute[:]
+
+
+def absorb_factors(graph: Graph) -> None:
+    """Let a dequantized value that is multiplied by a positive constant be dequantized with another scale instead."""
+    known, makers = constants(graph), producers(graph)
+    for node in graph.node:
+        found = _with_scalar(node, known) if node.op_type == "Mul" else None
+        source = makers.get(found[0]) if found else None
+        if found and source is not None and _dequantizes(source, known) and found[1] > 0:
+            scale = (known[source.input[1]] * found[1]).astype(np.float32)
+            node.op_type = "DequantizeLinear"
+            node.input[:] = [source.input[0], add_constant(graph, f"{node.output[0]}_scale", scale), source.input[2]]
+
+
+def integer_scalars(graph: Graph) -> None:
+    """Give a number that is added to or multiplied with integers a scale that represents it exactly."""
+    known, makers = constants(graph), producers(graph)
+    for node in list(graph.node):
+        found = _with_scalar(node, known) if node.op_type in ("Add", "Mul") else None
+        source = makers.get(found[0]) if found else None
+        if found and source is not None and source.op_type == "DequantizeLinear":
+            real = _dequantized_scalar(graph, node, found[1])
+            node.input[:] = [found[0], real]
+
+
+def _with_scalar(node: Node, known: dict[str, Array]) -> tuple[str, float] | None:
+    """The variable operand of a node with two operands and the constant number that is the other."""
+    if len(node.input) != 2:
+        return None
+    for one, other in (tuple(node.input), tuple(reversed(node.input))):
+        if other in known and one not in known and known[other].size == 1:
+            return one, float(known[other].item())
+    return None
+
+
+def _dequantized_scalar(graph: Graph, reader: Node, value: float) -> str:
+    """A value that is 1 x its own magnitude, or -1 x it: exact whatever it is."""
+    stem = f"{reader.output[0]}_number"
+    names = [
+        add_constant(graph, f"{stem}_quantized", np.array(int(value > 0), np.uint8)),
+        add_constant(graph, f"{stem}_scale", np.array(abs(value) or 1.0, np.float32)),
+        add_constant(graph, f"{stem}_zero_point", np.array(int(value < 0), np.uint8)),
+    ]
+    node = helper.make_node("DequantizeLinear", names, [stem], stem)
+    graph.node.insert(list(graph.node).index(reader), node)
+    return stem
+
+
+def drop_vain_clips(graph: Graph) -> None:
+    """Remove a Relu or Clip whose bounds lie at or beyond the ends of the integer range that follows.
+
+    ONNX Runtime does so too, but gives up where a bound is half a rounding step inside.
+    """
+    known, makers = constants(graph), producers(graph)
+    for node in list(graph.node):
+        if node.op_type not in ("Relu", "Clip") or node.input[0] not in makers:
+            continue
+        readers = consumers_of(graph, node.output[0])
+        if len(readers) == 1 and readers[0].op_type == "QuantizeLinear" and _is_vain(node, readers[0], known):
+            readers[0].input[0] = node.input[0]
+            graph.node.remove(node)
+
+
+def _is_vain(clip: Node, quantize: Node, known: dict[str, Array]) -> bool:
+    scale, zero = (known[name].astype(np.float64) for name in quantize.input[1:3])
+    low, high = (0.0, np.inf) if clip.op_type == "Relu" else _bounds(clip, known)
+    return bool(np.round(low / scale) + zero <= 0 and np.round(high / scale) + zero >= 255)
+
+
+def _bounds(clip: Node, known: dict[str, Array]) -> tuple[float, float]:
+    low, high = (clip.input[i] if i < len(clip.input) else "" for i in (1, 2))
+    return (float(known[low]) if low else -np.inf), (float(known[high]) if high else np.inf)
+
+
+def integer_bias(graph: Graph) -> None:
+    """Give every integer Conv and Gemm its bias as int32 with the scale of the products it is added to."""
+    known, makers = constants(graph), producers(graph)
+    for node in list(graph.node):
+        if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3 or node.input[2] not in known:
+            continue
+        sources = [makers[name] for name in node.input[:2] if name in makers and _dequantizes(makers[name], known)]
+        if len(sources) == 2:
+            scale = (known[sources[0].input[1]] * known[sources[1].input[1]]).astype(np.float32).ravel()
+            _set_integer_bias(graph, node, known[node.input[2]], scale)
+
+
+def _set_integer_bias(graph: Graph, node: Node, real: Array, scale: Array) -> None:
+    limits = np.iinfo(np.int32)
+    bias = np.clip(np.round(real / scale.astype(np.float64)), limits.min, limits.max)
+    names = [
+        add_constant(graph, f"{node.output[0]}_bias", bias.astype(np.int32)),
+        add_constant(graph, f"{node.output[0]}_bias_scale", scale),
+    ]
+    output = f"{node.output[0]}_bias_real"
+    dequantize = helper.make_node("DequantizeLinear", names, [output], f"{node.name}_bias", axis=0)
+    graph.node.insert(list(graph.node).index(node), dequantize)
+    node.input[2] = output
+
+
+def _dequantizes(node: Node, known: dict[str, Array]) -> bool:
+    return bool(node.op_type == "DequantizeLinear" and node.input[1] in known)

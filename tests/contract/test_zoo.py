@@ -1,0 +1,218 @@
+"""What every network of the zoo keeps: pruned, stored, taught, quantized and exported, it answers as torch does."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, fx, nn
+
+from edgekd import onnx_export, ort
+from edgekd.artifact import Artifact, Store, digest_of, load_model, save_model
+from edgekd.data import as_input
+from edgekd.errors import PruningError, QuantizationError
+from edgekd.losses import kd_loss
+from edgekd.pruning import Importance, accumulate_gradients, check_prunable, prune
+from edgekd.quantization import QuantizedModel, check_quantizable
+from edgekd.zoo import ModelSpec, build, count_macs
+
+INTEGER = (
+    "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "resnet18", "resnet50", "efficientnet_b0",
+    "mnasnet1_0", "squeezenet1_1", "densenet121", "googlenet", "regnet_y_400mf", "shufflenet_v2_x1_0", "vgg11_bn",
+    "timm/efficientnet_lite0", "timm/mobilenetv2_050",
+)  # fmt: skip
+"""Nothing of these runs in float."""
+ISLANDS = {"convnext_tiny": {"LayerNormalization", "Gelu", "QuantizeLinear", "DequantizeLinear"}}
+"""What ONNX Runtime has no integer kernel for, and the borders around it."""
+NAMES = (*INTEGER, *ISLANDS)
+
+SHUFFLED = {"shufflenet_v2_x1_0"}
+WITHOUT_SOME_BATCH_NORM = {
+    "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "squeezenet1_1", "regnet_y_400mf", "vgg11_bn",
+    "convnext_tiny",
+}  # fmt: skip
+SIZE, CLASSES = 32, 5
+
+
+def spec_of(name: str) -> ModelSpec:
+    if name.startswith("timm/"):
+        pytest.importorskip("timm")
+    return ModelSpec(name=name, num_classes=CLASSES, in_channels=3, image_size=SIZE)
+
+
+def pixels(count: int, seed: int = 0) -> Tensor:
+    """Blurred colours of different brightness, so that images differ as photographs do."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = nn.functional.interpolate(torch.rand(count, 3, 4, 4, generator=generator), size=SIZE, mode="bilinear")
+    shade = torch.rand(count, 3, 1, 1, generator=generator)
+    return (255 * coarse * shade).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def settled(spec: ModelSpec) -> nn.Module:
+    """A network whose batch norms have the statistics of a batch."""
+    torch.manual_seed(0)
+    model = build(spec).train()
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        model(as_input(pixels(8)))
+    for norm, momentum in zip(norms, usual, strict=True):
+        norm.momentum = momentum
+    return model.eval()
+
+
+def smaller(model: nn.Module, spec: ModelSpec, importance: Importance) -> nn.Module:
+    return prune(model, spec, 0.5, importance=importance, scope="layer", max_ratio=0.8, isa="x86-avx2").model
+
+
+def stored(model: nn.Module, spec: ModelSpec, root: Path) -> Artifact:
+    digest, manifest = digest_of({"model": spec.name}), dict[str, Any]()
+    with Store(root).writing(digest, manifest) as folder:
+        manifest["model"] = save_model(folder, model, spec)
+    found = Store(root).find(digest)
+    assert found is not None
+    return found
+
+
+def one_step(model: nn.Module, teacher: nn.Module) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with torch.no_grad():
+        wanted = teacher(as_input(pixels(4, seed=1)))
+    model.train()
+    kd_loss(model(as_input(pixels(4, seed=1))), wanted, 4.0).backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer.step()
+    assert any(not torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    model.eval()
+
+
+@pytest.mark.parametrize("importance", ["l2", "taylor", "bn"])
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_pruned_by_each_importance_or_refused_in_one_line(name: str, importance: Importance) -> None:
+    spec = spec_of(name)
+    torch.manual_seed(0)
+    model = build(spec).eval()
+    if name in SHUFFLED or (importance == "bn" and name in WITHOUT_SOME_BATCH_NORM):
+        reason = "shuffled" if name in SHUFFLED else "finds nothing to score"
+        with pytest.raises(PruningError, match=reason) as caught:
+            check_prunable(model, spec, importance)
+        assert "\n" not in str(caught.value)
+        return
+
+    accumulate_gradients(model, [(as_input(pixels(4)), torch.arange(4))])
+    pruned = smaller(model, spec, importance)
+
+    assert count_macs(pruned, spec) < 0.6 * count_macs(model, spec)
+    with torch.no_grad():
+        assert pruned(as_input(pixels(3))).isfinite().all()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> "Chain":
+    """One network after the other through the whole chain; only one is held at a time."""
+    return Chain(request.param, tmp_path_factory.mktemp("zoo"))
+
+
+class Chain:
+    """A network pruned, stored, taught, quantized, trained a step and exported."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        torch.set_num_threads(2)
+        self.name, self.spec = name, spec_of(name)
+        teacher = settled(self.spec)
+        self.pruned = teacher if name in SHUFFLED else smaller(teacher, self.spec, "l2")
+        self.reloaded, _ = load_model(stored(self.pruned, self.spec, folder))
+        with torch.no_grad():
+            self.answers = [model(as_input(pixels(4))) for model in (self.pruned, self.reloaded)]
+        one_step(self.reloaded, teacher)
+        self.quantized = QuantizedModel(self.reloaded, self.spec, 7)
+        self.quantized.calibrate([as_input(pixels(8))])
+        one_step(self.quantized, teacher)
+        self.integers = self.quantized.integers()
+        self.path, self.optimised = folder / "int8.onnx", folder / "optimised.onnx"
+        onnx_export.export_onnx(self.integers, self.spec, self.path)
+        ort.session(self.path, optimised=self.optimised)
+
+
+def test_a_pruned_network_comes_back_from_the_store_bit_by_bit(chain: Chain) -> None:
+    saved, loaded = chain.answers
+
+    assert torch.equal(saved, loaded)
+
+
+def test_its_file_runs_in_integers_but_for_what_has_no_integer_kernel(chain: Chain) -> None:
+    census = onnx_export.census(chain.optimised)
+
+    assert {op.split()[0] for op in census.float_ops} <= ISLANDS.get(chain.name, set())
+    assert census.integer >= 17
+
+
+def test_its_weights_stay_within_seven_bits(chain: Chain) -> None:
+    assert onnx_export.weight_range(chain.path) == 63
+
+
+def test_every_kernel_of_its_file_gives_what_torch_gives_of_the_same_input(chain: Chain) -> None:
+    """Each rounded tensor is compared and then replaced by ONNX Runtime's, so that no difference grows on its way."""
+    images = pixels(4, seed=2)
+    tapped, names = onnx_export.with_taps(chain.path)
+    found = ort.session(tapped).run(names, {onnx_export.INPUT: images.numpy()})
+    follower = _Follower(onnx_export.recaptured(chain.integers, as_input(images)), dict(zip(names, found, strict=True)))
+
+    with torch.inference_mode():
+        follower.run(as_input(images))
+
+    assert len(follower.steps) >= 17
+    assert max(follower.steps.values()) < 1.5, max(follower.steps.items(), key=lambda item: item[1])
+    assert max(follower.differing.values()) < 0.02, max(follower.differing.items(), key=lambda item: item[1])
+
+
+class _Follower(fx.Interpreter):
+    """Runs torch's graph along another runtime's rounded tensors and keeps how far each was off, in rounding steps."""
+
+    def __init__(self, graph: fx.GraphModule, others: dict[str, np.ndarray]) -> None:
+        super().__init__(graph)
+        self.others, self.steps, self.differing = others, dict[str, float](), dict[str, float]()
+        self.replaced: dict[fx.node.Argument, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if "dequantize_per_tensor" not in str(n.target):
+            return value
+        if n.name in self.others:
+            other, scale = torch.from_numpy(self.others[n.name]), float(n.args[1])  # type: ignore[arg-type]
+            off = (value - other).abs() / scale
+            self.steps[n.name], self.differing[n.name] = float(off.max()), float((off > 0.5).float().mean())
+            self.replaced[n.args[0]] = other
+        return self.replaced.get(n.args[0], value)  # the file has one dequantizer where torch has one per reader
+
+
+def test_its_file_answers_as_the_rounded_network_did(chain: Chain) -> None:
+    """Loosely: an untrained network makes much of a rounding tie; the test before this one is the strict one."""
+    images = pixels(32, seed=3)
+
+    found = ort.predict(ort.session(chain.path), images.numpy())
+
+    with torch.no_grad():
+        wanted = chain.quantized(as_input(images)).numpy()
+    assert found.shape == wanted.shape == (32, CLASSES)
+    assert np.abs(found - wanted).mean() < 0.5 * wanted.std()
+
+
+class Undecided(nn.Module):
+    """A network whose graph depends on its numbers: nothing can capture it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean() if bool(images.sum() > 0) else images
+
+
+def test_quantization_can_be_checked_before_training() -> None:
+    spec = spec_of("mobilenet_v3_small")
+
+    check_quantizable(build(spec), spec)
+    with pytest.raises(QuantizationError, match="cannot be captured") as caught:
+        check_quantizable(Undecided(), spec)
+    assert "\n" not in str(caught.value)
