@@ -121,7 +121,7 @@ def test_a_new_classifier_is_said(tmp_path: Path) -> None:
         ({"weights": "w.pt", "normalization": {"mean": [0.5], "std": [1, 2]}}, "mean"),
         ({"weights": "w.pt", "normalization": {"mean": [0.5], "std": [0.0]}}, "greater than 0"),
         (
-            {"weights": "w.pt", "normalization": {"means": [0.5], "std": [1.0]}},
+            {"weights": "w.pt", "normalization": {"mean": [0.5], "std": [1.0], "means": 1}},
             r"stages\[0\].normalization.means: unknown key",
         ),
         ({"weights": "w.pt", "normalization": 5}, r"stages\[0\].normalization: must be a mapping"),

@@ -1,0 +1,24 @@
+"""Architectures by name, the stem a small image needs, widths after pruning, what a network costs."""
+
+from edgekd.zoo.build import TIMM, build, check_name, first_convolution, known_models
+from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
+from edgekd.zoo.counting import count_macs, count_params
+from edgekd.zoo.spec import ModelSpec, example_images
+from edgekd.zoo.widths import widths, with_activations, with_widths
+
+__all__ = [
+    "TIMM",
+    "CifarResNet",
+    "ModelSpec",
+    "build",
+    "check_name",
+    "cifar_resnet_depth",
+    "count_macs",
+    "count_params",
+    "example_images",
+    "first_convolution",
+    "known_models",
+    "widths",
+    "with_activations",
+    "with_widths",
+]

@@ -1,0 +1,187 @@
+"""Architectures by name: torchvision's, timm's, CIFAR-style ResNets, a user's own; the stem a small image needs."""
+
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.errors import ModelError
+from edgekd.functions import is_function, named_function
+from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
+from edgekd.zoo.spec import ModelSpec, example_images
+
+SMALL_IMAGE = 64
+"""Up to this many pixels a side the stem keeps the resolution (stride 1)."""
+
+TIMM = "timm/"
+"""Begins the name of a network that timm builds."""
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """A network with fresh weights drawn from torch's global generator.
+
+    Raises:
+        ModelError: nobody knows the name, the architecture has no width multiplier or does not take such images.
+    """
+    depth = cifar_resnet_depth(spec.name)
+    if depth is not None:
+        width = max(1, round(16 * spec.width_mult))
+        model: nn.Module = CifarResNet(depth, spec.num_classes, spec.in_channels, width)
+    elif is_function(spec.name):
+        model = _own(spec)
+    else:
+        model = _with_input(_timm(spec) if spec.name.startswith(TIMM) else _torchvision(spec), spec)
+    if spec.activations is not None:
+        _swap_activations(model, spec.activations)
+    _, stem = first_convolution(model)
+    if spec.stem_bias and stem.bias is None:
+        stem.bias = nn.Parameter(torch.zeros(stem.out_channels))
+    return _checked(model, spec)
+
+
+def known_models() -> list[str]:
+    """Every name that ``build`` takes; CIFAR-style ResNets of other depths (6n+2) and ``timm/NAME`` besides."""
+    import torchvision
+
+    return sorted([*torchvision.models.list_models(module=torchvision.models), "resnet8", "resnet14", "resnet20"])
+
+
+def check_name(name: str) -> None:
+    """Raise ModelError unless ``build`` knows the name."""
+    if name.startswith(TIMM):
+        _check_timm(name)
+    elif is_function(name):
+        named_function(name, "model")
+        _own_functions.add(name)
+    elif cifar_resnet_depth(name) is None and name not in known_models():
+        raise ModelError("model", f"unknown model {name!r}", _close(name))
+
+
+def _close(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known_models(), n=3)
+    return f"did you mean {', '.join(near)}?" if near else "any torchvision classifier or resnet8, resnet14, resnet20"
+
+
+def _torchvision(spec: ModelSpec) -> nn.Module:
+    import torchvision
+
+    check_name(spec.name)
+    extra: dict[str, Any] = {} if spec.width_mult == 1.0 else {"width_mult": spec.width_mult}
+    if spec.name in ("googlenet", "inception_v3"):
+        extra |= {"aux_logits": False, "init_weights": False}
+    try:
+        model: nn.Module = torchvision.models.get_model(spec.name, weights=None, num_classes=spec.num_classes, **extra)
+    except TypeError:
+        raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out") from None
+    if isinstance(model, torchvision.models.MNASNet):  # its own loader refuses tensors that come without a version
+        model._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, model)
+    return model
+
+
+def _check_timm(name: str) -> None:
+    try:
+        import timm
+    except ImportError:
+        raise ModelError("model", f"{name!r} needs timm", "pip install 'edgekd[timm]'") from None
+    known, wanted = timm.list_models(), name.removeprefix(TIMM)
+    if wanted not in known:
+        import difflib
+
+        near = difflib.get_close_matches(wanted, known, n=3)
+        remedy = f"did you mean {', '.join(TIMM + word for word in near)}?" if near else "see timm.list_models()"
+        raise ModelError("model", f"timm has no model {wanted!r}", remedy)
+
+
+def _timm(spec: ModelSpec) -> nn.Module:
+    check_name(spec.name)
+    import timm
+
+    if spec.width_mult != 1.0:
+        raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out")
+    name = spec.name.removeprefix(TIMM)
+    model: nn.Module = timm.create_model(name, num_classes=spec.num_classes, in_chans=spec.in_channels)
+    return model
+
+
+_own_functions: set[str] = set()
+"""Functions that a pipeline file names; a model folder from elsewhere may name none."""
+
+
+def _own(spec: ModelSpec) -> nn.Module:
+    """What a user's function builds: it is told the classes, the image's channels and its size."""
+    if spec.name not in _own_functions:
+        raise ModelError("model", f"{spec.name!r} is named by no pipeline file", "name it as a stage's model")
+    if spec.width_mult != 1.0:
+        raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out")
+    function = named_function(spec.name, "model")
+    asked = {"num_classes": spec.num_classes, "in_channels": spec.in_channels, "image_size": spec.image_size}
+    try:
+        model = function(**asked)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        keys = ", ".join(asked)
+        raise ModelError("model", f"{spec.name} fails ({reason})", f"it is called with {keys}") from None
+    if not isinstance(model, nn.Module):
+        raise ModelError("model", f"{spec.name} gives a {type(model).__name__}", "give a torch.nn.Module")
+    return model
+
+
+def _checked(model: nn.Module, spec: ModelSpec) -> nn.Module:
+    """The model, if images of this size go through it."""
+    size = f"{spec.image_size}x{spec.image_size} images"
+    try:
+        with torch.inference_mode():
+            answer = model.eval()(example_images(spec))
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError("model", f"{spec.name} does not take {size} ({reason})", "choose another image_size") from None
+    if not isinstance(answer, Tensor) or answer.shape != (1, spec.num_classes):
+        raise ModelError("model", f"{spec.name} gives no logits for {size}", "choose another architecture")
+    return model.train()
+
+
+def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
+    """Fit the first convolution to the image's channels and, for a small image, keep its resolution."""
+    name, stem = first_convolution(model)
+    small = spec.image_size <= SMALL_IMAGE
+    if stem.in_channels == spec.in_channels and not small:
+        return model
+    wide = small and stem.kernel_size[0] >= 7
+    kernel, padding = (3, 1) if wide else (stem.kernel_size[0], stem.padding[0])
+    fresh = nn.Conv2d(
+        spec.in_channels,
+        stem.out_channels,
+        kernel,
+        1 if small else stem.stride[0],
+        int(padding),
+        bias=stem.bias is not None,
+    )
+    nn.init.kaiming_normal_(fresh.weight, mode="fan_out", nonlinearity="relu")
+    model.set_submodule(name, fresh)
+    if wide and isinstance(getattr(model, "maxpool", None), nn.MaxPool2d):
+        model.maxpool = nn.Identity()
+    return model
+
+
+def _swap_activations(model: nn.Module, activations: str) -> None:
+    """Put ReLU or ReLU6 in place of HardSwish and SiLU; gates (sigmoids) stay."""
+    smooth = [name for name, module in model.named_modules() if isinstance(module, nn.Hardswish | nn.SiLU)]
+    if not smooth:
+        raise ModelError("activations", "the network has no HardSwish or SiLU to replace", "leave activations out")
+    for name in smooth:
+        model.set_submodule(name, nn.ReLU(inplace=True) if activations == "relu" else nn.ReLU6(inplace=True))
+
+
+def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    """Name and layer of the convolution that reads the image.
+
+    Raises:
+        ModelError: the network has none.
+    """
+    found = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), None)
+    if found is None:
+        raise ModelError("model", "the network has no convolution", "choose another architecture")
+    return found

@@ -1,0 +1,36 @@
+"""What a network costs: multiply-accumulates and parameters."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.zoo.spec import ModelSpec, example_images
+
+
+def count_macs(model: nn.Module, spec: ModelSpec) -> int:
+    """Multiply-accumulates of the convolutions and fully connected layers for one image."""
+    macs = 0
+
+    def add(module: nn.Module, _: Any, output: Tensor) -> None:
+        nonlocal macs
+        if isinstance(module, nn.Conv2d):
+            macs += output[0].numel() * module.weight[0].numel()
+        elif isinstance(module, nn.Linear):
+            macs += output[0].numel() * module.in_features
+
+    handles = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    training = model.training
+    try:
+        with torch.inference_mode():
+            model.eval()(example_images(spec))
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(training)
+    return macs
+
+
+def count_params(model: nn.Module) -> int:
+    """Numbers that training sets."""
+    return sum(parameter.numel() for parameter in model.parameters())

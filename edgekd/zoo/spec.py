@@ -1,0 +1,31 @@
+"""How a network is built, and the images that it sees."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from edgekd.config import Settings
+
+
+class ModelSpec(Settings):
+    """How a network is built, before any pruning."""
+
+    name: str = Field(
+        description="torchvision's name, timm/NAME, package.module:name, or resnet8, resnet14, ... (CIFAR style)"
+    )
+    num_classes: int = Field(ge=2, description="outputs of the classifier")
+    in_channels: int = Field(ge=1, description="channels of the image")
+    image_size: int = Field(ge=8, description="pixels a side")
+    width_mult: float = Field(
+        1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it"
+    )
+    activations: Literal["relu", "relu6"] | None = Field(None, description="in place of HardSwish and SiLU")
+    stem_bias: bool = Field(False, description="the first convolution has a bias: a folded normalisation needs one")
+
+
+def example_images(spec: ModelSpec, batch: int = 1) -> Tensor:
+    """Black images as a network sees them: shape ``(batch, channels, size, size)``, channels last in memory."""
+    size = spec.image_size
+    return torch.full((batch, spec.in_channels, size, size), -2.0).to(memory_format=torch.channels_last)

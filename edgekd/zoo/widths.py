@@ -1,0 +1,76 @@
+"""A network's channels: with the architecture's name, all that a pruned network needs to be built again."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.errors import ModelError
+from edgekd.zoo.build import build
+from edgekd.zoo.spec import ModelSpec
+
+WIDTH_ATTRIBUTES = ("in_channels", "out_channels", "groups", "num_features", "in_features", "out_features")
+
+
+def widths(model: nn.Module) -> dict[str, dict[str, int]]:
+    """Every layer's channel counts by name: with the architecture's name, all that a pruned network needs."""
+    found = {name: _layer_widths(module) for name, module in model.named_modules()}
+    return {name: about for name, about in found.items() if about}
+
+
+def _layer_widths(module: nn.Module) -> dict[str, int]:
+    if not isinstance(getattr(module, "weight", None), Tensor):
+        return {}
+    return {key: value for key in WIDTH_ATTRIBUTES if isinstance(value := getattr(module, key, None), int)}
+
+
+def with_widths(model: nn.Module, wanted: Mapping[str, Mapping[str, int]]) -> nn.Module:
+    """Give a freshly built network the widths that pruning left; its weights are empty until they are loaded.
+
+    Raises:
+        ModelError: a layer is not in the network or is of no kind that has widths.
+    """
+    modules = dict(model.named_modules())
+    for name, about in wanted.items():
+        if name not in modules:
+            raise ModelError(
+                name, "the network has no such layer", "the artifact is of another architecture or version"
+            )
+        if _layer_widths(modules[name]) != dict(about):
+            _resize(modules[name], about, name)
+    return model
+
+
+def _resize(module: nn.Module, about: Mapping[str, int], name: str) -> None:
+    for key, value in about.items():
+        setattr(module, key, value)
+    match module:
+        case nn.Conv2d():
+            shape = (module.out_channels, module.in_channels // module.groups, *module.kernel_size)
+            sizes = {"weight": shape, "bias": (module.out_channels,)}
+        case nn.Linear():
+            sizes = {"weight": (module.out_features, module.in_features), "bias": (module.out_features,)}
+        case nn.BatchNorm2d():
+            sizes = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (module.num_features,))
+        case _:
+            raise ModelError(
+                name, f"a {type(module).__name__} cannot be given another width", "report the architecture"
+            )
+    for key, size in sizes.items():
+        _replace(module, key, size)
+
+
+def _replace(module: nn.Module, key: str, size: tuple[int, ...]) -> None:
+    old = getattr(module, key)
+    if isinstance(old, nn.Parameter):
+        setattr(module, key, nn.Parameter(torch.zeros(size)))
+    elif old is not None:
+        setattr(module, key, torch.zeros(size))
+
+
+def with_activations(model: nn.Module, spec: ModelSpec, activations: str) -> tuple[nn.Module, ModelSpec]:
+    """A copy of a network, its weights and widths kept, with other activations; and how it is built."""
+    other = spec.model_copy(update={"activations": activations})
+    twin = with_widths(build(other), widths(model))
+    twin.load_state_dict(model.state_dict())
+    return twin.eval(), other
