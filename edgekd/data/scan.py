@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from edgekd.data.decode import EXTENSIONS
 from edgekd.errors import DataError, printable
@@ -137,9 +137,10 @@ class _Walk:
         """Name and path of every class's folder."""
         for entry in self._entries(place):
             path = _below(place, entry)
-            if self._is_folder(entry, path):
+            kind = self._kind(entry, path)
+            if kind == "folder":
                 yield entry.name, path
-            else:
+            elif kind == "image":
                 self.ignored.add(path)
 
     def images(self, top: str, label: int) -> Iterator[File]:
@@ -153,9 +154,10 @@ class _Walk:
             seen.add(real)
             for entry in self._entries(folder):
                 path = _below(folder, entry)
-                if self._is_folder(entry, path):
+                kind = self._kind(entry, path)
+                if kind == "folder":
                     waiting.append(path)
-                elif self._is_image(entry, path):
+                elif kind == "image":
                     about = entry.stat()
                     yield File(path, label, about.st_size, about.st_mtime_ns)
 
@@ -167,23 +169,18 @@ class _Walk:
             problem = f"cannot be read as a folder ({(error.strerror or str(error)).lower()})"
             raise DataError(str(self.root / folder), problem, "check data.root and its permissions") from None
 
-    def _is_folder(self, entry: os.DirEntry[str], path: str) -> bool:
-        try:
-            found = entry.is_dir()
-        except OSError:  # a link to itself
-            return False
-        return found and self._stays(entry, path)
-
-    def _is_image(self, entry: os.DirEntry[str], path: str) -> bool:
-        if Path(entry.name).suffix.lower() not in EXTENSIONS:
-            self.ignored.add(path)
-            return False
-        if not self._stays(entry, path):
-            return False
-        if not entry.is_file():  # a pipe, which would never end, or a device
-            self.ignored.add(path)
-            return False
-        return True
+    def _kind(self, entry: os.DirEntry[str], path: str) -> Literal["folder", "image"] | None:
+        """What an entry is; None where it is passed over, which is told if it need be."""
+        folder = _is_dir(Path(entry.path))
+        image = Path(entry.name).suffix.lower() in EXTENSIONS
+        if (folder or image) and not self._stays(entry, path):
+            return None
+        if folder:
+            return "folder"
+        if image and entry.is_file():  # not a pipe, which would never end
+            return "image"
+        self.ignored.add(path)
+        return None
 
     def _stays(self, entry: os.DirEntry[str], path: str) -> bool:
         """Is it below the root, wherever it is linked to? Otherwise it is refused, or passed over."""
@@ -203,7 +200,7 @@ class _Walk:
 def _is_dir(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # told when the folder above it is read
+    except OSError:  # a link to itself, or behind a folder that may not be entered
         return False
 
 
