@@ -15,46 +15,57 @@ from PIL import Image
 
 CLASSES, SIDE = 10, 64
 MOST = 1.15
-PIPELINE = """
+READ_AND_TRAIN = """
 name: memory
-data: {name: folder, root: images, cache: cache, image_size: 56}
+data: {name: folder, root: images, cache: cache, image_size: 40}
 stages:
   - {stage: teacher, model: resnet8, width_mult: 0.25, epochs: 1}
-  - {stage: export}
 """
+EXPORT_AND_REPORT = READ_AND_TRAIN + "  - {stage: export}\n"
 
 
 def main() -> None:
-    print("python benchmarks/memory.py")
-    print(f"resnet8 of quarter width, 1 epoch, export, report; {SIDE}x{SIDE} JPEG files, decoded in the same run")
-    peaks = [_peak(count) for count in (5_000, 50_000)]
-    ratio = peaks[1] / peaks[0]
-    print(f"ratio {ratio:.3f}, at most {MOST} is wanted: {'kept' if ratio <= MOST else 'MISSED'}")
-    sys.exit(ratio > MOST)
+    print("python benchmarks/memory.py > benchmarks/memory.txt")
+    print(f"{SIDE}x{SIDE} JPEG files; resnet8 of quarter width; each line is a process of its own, at its largest")
+    peaks = {count: _peaks(count) for count in (5_000, 50_000)}
+    ratios = [large / small for small, large in zip(*peaks.values(), strict=True)]
+    told = " and ".join(f"{ratio:.3f}" for ratio in ratios)
+    print(f"ratios {told}, at most {MOST} is wanted: {'kept' if max(ratios) <= MOST else 'MISSED'}")
+    sys.exit(max(ratios) > MOST)
 
 
-def _peak(count: int) -> int:
-    """Bytes: the largest resident set of the process that runs the pipeline."""
-    with tempfile.TemporaryDirectory() as folder:
-        _make_images(Path(folder) / "images", count)
-        (Path(folder) / "memory.yaml").write_text(PIPELINE, encoding="utf-8")
-        code = "from edgekd.cli import main; main()"
-        started = time.monotonic()
-        child = subprocess.Popen(
-            [sys.executable, "-c", code, "pipeline", "run", "memory.yaml"],
-            cwd=folder,
-            stdout=sys.stderr,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-        )
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode not in (0, 1):  # 1: the budget is missed, which does not matter here
-            sys.exit(f"the pipeline ended with exit code {child.returncode}")
-        cache = sum(path.stat().st_size for path in (Path(folder) / "cache").rglob("*") if path.is_file())
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    seconds = time.monotonic() - started
-    print(f"{count:>6} images, {cache / 1e6:.0f} MB resized: {peak / 1e6:.0f} MB at most, {seconds:.0f} s", flush=True)
-    return peak
+def _peaks(count: int) -> list[int]:
+    """Largest resident sets, bytes: of reading and training, and of what comes after."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _make_images(folder / "images", count)
+        peaks = []
+        steps = (("images read, 1 epoch", READ_AND_TRAIN), ("export, report", EXPORT_AND_REPORT))
+        for label, pipeline in steps:
+            started = time.monotonic()
+            peaks.append(_peak(folder, pipeline))
+            about = f"{peaks[-1] / 1e6:.0f} MB, {time.monotonic() - started:.0f} s"
+            print(f"{count:>6} images, {label}: {about}", flush=True)
+        stored = sum(path.stat().st_size for path in (folder / "cache").rglob("*") if path.is_file())
+        print(f"{count:>6} images are {stored / 1e6:.0f} MB resized", flush=True)
+    return peaks
+
+
+def _peak(folder: Path, pipeline: str) -> int:
+    """Bytes: the largest resident set of a process that runs the pipeline."""
+    (folder / "memory.yaml").write_text(pipeline, encoding="utf-8")
+    code = "from edgekd.cli import main; main()"
+    child = subprocess.Popen(  # noqa: S603  (this very program)
+        [sys.executable, "-c", code, "pipeline", "run", "memory.yaml"],
+        cwd=folder,
+        stdout=sys.stderr,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode not in (0, 1):  # 1: the budget is missed, which does not matter here
+        sys.exit(f"the pipeline ended with exit code {child.returncode}")
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _make_images(root: Path, count: int) -> None:

@@ -146,5 +146,5 @@ def test_only_a_dotted_name_is_a_name(name: str) -> None:
 
 def test_the_name_and_the_function_go_together() -> None:
     for about in ({"name": "function"}, {"name": "digits", "function": "mine:good"}):
-        with pytest.raises(ValueError, match="name: function and function: package.module:name go together"):
+        with pytest.raises(ValueError, match=r"function and function: package\.module:name go together"):
             DataSettings.model_validate(about)

@@ -100,14 +100,19 @@ def test_debian_s_fashion_mnist_is_what_it_always_was() -> None:
     assert data.fingerprint().startswith("a572b93d")
 
 
-def cifar_file(classes: int, count: int, seed: int) -> bytes:
+def cifar_file(classes: int, count: int, seed: int, flip: int) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (count, 3072), dtype=np.uint8)
+    pixels[0, 0] ^= flip
     labels = [number % classes for number in range(count)]
     return pickle.dumps({"data": pixels, "labels" if classes == 10 else "fine_labels": labels})
 
 
-def make_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, name: str = "cifar10") -> Path:
-    """Files of CIFAR's format, whose checksums take the place of the published ones."""
+def make_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, name: str = "cifar10", flip: int = 0) -> Path:
+    """Files of CIFAR's format, whose checksums take the place of the published ones.
+
+    Args:
+        flip: changes a byte of each file.
+    """
     source, classes, count = (CIFAR10, 10, 40) if name == "cifar10" else (CIFAR100, 100, 1000)
     folder = root / source.base_folder
     folder.mkdir(parents=True)
@@ -116,10 +121,10 @@ def make_cifar(root: Path, monkeypatch: pytest.MonkeyPatch, name: str = "cifar10
         (folder / file).write_bytes(content)
         return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
-    for lists in ("train_list", "test_list"):
+    for seed, lists in ((0, "train_list"), (10, "test_list")):
         files = [file for file, _ in getattr(source, lists)]
-        sums = [[file, write(file, cifar_file(classes, count, hash(file) % 1000))] for file in files]
-        monkeypatch.setattr(source, lists, sums)
+        contents = [cifar_file(classes, count, seed + index, flip) for index in range(len(files))]
+        monkeypatch.setattr(source, lists, [[f, write(f, content)] for f, content in zip(files, contents, strict=True)])
     names = pickle.dumps({source.meta["key"]: [f"class {number}" for number in range(classes)]})
     monkeypatch.setattr(source, "meta", {**source.meta, "md5": write(source.meta["filename"], names)})
     return root
