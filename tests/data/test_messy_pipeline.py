@@ -76,9 +76,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
 def test_the_report_tells_what_was_odd(ran: tuple[Path, Report]) -> None:
     _, report = ran
 
-    assert report.notes[:4] == [
-        "1 file that is no image was ignored: train/blå/notes.txt",
-        "2 images could not be read and were skipped: train/blå/bad\\x1b.png, train/blå/cut.webp",
+    ignored, skipped, *others = report.notes
+    assert ignored == "1 file that is no image was ignored: train/blå/notes.txt"
+    assert skipped.startswith("2 images could not be read and were skipped: train/blå/")
+    assert "bad\\x1b.png" in skipped
+    assert others[:2] == [
         "1 of 17 test images is also in train",
         "1 class has no test image: blå",
     ]
