@@ -23,7 +23,17 @@ __all__ = [
     "QuantizationError",
     "ShapeError",
     "TrainingError",
+    "printable",
 ]
+
+
+def printable(text: str) -> str:
+    """Text with every character that a terminal would obey, or that has no shape, written as its escape.
+
+    >>> print(printable("a\x1b[2Jb"))
+    a\x1b[2Jb
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class EdgekdError(Exception):
@@ -43,7 +53,7 @@ class EdgekdError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}" + (f"; {self.remedy}" if self.remedy else "")
-        return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split()))
+        return printable(" ".join(text.split()))
 
 
 class ConfigError(EdgekdError):

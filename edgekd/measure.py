@@ -27,7 +27,7 @@ WARM_UP_SECONDS = 0.03
 
 def predictions(path: Path, split: Split, *, exact: bool = False) -> Array:
     """The class that a file gives each image of a split, shape ``(count,)``; ``exact``: without fused kernels."""
-    chosen: Array = ort.predict(ort.session(path, exact=exact), split.images.numpy()).argmax(1)
+    chosen: Array = ort.predict(ort.session(path, exact=exact), split.images).argmax(1)
     return chosen
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from edgekd.data import Images
 from edgekd.errors import ExportError
 
 
@@ -40,7 +41,7 @@ def session(path: Path | bytes, threads: int = 1, *, exact: bool = False, optimi
         ) from None
 
 
-def predict(runner: Any, pixels: np.ndarray, batch: int = 64) -> np.ndarray:
+def predict(runner: Any, pixels: np.ndarray | Images, batch: int = 64) -> np.ndarray:
     """Logits of uint8 images.
 
     Args:
@@ -52,7 +53,7 @@ def predict(runner: Any, pixels: np.ndarray, batch: int = 64) -> np.ndarray:
         float32, shape ``(count, classes)``.
     """
     name = runner.get_inputs()[0].name
-    parts = [runner.run(None, {name: pixels[i : i + batch]})[0] for i in range(0, len(pixels), batch)]
+    parts = [runner.run(None, {name: np.asarray(pixels[i : i + batch])})[0] for i in range(0, len(pixels), batch)]
     return np.concatenate(parts)
 
 

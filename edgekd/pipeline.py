@@ -90,8 +90,8 @@ class Pipeline(Settings):
 
     def plan(self, models: str | Path = "models", progress: Progress | None = None) -> list["Planned"]:
         """Every stage with its digest, and its artifact where that is up to date; nothing is run."""
-        data = load_dataset(self.data)
-        return self._plan(Store(Path(models)), data, progress or Progress())
+        progress = progress or Progress()
+        return self._plan(Store(Path(models)), load_dataset(self.data, progress), progress)
 
     def run(
         self,
@@ -120,7 +120,7 @@ class Pipeline(Settings):
         folder = Path(exports) / self.name
         for writable in (Path(models), Path(exports)):
             _check_writable(writable)
-        data, store = load_dataset(self.data), Store(Path(models))
+        data, store = load_dataset(self.data, progress), Store(Path(models))
         artifacts: dict[str, Artifact] = {}
         plan = self._plan(store, data, progress)
         _check_networks(plan, data)

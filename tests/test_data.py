@@ -45,7 +45,7 @@ def test_the_splits_hold_every_image_exactly_once(digits: Dataset) -> None:
     raw = load_digits()
     originals = sorted(row.tobytes() for row in (raw.images * (255 / 16)).round().astype(np.uint8))
 
-    parts = [split.images.numpy() for split in (digits.train, digits.val, digits.test)]
+    parts = [split.images[:].numpy() for split in (digits.train, digits.val, digits.test)]
 
     assert [len(part) for part in parts] == [1149, 288, 360]
     assert sorted(row.tobytes() for part in parts for row in part[..., 0]) == originals
@@ -57,7 +57,7 @@ def test_every_image_keeps_its_label(digits: Dataset) -> None:
     labels = {row.tobytes(): label for row, label in zip(pixels, raw.target, strict=True)}
 
     for split in (digits.train, digits.val, digits.test):
-        expected = [labels[image.tobytes()] for image in split.images.numpy()[..., 0]]
+        expected = [labels[image.tobytes()] for image in split.images[:].numpy()[..., 0]]
         assert split.labels.tolist() == expected
 
 
@@ -85,7 +85,7 @@ def test_every_class_has_the_same_share_in_every_split(digits: Dataset) -> None:
 def test_the_fingerprint_is_stable_and_sees_one_pixel(digits: Dataset) -> None:
     again = load_dataset(DataSettings(image_size=8))
     first = again.fingerprint()
-    again.val.images[0, 0, 0, 0] += 1
+    again.val.images[:][0, 0, 0, 0] += 1  # a slice of a tensor is a view
 
     assert digits.fingerprint() == first
     assert again.fingerprint() != first
@@ -191,14 +191,14 @@ def test_a_pass_over_train_repeats_nothing_and_leaves_out_the_rest(digits: Datas
     seen = [images for images, _ in train_batches(plain, 64, torch.Generator().manual_seed(0))]
 
     rows = {tuple(image.ravel().tolist()) for images in seen for image in images}
-    train = {tuple(image.ravel().tolist()) for image in as_input(digits.train.images)}
+    train = {tuple(image.ravel().tolist()) for image in as_input(digits.train.images[:])}
     assert len(seen) == 1149 // 64
     assert len(rows) == 17 * 64
     assert rows <= train
 
 
 def test_calibration_images_come_from_train(digits: Dataset) -> None:
-    train = {tuple(image.ravel().tolist()) for image in as_input(digits.train.images)}
+    train = {tuple(image.ravel().tolist()) for image in as_input(digits.train.images[:])}
 
     images = torch.cat(list(calibration_batches(digits, 100)))
 
@@ -234,7 +234,7 @@ def test_batches_hold_every_image_once_in_order_and_unchanged() -> None:
     found = list(batches(split, 20))
 
     assert [len(labels) for _, labels in found] == [20, 20, 8]
-    assert torch.equal(torch.cat([images for images, _ in found]), as_input(split.images))
+    assert torch.equal(torch.cat([images for images, _ in found]), as_input(split.images[:]))
     assert torch.equal(torch.cat([labels for _, labels in found]), split.labels)
 
 
@@ -243,6 +243,6 @@ def test_calibration_images_are_spread_over_train_and_never_repeated() -> None:
 
     some, every = (torch.cat(list(calibration_batches(data, count, 5))) for count in (12, 1000))
 
-    assert torch.equal(every, as_input(data.train.images))
+    assert torch.equal(every, as_input(data.train.images[:]))
     assert torch.equal(some[[0, -1]], every[[0, -1]])
     assert len({tuple(image.ravel().tolist()) for image in some}) == 12

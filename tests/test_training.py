@@ -178,7 +178,7 @@ def test_the_learning_rate_is_highest_where_the_warm_up_ends_and_never_jumps() -
 def test_more_images_than_one_batch_are_all_asked_about() -> None:
     """257 images: one more than a batch; the last alone is answered wrongly."""
     split = Split(torch.zeros(257, 1, 1, 2, dtype=torch.uint8), torch.zeros(257).long())
-    split.images[..., 0], split.labels[-1] = 192, 1
+    split.images[:][..., 0], split.labels[-1] = 192, 1
 
     found = evaluate(lambda batch: batch.flatten(1), split)
 

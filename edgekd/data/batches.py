@@ -27,10 +27,11 @@ def train_batches(dataset: Dataset, batch_size: int, generator: Generator) -> It
         Images as the network sees them and their labels.
     """
     split = dataset.train
+    images = split.images if split.uncropped is None else split.uncropped
     order = torch.randperm(len(split), generator=generator)
     for start in range(0, batches_per_epoch(dataset, batch_size) * batch_size, batch_size):
         chosen = order[start : start + batch_size]
-        yield dataset.augment(as_input(split.images[chosen]), generator), split.labels[chosen]
+        yield dataset.augment(as_input(images[chosen]), generator), split.labels[chosen]
 
 
 def batches_per_epoch(dataset: Dataset, batch_size: int) -> int:

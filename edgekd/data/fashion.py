@@ -16,6 +16,7 @@ from edgekd.data.augment import Augment
 from edgekd.data.dataset import Dataset, DataSettings, Split
 from edgekd.data.splits import hold_out, resize
 from edgekd.errors import DataError
+from edgekd.runtime import Progress
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 VAL_SHARE = 0.1
@@ -25,7 +26,7 @@ CLASS_NAMES = (
 HOW_TO_GET = "install Debian's dataset-fashion-mnist, or set data.root and data.download: true"
 
 
-def fashion_mnist(settings: DataSettings, augment: Augment) -> Dataset:
+def fashion_mnist(settings: DataSettings, augment: Augment, _progress: Progress) -> Dataset:
     """60 000 training images, a tenth of which become ``val``, and 10 000 test images.
 
     Raises:
@@ -35,8 +36,8 @@ def fashion_mnist(settings: DataSettings, augment: Augment) -> Dataset:
     images, labels = _part(folder, "train", 60_000, settings.image_size)
     test = Split(*_part(folder, "t10k", 10_000, settings.image_size))
     train, val = hold_out(labels, VAL_SHARE)
-    splits = {"train": Split(images[train], labels[train]), "val": Split(images[val], labels[val]), "test": test}
-    return Dataset("fashion_mnist", CLASS_NAMES, **splits, augment=augment)
+    taught, deciding = (Split(images[part], labels[part]) for part in (train, val))
+    return Dataset("fashion_mnist", CLASS_NAMES, taught, deciding, test, augment)
 
 
 def _folder(settings: DataSettings) -> Path:

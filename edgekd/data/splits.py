@@ -1,5 +1,8 @@
 """Fixed splits of images in memory, and their size."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,9 +18,8 @@ def split_dataset(name: str, class_names: tuple[str, ...], images: Tensor, label
     """Split 64/16/20 % into train, val and test, each class in the same shares, by a fixed seed."""
     rest, test = hold_out(labels, 0.2)
     train, val = hold_out(labels[rest], 0.2)
-    parts = {"train": rest[train], "val": rest[val], "test": test}
-    splits = {key: Split(images[part], labels[part]) for key, part in parts.items()}
-    return Dataset(name, class_names, **splits, augment=augment)
+    taught, deciding, last = (Split(images[part], labels[part]) for part in (rest[train], rest[val], test))
+    return Dataset(name, class_names, taught, deciding, last, augment)
 
 
 def hold_out(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
@@ -27,6 +29,20 @@ def hold_out(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
     every = torch.arange(len(labels)).numpy()
     stay, apart = train_test_split(every, test_size=share, random_state=SPLIT_SEED, stratify=labels.numpy())
     return torch.from_numpy(stay), torch.from_numpy(apart)
+
+
+def hold_out_each(labels: np.ndarray[Any, Any], share: float) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """As ``hold_out``, but with at least one image of every class apart, however few there are.
+
+    Returns:
+        Indices in ascending order, of the images that stay and of those that are set apart.
+    """
+    order = np.random.RandomState(SPLIT_SEED)  # the one generator of numpy's whose numbers never change
+    apart = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = order.permutation(np.flatnonzero(labels == label))
+        apart[members[: max(1, round(share * len(members)))]] = True
+    return np.flatnonzero(~apart), np.flatnonzero(apart)
 
 
 def resize(images: Tensor, size: int) -> Tensor:

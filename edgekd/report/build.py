@@ -138,7 +138,13 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         quantization=_quantization(subject, exported, measured),
         environment=environment(),
         budget=subject.budget.model_dump(),
-        notes=[*_elsewhere(subject.target), *_warnings(subject), *_kept(subject), *_notes(models)],
+        notes=[
+            *subject.data.notes,
+            *_elsewhere(subject.target),
+            *_warnings(subject),
+            *_kept(subject),
+            *_notes(models),
+        ],
     )
 
 

@@ -157,7 +157,7 @@ def _agreement(candidate: Candidate, path: Path, data: Dataset, exact: bool) -> 
     A file for a CPU that multiplies more bits exactly than this one is run exactly: this one's saturation is not its.
     """
     torch_choice = logits_of(candidate.answer, data.val).argmax(1).numpy()
-    answers = ort.predict(ort.session(path, exact=exact), data.val.images.numpy())
+    answers = ort.predict(ort.session(path, exact=exact), data.val.images)
     return float(np.mean(answers.argmax(1) == torch_choice))
 
 

@@ -1,0 +1,60 @@
+"""CIFAR-10 and CIFAR-100: 60 000 coloured pictures of things, 32x32, through torchvision.
+
+Source: Krizhevsky (2009).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from edgekd.data.augment import Augment
+from edgekd.data.dataset import Dataset, DataSettings, Split
+from edgekd.data.splits import hold_out, resize
+from edgekd.errors import DataError
+from edgekd.runtime import Progress
+
+VAL_SHARE = 0.1
+
+
+def cifar10(settings: DataSettings, augment: Augment, _progress: Progress) -> Dataset:
+    """50 000 training images, a tenth of which become ``val``, and 10 000 test images, of 10 classes."""
+    from torchvision.datasets import CIFAR10
+
+    return _cifar(CIFAR10, "cifar10", settings, augment)
+
+
+def cifar100(settings: DataSettings, augment: Augment, _progress: Progress) -> Dataset:
+    """50 000 training images, a tenth of which become ``val``, and 10 000 test images, of 100 classes."""
+    from torchvision.datasets import CIFAR100
+
+    return _cifar(CIFAR100, "cifar100", settings, augment)
+
+
+def _cifar(source: Any, name: str, settings: DataSettings, augment: Augment) -> Dataset:
+    """The files are pickles; torchvision 0.29 compares the MD5 of each with its own list before it opens any.
+
+    (``CIFAR10.__init__`` calls ``_check_integrity`` over all batches, ``_load_meta`` checks the names' file.) MD5 keeps
+    out damage and chance, not somebody who makes a second file with the same sum.
+
+    Raises:
+        DataError: a file is missing or is not the one that was published.
+    """
+    how = f"set data.root to the folder that holds {source.base_folder}/ ({source.url}), or data.download: true"
+    if settings.root is None:
+        raise DataError("data.root", f"{name} needs a folder", how)
+    root = Path(settings.root).expanduser()
+    try:
+        files = [source(str(root), train=part, download=settings.download) for part in (True, False)]
+    except (OSError, RuntimeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(str(root / source.base_folder), f"{name} is not there, or damaged ({reason})", how) from None
+    whole, test = (_split(part, settings.image_size) for part in files)
+    classes = tuple(files[0].classes)
+    train, val = hold_out(whole.labels, VAL_SHARE)
+    taught, deciding = (Split(whole.images[part], whole.labels[part]) for part in (train, val))
+    return Dataset(name, classes, taught, deciding, test, augment)
+
+
+def _split(source: Any, size: int) -> Split:
+    return Split(resize(torch.from_numpy(source.data).contiguous(), size), torch.tensor(source.targets))

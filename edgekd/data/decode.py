@@ -1,0 +1,160 @@
+"""From an image file to the pixels a model takes: needs numpy and Pillow, and nothing of edgekd, so it can go along.
+
+What a model was taught and what a device shows it must be the same to the last pixel: both go through here.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Literal, TypeAlias
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+Pixels: TypeAlias = np.ndarray[Any, Any]
+Rule: TypeAlias = Literal["crop", "stretch"]
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+"""What every Pillow opens; none that runs another program, as EPS does. MPO, of many phones, goes as JPEG."""
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
+MAX_PIXELS = 89_478_485
+"""Pillow's own limit: a quarter of a gigabyte of RGB."""
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class BadImage(ValueError):  # noqa: N818  (a finding about a file, told further as a DataError)
+    """A file that is no image, is damaged, or is too large; says why in a few words."""
+
+
+def read_image(file: str | Path | IO[bytes], channels: Literal[1, 3]) -> Pixels:
+    """The first frame of an image file, upright as its EXIF data say, in sRGB or grey as it is stored.
+
+    Transparent pixels lie over white (straight alpha). 16 bits become 8 by their high byte, so nothing is clipped.
+    CMYK, palettes and 1-bit images become RGB; colour becomes grey by ITU-R 601. Colour profiles are not applied.
+
+    Args:
+        file: a path, or a file opened for reading bytes.
+        channels: 3 for RGB, 1 for grey.
+
+    Returns:
+        uint8, shape ``(height, width, channels)``.
+
+    Raises:
+        BadImage: it cannot be decoded, or has more than ``MAX_PIXELS``.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise BadImage(f"{image.width} x {image.height} pixels are too many")
+            image.load()
+            return _pixels(_in_8_bits(_upright(image)), "RGB" if channels == 3 else "L")
+    except BadImage:
+        raise
+    except Exception as error:  # decoders meet damaged files with every kind of error there is
+        raise BadImage(_reason(error)) from None
+
+
+def fit_image(pixels: Pixels, size: int, rule: Rule) -> Pixels:
+    """An image as the square that a model takes, bilinear, antialiased.
+
+    ``crop``: the middle square is resized to ``with_margin(size)``, and its middle is kept: 7/8 of the shorter side.
+    ``stretch``: the whole image becomes the square.
+
+    Args:
+        pixels: uint8, shape ``(height, width, channels)``, 1 or 3 channels.
+        size: pixels a side.
+        rule: ``crop`` or ``stretch``.
+
+    Returns:
+        uint8, shape ``(size, size, channels)``.
+    """
+    if rule == "stretch":
+        return stretched(pixels, size)
+    larger = square(pixels, with_margin(size))
+    start = (len(larger) - size) // 2
+    return larger[start : start + size, start : start + size]
+
+
+def with_margin(size: int) -> int:
+    """Pixels a side of the square whose middle is kept.
+
+    >>> with_margin(224)
+    256
+    """
+    return round(size * 8 / 7)
+
+
+def square(pixels: Pixels, size: int) -> Pixels:
+    """The middle square of an image, resized to ``size`` by ``size``."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    return _resized(pixels, size, (left, top, left + side, top + side))
+
+
+def stretched(pixels: Pixels, size: int) -> Pixels:
+    """The whole image, resized to ``size`` by ``size``."""
+    return _resized(pixels, size, None)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings of Pillow's about odd files; the filter is the process's, so enter this once around all reading."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF data: the picture itself may be whole
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Pillow keeps 16-bit grey as it is; 16-bit colour it has already brought down to the high byte."""
+    if image.mode == "F":
+        raise BadImage("its pixels are fractions of an unknown range")
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65_535:
+        raise BadImage("its pixels have more than 16 bits")
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def _pixels(image: Image.Image, mode: str) -> Pixels:
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        image = white
+    found = np.asarray(image.convert(mode))
+    return found if found.ndim == 3 else found[..., None]
+
+
+def _resized(pixels: Pixels, size: int, box: tuple[float, float, float, float] | None) -> Pixels:
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    found = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box))
+    return found if found.ndim == 3 else found[..., None]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "no image format that is known"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).splitlines()[0][:200]

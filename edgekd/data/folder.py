@@ -1,0 +1,209 @@
+"""The dataset ``folder``: images in one folder for each class, resized once and kept on disk."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from edgekd.data.augment import Augment
+from edgekd.data.cache import Cache, default_place
+from edgekd.data.dataset import Dataset, DataSettings
+from edgekd.data.decode import BadImage, Pixels, fit_image, quiet, read_image, square, with_margin
+from edgekd.data.duplicates import Numbers, copies_note, first_alike, leak_notes, set_apart
+from edgekd.data.scan import File, Found, Tally, scan
+from edgekd.data.splits import SPLIT_SEED
+from edgekd.data.stored_dataset import PARTS, About, PartWriter, read_stored, seal
+from edgekd.errors import DataError
+from edgekd.runtime import Progress, cores
+
+STORE_VERSION = 1
+"""Part of every key: raised when the same files become other pixels or another layout."""
+MOST_THREADS = 8
+Parts = dict[str, list[File]]
+
+
+def folder(settings: DataSettings, augment: Augment, progress: Progress) -> Dataset:
+    """Images below ``root/<class>/``, or below ``root/train|val|test/<class>/``.
+
+    One tree is split 64/16/20 %, and a missing ``val`` is a fifth of train, each class by itself and by a fixed seed;
+    copies of an image stay in one split. The resized images are written to a folder of the cache whose name depends
+    on every file's path, size and time of change, and on what was done to it.
+
+    Raises:
+        DataError: the folder is not laid out like that, an image cannot be read, or the cache has no room.
+    """
+    assert settings.root is not None
+    root, plan = Path(settings.root).expanduser(), _plan(settings)
+    found = scan(root, skip_bad=plan.skip_bad)
+    cache = Cache(
+        Path(settings.cache).expanduser() if settings.cache else default_place(), int(settings.cache_gb * 1e9)
+    )
+    key = _key(found, plan)
+    place = cache.find(key)
+    data = read_stored(place, augment) if place else None
+    if data is None:
+        cache.drop(key)
+        _write(cache, key, root, found, plan, progress)
+        data = read_stored(cache.root / key, augment)
+    if data is None:
+        raise DataError(str(cache.root), "does not give back what was written to it", "set data.cache to another disk")
+    return replace(data, notes=(*_scan_notes(found), *data.notes))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done to every image.
+
+    Args:
+        size: pixels a side of what a model sees.
+        train_size: pixels a side of a stored training image.
+        channels: 1 or 3.
+        rule: how an image becomes a square.
+        skip_bad: leave out what cannot be read.
+    """
+
+    size: int
+    train_size: int
+    channels: Literal[1, 3]
+    rule: Literal["crop", "stretch"]
+    skip_bad: bool
+
+
+def _plan(settings: DataSettings) -> Plan:
+    larger = settings.resize == "crop" and settings.augment in (None, "photo")
+    train_size = with_margin(settings.image_size) if larger else settings.image_size
+    return Plan(
+        settings.image_size,
+        train_size,
+        1 if settings.grey else 3,
+        settings.resize,
+        settings.on_bad_image == "skip",
+    )
+
+
+def _key(found: Found, plan: Plan) -> str:
+    digest = hashlib.sha256(repr((STORE_VERSION, SPLIT_SEED, plan, found.class_names)).encode())
+    for part, files in found.parts.items():
+        for file in files:
+            digest.update(repr((part, *file)).encode())
+    return digest.hexdigest()
+
+
+def _scan_notes(found: Found) -> list[str]:
+    return [
+        *found.ignored.note("file that is no image was ignored", "files that are no images were ignored"),
+        *found.bad.note("link out of the folder was skipped", "links out of the folder were skipped"),
+    ]
+
+
+def _splits(root: Path, found: Found, progress: Progress) -> tuple[Parts, list[str]]:
+    """The files of train, val and test, and what to say of copies among them."""
+    files = [file for part in found.parts.values() for file in part]
+    alike, names = first_alike(root, files, progress), found.class_names
+    if "all" in found.parts:
+        rest, test = set_apart(np.arange(len(files)), files, alike, names, root, least=3)
+        train, val = set_apart(rest, files, alike, names, root, least=2)
+        return {"train": _at(files, train), "val": _at(files, val), "test": _at(files, test)}, copies_note(files, alike)
+    ends = np.cumsum([len(part) for part in found.parts.values()])[:-1]
+    notes = leak_notes(found.parts, dict(zip(found.parts, np.split(alike, ends), strict=True)))
+    if "val" in found.parts:
+        return found.parts, notes
+    taught = np.arange(len(found.parts["train"]))
+    train, val = set_apart(taught, files, alike, names, root / "train", least=2)
+    return {"train": _at(files, train), "val": _at(files, val), "test": found.parts["test"]}, notes
+
+
+def _at(files: Sequence[File], numbers: Numbers) -> list[File]:
+    return [files[number] for number in numbers]
+
+
+def _write(cache: Cache, key: str, root: Path, found: Found, plan: Plan, progress: Progress) -> None:
+    parts, notes = _splits(root, found, progress)
+    sizes = {part: plan.train_size if part == "train" else plan.size for part in PARTS}
+    needed = sum(len(parts[part]) * (size**2 * plan.channels + 8) for part, size in sizes.items()) + 2**20
+    reader = _Reader(root, plan, sum(map(len, parts.values())), progress)
+    with cache.writing(key, needed) as beside:
+        labels = [_write_part(beside, part, reader.images(parts[part], part)) for part in PARTS]
+        _check_left(root, found.class_names, labels)
+        about = About(
+            class_names=found.class_names,
+            counts=(len(labels[0]), len(labels[1]), len(labels[2])),
+            image_size=plan.size,
+            train_size=plan.train_size,
+            channels=plan.channels,
+            notes=(*reader.notes(), *notes, *_absent(found.class_names, labels)),
+        )
+        seal(beside, about)
+
+
+def _write_part(beside: Path, part: str, images: Iterator[tuple[Pixels, int]]) -> Numbers:
+    with PartWriter(beside, part) as writer:
+        for pixels, label in images:
+            writer.add(pixels, label)
+    return writer.labels()
+
+
+class _Reader:
+    """Decodes and resizes in threads, a few images ahead of what is written."""
+
+    def __init__(self, root: Path, plan: Plan, total: int, progress: Progress) -> None:
+        self._root, self._plan, self._total, self._progress = root, plan, total, progress
+        self._done, self._skipped = 0, Tally()
+        self._threads = min(cores(), MOST_THREADS)
+
+    def images(self, files: Sequence[File], part: str) -> Iterator[tuple[Pixels, int]]:
+        """Pixels and label of every file that can be read."""
+        with quiet(), ThreadPoolExecutor(self._threads) as pool:
+            for start in range(0, len(files), 4 * self._threads):
+                some = files[start : start + 4 * self._threads]
+                for file, found in zip(some, pool.map(lambda file: self._read(file, part), some), strict=True):
+                    if isinstance(found, BadImage):
+                        self._refuse_or_skip(file, found)
+                    else:
+                        yield found, file.label
+                self._done += len(some)
+                self._progress.work("reading images", self._done, self._total)
+
+    def notes(self) -> list[str]:
+        return self._skipped.note(
+            "image could not be read and was skipped", "images could not be read and were skipped"
+        )
+
+    def _read(self, file: File, part: str) -> Pixels | BadImage:
+        try:
+            pixels = read_image(self._root / file.path, self._plan.channels)
+        except BadImage as error:
+            return error
+        if part == "train" and self._plan.train_size > self._plan.size:
+            return square(pixels, self._plan.train_size)
+        return fit_image(pixels, self._plan.size, self._plan.rule)
+
+    def _refuse_or_skip(self, file: File, error: BadImage) -> None:
+        if not self._plan.skip_bad:
+            problem = f"cannot be read as an image ({error})"
+            remedy = "mend or remove it, or set data.on_bad_image: skip"
+            raise DataError(str(self._root / file.path), problem, remedy)
+        self._skipped.add(file.path)
+
+
+def _check_left(root: Path, names: Sequence[str], labels: Sequence[Numbers]) -> None:
+    """Skipping may leave nothing."""
+    for part, found in zip(PARTS, labels, strict=True):
+        if len(found) == 0:
+            raise DataError(str(root), f"no image is left for {part}", "add images")
+    for number, name in enumerate(names):
+        if number not in labels[0]:
+            raise DataError(str(root), f"no training image is left of the class {name!r}", "add images")
+
+
+def _absent(names: Sequence[str], labels: Sequence[Numbers]) -> list[str]:
+    """Classes that the report cannot speak of."""
+    absent = Tally()
+    for number, name in enumerate(names):
+        if number not in labels[PARTS.index("test")]:
+            absent.add(name)
+    return absent.note("class has no test image", "classes have no test image")

@@ -1,0 +1,212 @@
+"""Finds the images below a folder: one folder for each class, perhaps below train/, val/ and test/."""
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from edgekd.data.decode import EXTENSIONS
+from edgekd.errors import DataError, printable
+
+JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin"})
+NAMED = 3
+"""So many file names stand in a note."""
+
+
+class File(NamedTuple):
+    """An image file: its path below the root, its class's number, its size in bytes, when it was last changed."""
+
+    path: str
+    label: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass
+class Tally:
+    """How many files something happened to, and the names of the first few."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if len(self.first) < NAMED:
+            self.first.append(printable(name))
+
+    def note(self, one: str, many: str) -> list[str]:
+        """A sentence of what happened, none where nothing did.
+
+        >>> Tally(4, ["a", "b", "c"]).note("file was ignored", "files were ignored")
+        ['4 files were ignored: a, b, c and 1 more']
+        """
+        more = f" and {self.count - len(self.first)} more" if self.count > len(self.first) else ""
+        what = f"1 {one}" if self.count == 1 else f"{self.count:,} {many}"
+        return [f"{what}: {', '.join(self.first)}{more}"] if self.count else []
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies below a root.
+
+    Args:
+        class_names: sorted; a class's number is its place.
+        parts: files, sorted by path, by ``train``, ``val`` (perhaps) and ``test``, or all under ``all``.
+        ignored: files that are no images by their name.
+        bad: links that lead nowhere or out of the root, where such are skipped.
+    """
+
+    class_names: tuple[str, ...]
+    parts: dict[str, list[File]]
+    ignored: Tally
+    bad: Tally
+
+
+def scan(root: Path, *, skip_bad: bool) -> Found:
+    """Every image below ``root`` by split and class.
+
+    Hidden files and what file managers leave behind are passed over; other files that are no images by their name
+    are counted. Folders below a class belong to it. A folder is read once for a class, however many links lead there.
+
+    Args:
+        root: the dataset's folder.
+        skip_bad: pass over links that lead nowhere or out of the root.
+
+    Raises:
+        DataError: there are no classes, one has no training image, two have the same name but for case, a folder
+            cannot be read, or a bad link.
+    """
+    walk = _Walk(root, skip_bad)
+    places = _places(walk)
+    folders = {part: dict(walk.classes(place)) for part, place in places.items()}
+    names = tuple(sorted({name for found in folders.values() for name in found}))
+    _check_names(root, names)
+    parts = {part: _files(walk, found, names) for part, found in folders.items()}
+    _check_taught(root / places["train"] if "train" in places else root, names, next(iter(parts.values())))
+    return Found(names, parts, walk.ignored, walk.bad)
+
+
+def _places(walk: "_Walk") -> dict[str, str]:
+    """Where each split is below the root; the whole of it is ``all``."""
+    present = {name for name in ("train", "val", "test") if _is_dir(walk.root / name)}
+    if present >= {"train", "test"}:
+        return {part: part for part in ("train", "val", "test") if part in present}
+    others = {name for name, _ in _Walk(walk.root, skip_bad=True).classes("")} - present
+    if "train" in present and ("val" in present or not others):
+        remedy = "add test/, or put the classes' folders side by side to have them split"
+        raise DataError(str(walk.root), "has train/ but no test/", remedy)
+    return {"all": ""}
+
+
+def _files(walk: "_Walk", folders: dict[str, str], names: tuple[str, ...]) -> list[File]:
+    found = (file for name, folder in folders.items() for file in walk.images(folder, names.index(name)))
+    return sorted(found, key=lambda file: file.path)
+
+
+def _check_names(root: Path, names: tuple[str, ...]) -> None:
+    if len(names) < 2:
+        found = f"only one folder of a class ({names[0]!r})" if names else "no folder of a class"
+        raise DataError(str(root), f"has {found} in it", "make a folder of images for each class")
+    seen: dict[str, str] = {}
+    for name in names:
+        alike = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if alike != name:
+            problem = f"the classes {alike!r} and {name!r} differ only in case or in how letters are encoded"
+            raise DataError(str(root), problem, "rename one")
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise DataError(str(root), f"the name of the class {name!r} is not UTF-8", "rename it")
+
+
+def _check_taught(place: Path, names: tuple[str, ...], taught: list[File]) -> None:
+    labels = {file.label for file in taught}
+    for number, name in enumerate(names):
+        if number not in labels:
+            raise DataError(str(place), f"the class {name!r} has no image there", "add images, or remove its folders")
+
+
+class _Walk:
+    """Reads folders below a root and never leaves it."""
+
+    def __init__(self, root: Path, skip_bad: bool) -> None:
+        self.root, self.ignored, self.bad = root, Tally(), Tally()
+        self._skip, self._real = skip_bad, os.path.realpath(root)
+
+    def classes(self, place: str) -> Iterator[tuple[str, str]]:
+        """Name and path of every class's folder."""
+        for entry in self._entries(place):
+            path = _below(place, entry)
+            kind = self._kind(entry, path)
+            if kind == "folder":
+                yield entry.name, path
+            elif kind == "image":
+                self.ignored.add(path)
+
+    def images(self, top: str, label: int) -> Iterator[File]:
+        """Every image file of a class."""
+        waiting, seen = [top], set()
+        while waiting:
+            folder = waiting.pop()
+            real = os.path.realpath(self.root / folder)
+            if real in seen:
+                continue
+            seen.add(real)
+            for entry in self._entries(folder):
+                path = _below(folder, entry)
+                kind = self._kind(entry, path)
+                if kind == "folder":
+                    waiting.append(path)
+                elif kind == "image":
+                    about = entry.stat()
+                    yield File(path, label, about.st_size, about.st_mtime_ns)
+
+    def _entries(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.root / folder) as entries:
+                return sorted((e for e in entries if not _junk(e.name)), key=lambda entry: entry.name)
+        except OSError as error:
+            problem = f"cannot be read as a folder ({(error.strerror or str(error)).lower()})"
+            raise DataError(str(self.root / folder), problem, "check data.root and its permissions") from None
+
+    def _kind(self, entry: os.DirEntry[str], path: str) -> Literal["folder", "image"] | None:
+        """What an entry is; None where it is passed over, which is told if it need be."""
+        folder = _is_dir(Path(entry.path))
+        image = Path(entry.name).suffix.lower() in EXTENSIONS
+        if (folder or image) and not self._stays(entry, path):
+            return None
+        if folder:
+            return "folder"
+        if image and entry.is_file():  # not a pipe, which would never end
+            return "image"
+        self.ignored.add(path)
+        return None
+
+    def _stays(self, entry: os.DirEntry[str], path: str) -> bool:
+        """Is it below the root, wherever it is linked to? Otherwise it is refused, or passed over."""
+        if not entry.is_symlink():
+            return True
+        real = os.path.realpath(entry.path)
+        inside = real.startswith(self._real + os.sep)
+        if inside and Path(real).exists():
+            return True
+        if not self._skip:
+            problem = "is a link that leads nowhere" if inside else "is a link out of the dataset's folder"
+            raise DataError(str(self.root / path), problem, "put the file there, or set data.on_bad_image: skip")
+        self.bad.add(path)
+        return False
+
+
+def _is_dir(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a link to itself, or behind a folder that may not be entered
+        return False
+
+
+def _below(folder: str, entry: os.DirEntry[str]) -> str:
+    return f"{folder}/{entry.name}" if folder else entry.name
+
+
+def _junk(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in JUNK

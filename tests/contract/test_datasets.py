@@ -1,0 +1,162 @@
+"""One contract for every dataset."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from edgekd.data import DATASETS, Dataset, DataSettings, Split, as_input, batches, load_dataset, train_batches
+from edgekd.data.fashion import DEBIAN
+from tests.data.pictures import make_tree, noise, save, settings
+from tests.data.test_published import make_cifar
+
+FUNCTION = """
+import numpy as np
+
+def images():
+    draw = lambda count, seed: np.random.default_rng(seed).integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)
+    train, test = draw(20, 0), draw(6, 1)
+    train[0, 0, 0, 0] ^= {flip}
+    return {{"class_names": ["a", "b"], "train": (train, np.arange(20) % 2), "test": (test, np.arange(6) % 2)}}
+"""
+
+
+class Place:
+    """A folder in which a dataset is made.
+
+    Args:
+        flip: changes one pixel.
+    """
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, flip: int = 0) -> None:
+        self.folder, self.patch, self.flip = folder, patch, flip
+        folder.mkdir(exist_ok=True)
+
+    def _folder(self, counts: dict[str, int]) -> DataSettings:
+        root = make_tree(self.folder / "images", counts)
+        pixels = noise(0)
+        pixels[10, 12] ^= self.flip
+        save(root / next(iter(counts)) / "000.png", pixels)
+        return settings(root, image_size=16)
+
+    def one_tree(self) -> DataSettings:
+        return self._folder({"a": 10, "b": 10})
+
+    def given_splits(self) -> DataSettings:
+        return self._folder({f"{part}/{name}": 6 for part in ("train", "val", "test") for name in ("a", "b")})
+
+    def function(self) -> DataSettings:
+        self.patch.chdir(self.folder)
+        self.patch.delitem(sys.modules, "made_here", raising=False)
+        (self.folder / "made_here.py").write_text(FUNCTION.format(flip=self.flip))
+        return DataSettings(name="function", function="made_here:images", image_size=16)
+
+    def cifar10(self) -> DataSettings:
+        root = make_cifar(self.folder, self.patch, flip=self.flip)
+        return DataSettings(name="cifar10", root=str(root), image_size=32)
+
+    def cifar100(self) -> DataSettings:
+        root = make_cifar(self.folder, self.patch, "cifar100", self.flip)
+        return DataSettings(name="cifar100", root=str(root), image_size=32)
+
+    def digits(self) -> DataSettings:
+        return DataSettings(name="digits", image_size=16)
+
+    def fashion_mnist(self) -> DataSettings:
+        if not DEBIAN.is_dir():
+            pytest.skip(f"Debian's dataset-fashion-mnist is not in {DEBIAN}")
+        return DataSettings(name="fashion_mnist", image_size=28)
+
+
+MAKERS: dict[str, Callable[[Place], DataSettings]] = {
+    "digits": Place.digits,
+    "fashion_mnist": Place.fashion_mnist,
+    "cifar10": Place.cifar10,
+    "cifar100": Place.cifar100,
+    "folder": Place.one_tree,
+    "folder, given splits": Place.given_splits,
+    "function": Place.function,
+}
+
+
+@pytest.fixture(scope="module", params=MAKERS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataSettings]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield MAKERS[request.param](Place(tmp_path_factory.mktemp("dataset"), patch))
+        sys.modules.pop("made_here", None)
+
+
+@pytest.fixture(scope="module")
+def data(made: DataSettings) -> Dataset:
+    return load_dataset(made)
+
+
+def parts(data: Dataset) -> list[Split]:
+    return [data.train, data.val, data.test]
+
+
+def test_the_contract_runs_over_every_dataset() -> None:
+    assert {name.partition(",")[0] for name in MAKERS} == set(DATASETS)
+
+
+def test_images_are_uint8_with_channels_last_and_of_the_wanted_size(data: Dataset, made: DataSettings) -> None:
+    for split in parts(data):
+        assert split.images.shape == (len(split), made.image_size, made.image_size, data.in_channels)
+        assert split.images[0:2].dtype == torch.uint8
+        assert split.images[0:2].shape == (2, *split.images.shape[1:])
+        assert split.labels.dtype == torch.int64
+    assert data.image_size == made.image_size
+    assert data.in_channels in (1, 3)
+
+
+def test_splits_share_no_image(data: Dataset) -> None:
+    if data.name == "fashion_mnist":
+        pytest.skip("has copies among its 70 000 images, in train and test as they were published")
+    train, val, test = ({image.numpy().tobytes() for image in split.images[:]} for split in parts(data))
+
+    assert not train & val
+    assert not (train | val) & test
+
+
+def test_labels_are_numbers_of_classes_and_every_class_is_taught(data: Dataset) -> None:
+    for split in parts(data):
+        assert int(split.labels.min()) >= 0
+        assert int(split.labels.max()) < data.num_classes
+    assert set(data.train.labels.tolist()) == set(range(data.num_classes))
+    assert len(set(data.class_names)) == data.num_classes == len(data.class_names)
+
+
+def test_the_fingerprint_is_stable(data: Dataset, made: DataSettings) -> None:
+    assert load_dataset(made).fingerprint() == data.fingerprint()
+
+
+def test_training_images_are_augmented_to_the_wanted_size(data: Dataset, made: DataSettings) -> None:
+    images, labels = next(train_batches(data, 4, torch.Generator().manual_seed(0)))
+
+    assert images.shape == (4, data.in_channels, made.image_size, made.image_size)
+    assert images.dtype == torch.float32
+    assert len(labels) == 4
+    plain = {tuple(image.flatten().tolist()) for image in as_input(data.train.images[:2000])}
+    assert not {tuple(image.flatten().tolist()) for image in images} & plain
+
+
+def test_val_and_test_are_never_augmented(data: Dataset) -> None:
+    for split in (data.val, data.test):
+        once, again = (torch.cat([images for images, _ in batches(split, 7)]) for _ in range(2))
+
+        assert torch.equal(once, again)
+        assert torch.equal(once, as_input(split.images[:]))
+
+
+@pytest.mark.parametrize("kind", sorted(set(MAKERS) - {"digits", "fashion_mnist"}))
+def test_the_fingerprint_is_the_pixels_and_sees_one_of_them(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [Place(tmp_path / str(number), monkeypatch, flip) for number, flip in enumerate((0, 0, 255))]
+
+    one, same, other = (load_dataset(MAKERS[kind](place)).fingerprint() for place in places)
+
+    assert one == same
+    assert one != other

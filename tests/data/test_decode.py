@@ -1,0 +1,263 @@
+"""Image files of every kind, and the square a model takes."""
+
+import ast
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgekd.data import decode
+from edgekd.data.decode import BadImage, Pixels, fit_image, quiet, read_image, square, with_margin
+from tests.data.pictures import BLUE, RED, noise, raw_png
+
+SIDEWAYS = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How a camera that writes this orientation stores an upright picture."""
+
+
+def as_file(image: Image.Image, kind: str, **options: object) -> io.BytesIO:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    file.seek(0)
+    return file
+
+
+def colour_of(file: io.BytesIO) -> tuple[int, ...]:
+    """The colour of a picture that has only one."""
+    pixels = read_image(file, 3)
+    assert pixels.dtype == np.uint8
+    assert (pixels == pixels[0, 0]).all()
+    return tuple(pixels[0, 0].tolist())
+
+
+def one_colour(mode: str, colour: object) -> Image.Image:
+    return Image.new(mode, (4, 4), colour)  # type: ignore[arg-type]
+
+
+def test_a_picture_comes_back_as_it_was_stored() -> None:
+    pixels = noise(0)
+
+    assert np.array_equal(read_image(as_file(Image.fromarray(pixels), "PNG"), 3), pixels)
+
+
+def test_grey_is_brightness_by_itu_r_601() -> None:
+    pixels = noise(0)
+
+    found = read_image(as_file(Image.fromarray(pixels), "PNG"), 1)
+
+    assert found.shape == (20, 24, 1)
+    assert np.abs(found[..., 0] - pixels @ np.array([0.299, 0.587, 0.114])).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "wanted"),
+    [
+        (one_colour("L", 90), "PNG", (90, 90, 90)),
+        (one_colour("1", 1), "PNG", (255, 255, 255)),
+        (one_colour("RGBA", (*RED, 0)), "PNG", (255, 255, 255)),
+        (one_colour("RGBA", (*RED, 255)), "WEBP", RED),
+        (one_colour("RGBA", (0, 0, 0, 51)), "PNG", (204, 204, 204)),
+        (one_colour("LA", (0, 51)), "PNG", (204, 204, 204)),
+        (one_colour("CMYK", (0, 255, 255, 0)), "TIFF", (255, 0, 0)),
+        (one_colour("RGB", BLUE).quantize(4), "GIF", BLUE),
+        (one_colour("I;16", 257 * 100), "PNG", (100, 100, 100)),
+        (one_colour("I;16", 65_535), "TIFF", (255, 255, 255)),
+        (one_colour("I;16B", 257 * 100), "TIFF", (100, 100, 100)),
+        (one_colour("I", 257 * 100), "PPM", (100, 100, 100)),
+    ],
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else None,
+)
+def test_every_kind_of_pixel_becomes_rgb(image: Image.Image, kind: str, wanted: tuple[int, ...]) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+
+    assert colour_of(as_file(image, kind, **options)) == wanted
+
+
+def test_a_cmyk_jpeg_is_not_inverted() -> None:
+    file = as_file(one_colour("CMYK", (0, 255, 255, 0)), "JPEG", quality=100)
+
+    assert np.abs(np.array(colour_of(file)) - (255, 0, 0)).max() < 8
+
+
+def test_sixteen_bits_of_colour_are_scaled_not_clipped() -> None:
+    samples = np.array([[1, 100, 255]], ">u2") * np.array(257, ">u2")
+
+    file = io.BytesIO(raw_png(1, 1, 16, 2, b"\0" + samples.astype(">u2").tobytes()))
+
+    assert colour_of(file) == (1, 100, 255)
+
+
+def test_sixteen_bits_of_grey_keep_their_order() -> None:
+    ramp = np.arange(0, 65_536, 256, dtype=np.uint16).reshape(16, 16)
+
+    found = read_image(as_file(Image.fromarray(ramp), "PNG"), 1)
+
+    assert found.ravel().tolist() == list(range(256))
+
+
+@pytest.mark.parametrize("transparency", [0, b"\x00\xff"], ids=["one colour", "by colour"])
+def test_transparent_colours_of_a_palette_lie_over_white(transparency: int | bytes) -> None:
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([*RED, *BLUE])
+    image.putpixel((1, 1), 1)
+
+    found = read_image(as_file(image, "PNG", transparency=transparency), 3)
+
+    assert found[0, 0].tolist() == [255, 255, 255]
+    assert found[1, 1].tolist() == list(BLUE)
+
+
+def test_a_transparent_colour_of_an_rgb_picture_lies_over_white() -> None:
+    assert colour_of(as_file(one_colour("RGB", RED), "PNG", transparency=RED)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", SIDEWAYS)
+def test_a_picture_stands_upright_as_its_camera_says(orientation: int, kind: str) -> None:
+    upright = Image.fromarray(noise(0))
+    turn, exif = SIDEWAYS[orientation], Image.Exif()
+    exif[0x0112] = orientation
+    stored = upright if turn is None else upright.transpose(turn)
+    options = {"lossless": True} if kind == "WEBP" else {}
+
+    found = read_image(as_file(stored, kind, exif=exif, **options), 3)
+
+    assert np.array_equal(found, np.asarray(upright))
+
+
+def test_damaged_exif_data_do_not_cost_the_picture() -> None:
+    file = as_file(Image.fromarray(noise(0)), "PNG", exif=b"Exif\0\0no TIFF header at all")
+
+    assert read_image(file, 3).shape == (20, 24, 3)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF"])
+def test_the_first_of_several_frames_is_read(kind: str) -> None:
+    first, second = (one_colour("RGB", colour) for colour in (RED, BLUE))
+    options = {"lossless": True} if kind == "WEBP" else {}
+
+    assert colour_of(as_file(first, kind, save_all=True, append_images=[second], **options)) == RED
+
+
+def whole(kind: str = "JPEG") -> bytes:
+    return as_file(Image.fromarray(noise(0, 64, 64)), kind).getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "no image format that is known"),
+        (b"not an image", "no image format that is known"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image format that is known"),
+        (whole()[: len(whole()) // 2], "truncated"),
+        (whole("PNG")[:200], "truncated"),
+        (whole("BMP")[:200], "truncated"),
+        (raw_png(10_000, 10_000, 8, 0, b""), "10000 x 10000 pixels are too many"),
+        (raw_png(60_000, 60_000, 8, 0, b""), "exceeds limit"),
+        (as_file(one_colour("F", 0.5), "TIFF").getvalue(), "fractions"),
+        (as_file(one_colour("I", 70_000), "TIFF").getvalue(), "more than 16 bits"),
+        (as_file(one_colour("I", -1), "TIFF").getvalue(), "more than 16 bits"),
+    ],
+)
+def test_what_is_no_image_is_told_in_one_line(content: bytes, reason: str) -> None:
+    with quiet(), pytest.raises(BadImage, match=reason) as caught:
+        read_image(io.BytesIO(content), 3)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_random_damage_never_escapes_as_another_error() -> None:
+    random = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"):
+        for _ in range(60):
+            content = bytearray(whole(kind))
+            for place in random.integers(0, len(content), 12):
+                content[place] = random.integers(0, 256)
+            with quiet():
+                try:
+                    assert read_image(io.BytesIO(bytes(content)), 3).shape[2] == 3
+                except BadImage as error:
+                    assert str(error)  # noqa: PT017  (either outcome is right)
+
+
+def test_a_square_of_seven_eighths_of_the_shorter_side_is_kept() -> None:
+    pixels = np.zeros((80, 160, 3), np.uint8)
+    pixels[5:75, 45:115] = 255
+
+    assert fit_image(pixels, 70, "crop").min() == 255
+    assert fit_image(pixels[:, 40:120], 70, "crop").min() == 255
+    assert fit_image(pixels, 75, "crop").min() < 255
+
+
+def test_what_lies_beside_the_middle_square_makes_no_difference() -> None:
+    one, other = noise(0, 40, 90), noise(1, 40, 90)
+    other[:, 25:65] = one[:, 25:65]
+
+    assert np.array_equal(fit_image(one, 14, "crop"), fit_image(other, 14, "crop"))
+
+
+def test_a_training_image_s_middle_is_what_a_device_sees() -> None:
+    for size, shape in ((8, (33, 50)), (13, (50, 33)), (32, (31, 31)), (224, (300, 301))):
+        pixels, larger = noise(size, *shape), with_margin(size)
+        start = (larger - size) // 2
+
+        kept = square(pixels, larger)[start : start + size, start : start + size]
+
+        assert np.array_equal(fit_image(pixels, size, "crop"), kept)
+
+
+def test_stretching_uses_the_whole_picture() -> None:
+    pixels = np.zeros((10, 40, 1), np.uint8)
+    pixels[:, 20:] = 200
+
+    found = fit_image(pixels, 10, "stretch")[0, :, 0].tolist()
+
+    assert found[:4] + found[6:] == [0] * 4 + [200] * 4
+    assert 0 < found[4] < 100 < found[5] < 200  # the bilinear kernel reaches over the edge
+
+
+def test_shrinking_averages_so_that_fine_patterns_become_grey() -> None:
+    stripes = np.zeros((128, 128, 1), np.uint8)
+    stripes[:, ::2] = 255
+
+    found = fit_image(stripes, 8, "crop").astype(int)
+
+    assert np.abs(found - 127).max() <= 4  # the kernel is cut at the picture's edge
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (7, 9)])
+@pytest.mark.parametrize("rule", ["crop", "stretch"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_of_any_shape_become_the_square(shape: tuple[int, int], rule: decode.Rule, channels: int) -> None:
+    found = fit_image(noise(0, *shape, channels), 16, rule)
+
+    assert found.shape == (16, 16, channels)
+    assert found.dtype == np.uint8
+
+
+def test_the_module_can_go_to_a_device_that_has_only_numpy_and_pillow() -> None:
+    tree = ast.parse(Path(decode.__file__).read_text(encoding="utf-8"))
+
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+    assert {name.partition(".")[0] for name in names} - sys.stdlib_module_names == {"numpy", "PIL"}
+
+
+def test_a_path_is_read_as_well_as_an_open_file(tmp_path: Path) -> None:
+    pixels: Pixels = noise(3)
+    Image.fromarray(pixels).save(tmp_path / "a b.png")
+
+    assert np.array_equal(read_image(tmp_path / "a b.png", 3), pixels)
+    assert np.array_equal(read_image(str(tmp_path / "a b.png"), 3), pixels)

@@ -1,0 +1,150 @@
+"""Images that a function of the user's gives."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgekd.data import Dataset, DataSettings, load_dataset
+from edgekd.errors import DataError
+
+GOOD = """
+import numpy as np
+
+def pixels(count, seed, shape=(12, 12, 3)):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+def good():
+    return {
+        "class_names": ["cat", "dog"],
+        "train": (pixels(20, 0), np.arange(20) % 2),
+        "val": (pixels(6, 1), np.arange(6) % 2),
+        "test": (pixels(8, 2), np.arange(8) % 2),
+    }
+
+def without_val():
+    found = good()
+    del found["val"]
+    return found
+"""
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, which holds the user's module ``mine``."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(GOOD)
+    yield tmp_path
+    sys.modules.pop("mine", None)
+
+
+def load(name: str = "mine:good", **further: object) -> Dataset:
+    return load_dataset(
+        DataSettings.model_validate({"name": "function", "function": name, "image_size": 12, **further})
+    )
+
+
+def test_what_the_function_gives_becomes_the_dataset(place: Path) -> None:
+    before = list(sys.path)
+
+    data = load()
+
+    assert data.class_names == ("cat", "dog")
+    assert [len(split) for split in (data.train, data.val, data.test)] == [20, 6, 8]
+    wanted = np.random.default_rng(2).integers(0, 256, (8, 12, 12, 3), dtype=np.uint8)
+    assert np.array_equal(data.test.images[:].numpy(), wanted)
+    assert data.test.labels.tolist() == [0, 1] * 4
+    assert sys.path == before
+
+
+def test_a_missing_val_is_held_out_of_train() -> None:
+    data = load("mine:without_val")
+
+    assert torch.bincount(data.val.labels).tolist() == [2, 2]
+    assert torch.bincount(data.train.labels).tolist() == [8, 8]
+    train, val = ({image.numpy().tobytes() for image in split.images[:]} for split in (data.train, data.val))
+    assert not train & val
+
+
+def test_images_are_brought_to_size() -> None:
+    assert load(image_size=10).train.images.shape == (20, 10, 10, 3)
+
+
+def test_the_user_s_arrays_are_not_shared(place: Path) -> None:
+    (place / "mine.py").write_text(GOOD + "\nkept = good()\ndef same():\n    return kept\n")
+    data = load("mine:same")
+    before = data.fingerprint()
+
+    sys.modules["mine"].kept["train"][0][:] = 0
+
+    assert data.fingerprint() == before
+
+
+def test_grey_arrays_without_channels_are_taken(place: Path) -> None:
+    (place / "mine.py").write_text(GOOD.replace("(12, 12, 3)", "(12, 12)"))
+
+    assert load().in_channels == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("return [1]", r"mine:bad: gives list; return a dict"),
+        ("del found['train']", r"mine:bad: gives no 'train'"),
+        ("found['extra'] = 1", r"mine:bad: gives the unknown key 'extra'"),
+        ("found['class_names'] = ['cat']", r"mine:bad: gives fewer than two class_names"),
+        ("found['class_names'] = ['cat', 'cat']", r"mine:bad: gives fewer than two class_names, or one twice"),
+        ("found['class_names'] = [1, 2]", r"mine:bad: gives no list of text under 'class_names'"),
+        ("found['train'] = 5", r"mine:bad: train: is no pair; give \(pixels, labels\)"),
+        ("found['train'] = (x.astype(float), y)", r"mine:bad: train: has pixels of type float64"),
+        ("found['train'] = (x[..., :2], y)", r"mine:bad: train: has pixels of type uint8 and shape \(20, 12, 12, 2\)"),
+        ("found['train'] = (x[:0], y[:0])", r"mine:bad: train: has pixels of type uint8 and shape \(0,"),
+        ("found['train'] = (x, y[:3])", r"mine:bad: train: has labels of type int64 and shape \(3,\) for 20 images"),
+        ("found['train'] = (x, y / 2)", r"mine:bad: train: has labels of type float64"),
+        (
+            "found['train'] = (x, y + 1)",
+            r"mine:bad: train: has labels from 1 to 2; 2 class_names have the numbers 0 to 1",
+        ),
+        ("found['train'] = (x, y - 1)", r"mine:bad: train: has labels from -1 to 0"),
+        ("found['train'] = (x, y * 0)", r"mine:bad: gives no training image of the class 'dog'"),
+        ("found['test'] = (x[..., :1], y)", r"mine:bad: gives splits of \[1, 3\] channels"),
+        (
+            "del found['val']; y[1:] = 0; y[1] = 1",
+            r"mine:bad: gives a class with 1 training image, too few to hold out",
+        ),
+        ("raise KeyError('lost')", r"mine:bad: fails \(KeyError: 'lost'\); .*--debug shows where"),
+        ("raise ValueError('one\\ntwo')", r"mine:bad: fails \(ValueError: one\)"),
+    ],
+)
+def test_every_breach_of_the_contract_is_one_line(place: Path, change: str, told: str) -> None:
+    (place / "mine.py").write_text(f"{GOOD}\ndef bad():\n    found = good()\n    x, y = found['train']\n    {change}\n"
+                                   "    return found\n")  # fmt: skip
+
+    with pytest.raises(DataError, match=told) as caught:
+        load("mine:bad")
+
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nowhere:good", "mine:nothing", "mine.deep:good"])
+def test_a_function_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(DataError, match=f"{name}: fails"):
+        load(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mine", "mine:", ":good", "mine:good()", "mine:a.b", "../mine:good", "mine:good\n", "1:a", "os;x:y", "a:b:c"],
+)
+def test_only_a_dotted_name_is_a_name(name: str) -> None:
+    with pytest.raises(ValueError, match="function\n  String should match pattern"):
+        DataSettings(name="function", function=name)
+
+
+def test_the_name_and_the_function_go_together() -> None:
+    for about in ({"name": "function"}, {"name": "digits", "function": "mine:good"}):
+        with pytest.raises(ValueError, match=r"function and function: package\.module:name go together"):
+            DataSettings.model_validate(about)
