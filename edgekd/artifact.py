@@ -71,6 +71,10 @@ class Store:
             return None
         return Artifact(folder, manifest)
 
+    def partial(self, digest: str) -> Path:
+        """Where work on an artifact that is not complete is kept; gone as soon as it is."""
+        return self.root / f"{digest[:16]}.partial"
+
     @contextlib.contextmanager
     def writing(self, digest: str, facts: dict[str, Any]) -> Iterator[Path]:
         """A fresh folder to fill; on leaving it is sealed with checksums and renamed into place.
@@ -90,6 +94,7 @@ class Store:
             with disk_errors(self.root):
                 _seal(folder, {**facts, "digest": digest, "format": FORMAT_VERSION})
                 self._place(folder, self.root / digest[:16])
+                shutil.rmtree(self.partial(digest), ignore_errors=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -181,12 +186,21 @@ def empty_model(artifact: Artifact) -> tuple[nn.Module, ModelSpec]:
     return with_widths(build(spec), about["widths"]), spec
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as safetensors: plain numbers, nothing that executes on loading."""
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str] | None = None) -> None:
+    """Write tensors, and perhaps a few facts, as safetensors: plain numbers, nothing that executes on loading.
+
+    Raises:
+        ArtifactError: the disk refuses.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    plain = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     with disk_errors(path):
-        save_file({name: value.detach().clone().contiguous() for name, value in tensors.items()}, path)
+        try:
+            save_file(plain, path, metadata=facts)
+        except SafetensorError as error:
+            raise OSError(None, str(error).removeprefix("Error while serializing: "), str(path)) from None
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

@@ -98,7 +98,9 @@ def main() -> NoReturn:
             print(f"edgekd: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Interrupted:
-        print("edgekd: interrupted; complete stages are kept: run the same command to go on", file=sys.stderr)
+        print(
+            "edgekd: interrupted; complete stages and epochs are kept: run the same command to go on", file=sys.stderr
+        )
         sys.exit(130)
     sys.exit(0)
 

@@ -186,6 +186,8 @@ class Pipeline(Settings):
             facts,
             time.monotonic(),
         )
+        if force:
+            ctx.checkpoints.discard()
         try:
             return planned.stage.run(ctx)
         except EdgekdError as error:

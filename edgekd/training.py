@@ -3,12 +3,20 @@
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from edgekd.checkpoint import (
+    Checkpoint,
+    Checkpoints,
+    momenta,
+    random_states,
+    restore_momenta,
+    restore_random_states,
+)
 from edgekd.data import Dataset, Split, batches, batches_per_epoch, train_batches
 from edgekd.errors import TrainingError
 from edgekd.runtime import Progress
@@ -96,6 +104,7 @@ def fit(
     label: str = "train",
     before_epoch: Callable[[float], None] = lambda _: None,
     start: Evaluation | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> History:
     """Train ``model`` in place and leave it with the weights that were best on ``val``.
 
@@ -109,16 +118,18 @@ def fit(
         label: names the work for it.
         before_epoch: called with the progress (0..1) of the schedule before each epoch.
         start: what the model as it comes reaches on val, where an epoch must beat it to be kept.
+        checkpoints: written after every epoch; where there are some, the training goes on from the last.
 
     Raises:
         TrainingError: a loss is not a finite number.
     """
     progress = progress or Progress()
-    optimizer = sgd(model, recipe)
-    generator = torch.Generator().manual_seed(seed)
-    best, best_epoch, best_state = start, 0, _copy_state(model)
-    logs: list[EpochLog] = []
-    for epoch in range(recipe.epochs):
+    optimizer, generator = sgd(model, recipe), torch.Generator().manual_seed(seed)
+    course = _Course(start, _copy_state(model))
+    if checkpoints is not None and (saved := checkpoints.latest()) is not None:
+        course = _resume(saved, model, optimizer, generator)
+        progress.note(f"{label}: going on after epoch {len(course.logs)} of {recipe.epochs}")
+    for epoch in range(len(course.logs), recipe.epochs):
         before_epoch(epoch / recipe.epochs)
         model.train()
         started = time.monotonic()
@@ -127,13 +138,61 @@ def fit(
         found = evaluate(model, data.val)
         _check_finite({**losses, "val_loss": found.loss}, label, epoch + 1, recipe.lr)
         lr = float(optimizer.param_groups[0]["lr"])
-        logs.append(EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started))
-        if found.better_than(best):
-            best, best_epoch, best_state = found, epoch + 1, _copy_state(model)
+        course.add(EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started), model)
+        if checkpoints is not None:
+            checkpoints.save(epoch + 1, _checkpoint(course, model, optimizer, generator))
         progress.epoch(label, epoch + 1, recipe.epochs, {**losses, "val_accuracy": found.accuracy})
-    model.load_state_dict(best_state)
+    model.load_state_dict(course.best_state)
     model.eval()
-    return History(logs, best_epoch, best.accuracy if best else 0.0)
+    return History(course.logs, course.best_epoch, course.best.accuracy if course.best else 0.0)
+
+
+class _Course:
+    """How a training went up to now, and the weights that were best on val."""
+
+    def __init__(self, best: Evaluation | None, best_state: dict[str, Tensor]) -> None:
+        self.best, self.best_epoch, self.best_state = best, 0, best_state
+        self.logs: list[EpochLog] = []
+
+    def add(self, log: EpochLog, model: nn.Module) -> None:
+        self.logs.append(log)
+        found = Evaluation(log.val_accuracy, log.val_loss)
+        if found.better_than(self.best):
+            self.best, self.best_epoch, self.best_state = found, log.epoch, _copy_state(model)
+
+
+def _checkpoint(
+    course: _Course, model: nn.Module, optimizer: torch.optim.Optimizer, generator: Generator
+) -> Checkpoint:
+    torch_state, others = random_states()
+    parts = {
+        "model": model.state_dict(),
+        "best": course.best_state,
+        "momentum": momenta(model, optimizer),
+        "random": {"torch": torch_state, "order": generator.get_state()},
+    }
+    tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
+    facts = {
+        "logs": [asdict(log) for log in course.logs],
+        "best": asdict(course.best) if course.best else None,
+        "best_epoch": course.best_epoch,
+        "random": others,
+    }
+    return Checkpoint(tensors, facts)
+
+
+def _resume(saved: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, generator: Generator) -> _Course:
+    """Put everything where it was after the saved epoch."""
+    model.load_state_dict(saved.part("model"))
+    restore_momenta(model, optimizer, saved.part("momentum"))
+    states = saved.part("random")
+    generator.set_state(states["order"])
+    restore_random_states(states["torch"], saved.facts["random"])
+    best = saved.facts["best"]
+    course = _Course(Evaluation(**best) if best else None, saved.part("best"))
+    course.best_epoch = saved.facts["best_epoch"]
+    course.logs = [EpochLog(**log) for log in saved.facts["logs"]]
+    return course
 
 
 def _one_epoch(

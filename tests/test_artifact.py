@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -283,3 +284,13 @@ def test_a_pruned_model_reloads_bit_equal_in_a_fresh_process_without_pickle(tmp_
     assert found == spec
     assert not model.training
     assert widths(model) == widths(pruned)
+
+
+def test_tensors_that_the_disk_refuses_are_one_line(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(ArtifactError, match=r"w.safetensors: cannot be written .*too large.*check room"):
+            save_tensors(tmp_path / "w.safetensors", {"w": torch.zeros(1000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -320,5 +320,7 @@ def test_ctrl_c_ends_a_run_with_130_and_says_how_to_go_on(tmp_path: Path) -> Non
         process.wait()
 
     assert process.returncode == 130
-    assert err.splitlines() == ["edgekd: interrupted; complete stages are kept: run the same command to go on"]
+    assert err.splitlines() == [
+        "edgekd: interrupted; complete stages and epochs are kept: run the same command to go on"
+    ]
     assert list((tmp_path / "models").iterdir()) == []

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.artifact import Artifact, Store, load_model, save_model
+from edgekd.checkpoint import Checkpoints
 from edgekd.config import Settings
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError
@@ -99,6 +100,11 @@ class Context:
             found = f"stage {artifact.manifest['facts']['id']!r} leaves no float model"
             raise ConfigError(f"{self.where}.{role}", found, "name a teacher, prune or distill stage")
         return load_model(artifact)
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Where this stage's training leaves what it needs to go on."""
+        return Checkpoints(self.store.partial(self.digest))
 
     def load_teacher(self, spec: ModelSpec) -> nn.Module:
         """The teacher, frozen, checked to answer the same question as the student."""

@@ -104,7 +104,16 @@ class Distill(Stage):
         if warning is not None:
             ctx.progress.note(f"{ctx.name}: {warning}")
         loss = self.batch_loss(student, teacher)
-        history = fit(student, loss, ctx.data, recipe(self), seed=ctx.seed, progress=ctx.progress, label=ctx.name)
+        history = fit(
+            student,
+            loss,
+            ctx.data,
+            recipe(self),
+            seed=ctx.seed,
+            progress=ctx.progress,
+            label=ctx.name,
+            checkpoints=ctx.checkpoints,
+        )
         return ctx.save(student, spec, history, warnings=[warning] if warning else [])
 
     def batch_loss(self, student: nn.Module, teacher: nn.Module) -> BatchLoss:

@@ -81,6 +81,7 @@ class Qat(Stage):
             label=ctx.name,
             before_epoch=lambda progress: self._freeze(model, progress),
             start=ptq,
+            checkpoints=ctx.checkpoints,
         )
         about = {
             "weight_bits": model.weight_bits,

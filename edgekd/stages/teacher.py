@@ -115,6 +115,7 @@ class Teacher(Stage):
             progress=ctx.progress,
             label=ctx.name,
             start=start,
+            checkpoints=ctx.checkpoints,
         )
         return ctx.save(model, spec, history)
 

@@ -1,0 +1,134 @@
+"""Checkpoints of a training under way: one file an epoch, whole or absent, enough to go on to the bit."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from edgekd.artifact import disk_errors, save_tensors
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after an epoch.
+
+    Args:
+        tensors: by name: weights, best weights, momenta, states of torch's generators.
+        facts: plain data: epochs done, logs, the best epoch, states of the other generators.
+    """
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with ``prefix.``, without it."""
+        return {
+            name.removeprefix(f"{prefix}."): value
+            for name, value in self.tensors.items()
+            if name.startswith(f"{prefix}.")
+        }
+
+
+class Checkpoints:
+    """The checkpoints of one training.
+
+    Args:
+        folder: made with the first one, gone when the training's artifact is complete.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, epoch: int, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint beside and rename it into place; only the last two stay.
+
+        Raises:
+            ArtifactError: the disk refuses; the checkpoints before stay whole.
+        """
+        facts = json.dumps(checkpoint.facts)
+        about = {"facts": facts, "sha256": _sha256(checkpoint.tensors, facts)}
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            beside = self.folder / f".writing-{os.getpid()}"
+            try:
+                save_tensors(beside, checkpoint.tensors, about)
+                beside.rename(self.folder / f"epoch-{epoch:05d}.safetensors")
+            finally:
+                beside.unlink(missing_ok=True)
+            for old in self._files()[KEPT:]:
+                old.unlink()
+
+    def latest(self) -> Checkpoint | None:
+        """The last whole checkpoint; one that is damaged is passed over."""
+        return next((found for path in self._files() if (found := _read(path)) is not None), None)
+
+    def discard(self) -> None:
+        """Remove them all."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _files(self) -> list[Path]:
+        """Newest first."""
+        return sorted(self.folder.glob("epoch-*.safetensors"), reverse=True)
+
+
+def _read(path: Path) -> Checkpoint | None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+        if about["sha256"] != _sha256(tensors, about["facts"]):
+            return None
+        return Checkpoint(tensors, json.loads(about["facts"]))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _sha256(tensors: dict[str, Tensor], facts: str) -> str:
+    digest = hashlib.sha256(facts.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def momenta(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """SGD's momentum of every parameter, by the parameter's name."""
+    found = {name: optimizer.state[p].get("momentum_buffer") for name, p in model.named_parameters()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def restore_momenta(model: nn.Module, optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
+    """Give an optimizer the momenta back."""
+    for name, parameter in model.named_parameters():
+        if name in saved:
+            optimizer.state[parameter]["momentum_buffer"] = saved[name].clone()
+
+
+def random_states() -> tuple[Tensor, dict[str, Any]]:
+    """The states of torch's global generator, and of Python's and numpy's as plain data."""
+    version, numbers, gauss = random.getstate()
+    drawn: Any = np.random.get_state(legacy=False)
+    drawn["state"]["key"] = drawn["state"]["key"].tolist()
+    return torch.get_rng_state(), {"python": [version, list(numbers), gauss], "numpy": drawn}
+
+
+def restore_random_states(torch_state: Tensor, others: dict[str, Any]) -> None:
+    """Put every generator where it was."""
+    torch.set_rng_state(torch_state)
+    version, numbers, gauss = others["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    drawn = others["numpy"]
+    key = np.array(drawn["state"]["key"], dtype=np.uint32)
+    np.random.set_state({**drawn, "state": {**drawn["state"], "key": key}})
