@@ -1,9 +1,10 @@
 """Pipeline: reads a file, plans, runs what is not up to date, reports."""
 
+import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from edgekd.report.verdict import Budget
 from edgekd.runtime import Progress, seed_everything
 from edgekd.stages import AnyStage, Context, Stage
 from edgekd.target import Target
+from edgekd.zoo import ModelSpec, build
 
 
 class Pipeline(Settings):
@@ -120,7 +122,9 @@ class Pipeline(Settings):
             _check_writable(writable)
         data, store = load_dataset(self.data), Store(Path(models))
         artifacts: dict[str, Artifact] = {}
-        for index, planned in enumerate(self._plan(store, data, progress)):
+        plan = self._plan(store, data, progress)
+        _check_networks(plan, data)
+        for index, planned in enumerate(plan):
             artifacts[planned.name] = self._run_stage(index, planned, artifacts, data, store, force, progress)
         exported = [artifacts[stage.name] for stage in self.stages if stage.kind == "export"]
         if not exported:
@@ -188,12 +192,8 @@ class Pipeline(Settings):
         )
         if force:
             ctx.checkpoints.discard()
-        try:
+        with _placed(index, planned.name):
             return planned.stage.run(ctx)
-        except EdgekdError as error:
-            if not error.where.startswith("stages["):
-                error.where = f"{where} ({planned.name}): {error.where}"
-            raise
 
     def _subject(self, data: Dataset, artifacts: dict[str, Artifact]) -> Subject:
         earlier: list[Stage] = []
@@ -220,6 +220,32 @@ class Planned:
     references: dict[str, str]
     artifact: Artifact | None
     facts: dict[str, Any]
+
+
+@contextlib.contextmanager
+def _placed(index: int, name: str) -> Iterator[None]:
+    """Say in every error which stage it is about."""
+    try:
+        yield
+    except EdgekdError as error:
+        if not error.where.startswith("stages["):
+            error.where = f"stages[{index}] ({name}): {error.where}"
+        raise
+
+
+def _check_networks(plan: Sequence[Planned], data: Dataset) -> None:
+    """What cannot be pruned or quantized is refused before the training that would come first."""
+    specs: dict[str, ModelSpec] = {}
+    trained = {item.name: item.artifact is not None for item in plan}
+    for index, item in enumerate(plan):
+        source = item.references.get("source")
+        spec = item.stage.network(data, specs.get(source) if source else None)
+        if spec is None:
+            continue
+        specs[item.name] = spec
+        if source is not None and not trained[source]:
+            with _placed(index, item.name):
+                item.stage.check_network(build(spec), spec)
 
 
 def _key(stage: Stage, role: str) -> str:

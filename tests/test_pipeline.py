@@ -18,7 +18,7 @@ from rich.console import Console
 from edgekd import Pipeline, ort
 from edgekd.artifact import Store, load_model, load_tensors
 from edgekd.data import DataSettings, load_dataset
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, EdgekdError
 from edgekd.report.schema import Report
 from edgekd.runtime import Progress
 from edgekd.stages import AnyStage, Distill, Export, Prune, Qat, Teacher
@@ -318,3 +318,27 @@ def test_the_plan_shows_the_size_of_the_models_that_are_up_to_date(ran: tuple[Pa
     macs = {model.id: f"{model.macs:,}" for model in report.models}
     assert all("up to date" in line for line in lines[1:6])
     assert all(macs[name] in lines[1 + i] for i, name in enumerate(["teacher", "prune", "distill"]))
+
+
+@pytest.mark.parametrize(
+    ("model", "stage", "problem"),
+    [
+        ("mobilenet_v3_small", "{stage: prune, pruning_ratio: 0.5, importance: bn}", "importance bn finds nothing"),
+        ("tests.tiny:untraceable_network", "{stage: qat}", "cannot be captured"),
+    ],
+)
+def test_a_network_that_a_later_stage_refuses_is_refused_before_any_training(
+    tmp_path: Path, model: str, stage: str, problem: str
+) -> None:
+    text = f"""
+        name: refused
+        data: {{name: digits, image_size: 8}}
+        stages:
+          - {{stage: teacher, model: "{model}", epochs: 500}}
+          - {stage}
+    """
+
+    with pytest.raises(EdgekdError, match=rf"stages\[1\] .*{problem}"):
+        Pipeline.from_yaml(write_pipeline(tmp_path, text)).run(tmp_path / "models", tmp_path / "exports")
+
+    assert not list((tmp_path / "models").iterdir())

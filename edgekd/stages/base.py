@@ -59,6 +59,13 @@ class Stage(Settings, ABC):
     def check(self, where: str) -> None:
         """Raise ConfigError where a setting can be known to be wrong before anything runs."""
 
+    def network(self, data: Dataset, source: ModelSpec | None) -> ModelSpec | None:
+        """How the network that this stage leaves is built; ``source``: how the one is built that it begins with."""
+        return source
+
+    def check_network(self, model: nn.Module, spec: ModelSpec) -> None:
+        """Raise EdgekdError where a network, not yet trained, cannot go through this stage."""
+
     def recipe_settings(self) -> dict[str, Any]:
         """The settings that decide the result: all but names and what is left open."""
         return self.model_dump(exclude={"id", "source", "teacher", "models"}, exclude_none=True)

@@ -97,6 +97,12 @@ class Distill(Stage):
             except ModelError as error:
                 raise ConfigError(f"{where}.model", error.problem, error.remedy) from None
 
+    def network(self, data: Dataset, source: ModelSpec | None) -> ModelSpec | None:
+        spec = source if self.model is None else self._spec(data, self.model)
+        if spec is None or self.activations is None:
+            return spec
+        return spec.model_copy(update={"activations": self.activations})
+
     def run(self, ctx: Context) -> Artifact:
         student, spec = self._student(ctx)
         teacher = ctx.load_teacher(spec)
@@ -128,21 +134,23 @@ class Distill(Stage):
         return LOSSES[self.loss](student, teacher, labels, self.temperature)
 
     def _student(self, ctx: Context) -> tuple[nn.Module, ModelSpec]:
-        student, spec = ctx.load("source") if self.model is None else self._fresh(ctx.data)
+        if self.model is None:
+            student, spec = ctx.load("source")
+        else:
+            spec = self._spec(ctx.data, self.model)
+            student = build(spec)
         if self.activations is None:
             return student, spec
         return with_activations(student, spec, self.activations)
 
-    def _fresh(self, data: Dataset) -> tuple[nn.Module, ModelSpec]:
-        assert self.model is not None
-        spec = ModelSpec(
-            name=self.model,
+    def _spec(self, data: Dataset, name: str) -> ModelSpec:
+        return ModelSpec(
+            name=name,
             num_classes=data.num_classes,
             in_channels=data.in_channels,
             image_size=data.image_size,
             width_mult=self.width_mult or 1.0,
         )
-        return build(spec), spec
 
 
 def capacity_gap(teacher_params: int, student_params: int) -> str | None:

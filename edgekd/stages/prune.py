@@ -11,7 +11,7 @@ from torch import nn
 
 from edgekd.artifact import Artifact
 from edgekd.data import batches, calibration_batches
-from edgekd.pruning import Pruned, accumulate_gradients, prune, prune_to_macs
+from edgekd.pruning import Pruned, accumulate_gradients, check_prunable, prune, prune_to_macs
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
 from edgekd.training import estimate_batchnorm, evaluate
 from edgekd.zoo import ModelSpec
@@ -43,6 +43,9 @@ class Prune(Stage):
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         return {"source": source_or_before(self.source, earlier, where)}
+
+    def check_network(self, model: nn.Module, spec: ModelSpec) -> None:
+        check_prunable(model, spec, self.importance)
 
     def run(self, ctx: Context) -> Artifact:
         model, spec = ctx.load("source")

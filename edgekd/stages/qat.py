@@ -5,13 +5,13 @@ from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.artifact import Artifact, save_tensors
 from edgekd.data import calibration_batches
 from edgekd.losses import kd_loss
-from edgekd.quantization import QuantizedModel
+from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import (
     BatchSize,
     Context,
@@ -26,7 +26,7 @@ from edgekd.stages.base import (
     source_or_before,
 )
 from edgekd.training import BatchLoss, LossParts, evaluate, fit
-from edgekd.zoo import widths
+from edgekd.zoo import ModelSpec, widths
 
 
 class Qat(Stage):
@@ -64,6 +64,9 @@ class Qat(Stage):
         named = first_teacher(self.teacher, earlier) if self.beta or self.teacher else None
         teacher = {"teacher": named} if named else {}
         return {"source": source_or_before(self.source, earlier, where), **teacher}
+
+    def check_network(self, model: nn.Module, spec: ModelSpec) -> None:
+        check_quantizable(model, spec)
 
     def run(self, ctx: Context) -> Artifact:
         float_model, spec = ctx.load("source")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from edgekd.artifact import Artifact, file_sha256
 from edgekd.config import Settings
+from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.stages.base import BatchSize, Context, LearningRate, Precision, Stage, WeightDecay, recipe
 from edgekd.training import LossParts, evaluate, fit, in_precision
@@ -90,6 +91,15 @@ class Teacher(Stage):
         if self.weights not in (None, IMAGENET) and not Path(str(self.weights)).expanduser().is_file():
             raise ConfigError(f"{where}.weights", f"there is no file {self.weights!r}", "check the path")
 
+    def network(self, data: Dataset, source: ModelSpec | None = None) -> ModelSpec:
+        return ModelSpec(
+            name=self.model,
+            num_classes=data.num_classes,
+            in_channels=data.in_channels,
+            image_size=data.image_size,
+            width_mult=self.width_mult,
+        )
+
     def recipe_settings(self) -> dict[str, Any]:
         settings = super().recipe_settings()
         if self.weights not in (None, IMAGENET):
@@ -120,14 +130,7 @@ class Teacher(Stage):
         return ctx.save(model, spec, history)
 
     def _network(self, ctx: Context) -> tuple[nn.Module, ModelSpec]:
-        data = ctx.data
-        spec = ModelSpec(
-            name=self.model,
-            num_classes=data.num_classes,
-            in_channels=data.in_channels,
-            image_size=data.image_size,
-            width_mult=self.width_mult,
-        )
+        spec = self.network(ctx.data)
         if self.weights is None:
             return build(spec), spec
         given, normalization = self._given()
