@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edgekd.errors import PruningError
-from edgekd.pruning import Group, Importance, Scope, accumulate_gradients, plan_widths, prune, prune_to_macs
+from edgekd.pruning import (
+    Group,
+    Importance,
+    Scope,
+    accumulate_gradients,
+    check_prunable,
+    plan_widths,
+    prune,
+    prune_to_macs,
+)
 from edgekd.target import Isa
 from edgekd.zoo import ModelSpec, build, count_macs, count_params, example_images, widths, with_widths
 from tests import tiny
@@ -206,16 +215,40 @@ def test_nothing_removed_is_an_error_that_names_the_widest_layer() -> None:
         prune(build(SPEC).eval(), SPEC, 0.01, importance="l2", **POLICY)
 
 
-@pytest.mark.parametrize("name", ["shufflenet_v2_x1_0", "vit_b_16"])
-def test_a_network_that_cannot_be_pruned_is_refused_in_one_line(name: str) -> None:
-    spec = ModelSpec(name=name, num_classes=5, in_channels=3, image_size=224 if name == "vit_b_16" else 64)
-    model = build(ModelSpec(**{**spec.model_dump(), "image_size": 224})).eval()
+def test_a_network_that_cannot_be_pruned_is_refused_in_one_line() -> None:
+    spec = ModelSpec(name="shufflenet_v2_x1_0", num_classes=5, in_channels=3, image_size=64)
 
     with pytest.raises(PruningError) as caught:
-        prune(model, spec, 0.5, importance="l2", **POLICY)
+        check_prunable(build(spec), spec, "l2")
 
     assert "\n" not in str(caught.value)
+    assert "they are shuffled" in str(caught.value)
     assert "leave the prune stage out" in str(caught.value)
+
+
+def test_layers_whose_width_cannot_be_restored_keep_it_and_the_rest_is_pruned() -> None:
+    """Of a transformer only the inner widths of its perceptrons go: attention and layer norms share the others."""
+    spec = ModelSpec(name="vit_b_16", num_classes=5, in_channels=3, image_size=224)
+
+    pruned = prune(build(spec).eval(), spec, 0.5, importance="l2", **POLICY)
+
+    assert {width.after for width in pruned.widths if not width.note} == {3072 // 2}
+    assert all("LayerNorm" in width.note for width in pruned.widths if width.before == width.after)
+    rebuilt = with_widths(build(spec), widths(pruned.model)).eval()
+    rebuilt.load_state_dict(pruned.model.state_dict())
+    with torch.no_grad():
+        assert torch.equal(rebuilt(example_images(spec)), pruned.model(example_images(spec)))
+
+
+def test_a_check_before_training_leaves_the_network_as_it_is() -> None:
+    model = build(SPEC)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    check_prunable(model, SPEC, "taylor")
+
+    assert model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def test_the_result_answers_for_any_batch() -> None:

@@ -11,6 +11,8 @@ from edgekd.quantization.graph import put_call, tensor_at
 
 aten = torch.ops.aten
 _BIASED = (aten.conv2d.default, aten.linear.default)
+_RANGED = (*_BIASED, aten.batch_norm.default, aten.add.Tensor)
+"""What takes its output range behind a clip that follows; the clip is then no operator of its own."""
 
 
 def with_integer_operators(graph: fx.GraphModule) -> None:
@@ -29,7 +31,7 @@ def with_integer_operators(graph: fx.GraphModule) -> None:
 def _hardswish(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
     """``x * relu6(x + 3) / 6``; below -3 the answer is 0 as it is at -3, so that x's range need not reach further."""
     source: Any = node.args[0]
-    if len(source.users) == 1:
+    if len(source.users) == 1 and source.target in _RANGED:
         source = put_call(graph, aten.clamp.default, (source, -3.0), source)
     return put_call(graph, aten.mul.Tensor, (source, _gate(graph, source)), node)
 

@@ -17,6 +17,8 @@ from edgekd.pruning import Importance, accumulate_gradients, check_prunable, pru
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.zoo import ModelSpec, build, count_macs
 
+pytestmark = pytest.mark.slow
+
 INTEGER = (
     "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "resnet18", "resnet50", "efficientnet_b0",
     "mnasnet1_0", "squeezenet1_1", "densenet121", "googlenet", "regnet_y_400mf", "shufflenet_v2_x1_0", "vgg11_bn",
