@@ -1,7 +1,7 @@
 """Every network of the zoo: what prunes, what runs in integers, and whether integers are faster on this CPU.
 
-    python benchmarks/zoo.py                              # all of them, those with results are skipped
-    python benchmarks/zoo.py mobilenet_v2 resnet18 --force
+    python -m benchmarks.zoo                              # all of them, those with results are skipped
+    python -m benchmarks.zoo mobilenet_v2 resnet18 --force
 
 Weights are random (seed 0) and batch norms have the statistics of generated images: graph and speed are measured, not
 accuracy. Writes benchmarks/zoo/results.json after every network, and results.md from it. Nothing else may run
@@ -28,12 +28,9 @@ from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.runtime import Progress, environment
 from edgekd.target import host_isa, weight_bits
 from edgekd.zoo import ModelSpec, build, count_params
+from tests.contract.test_zoo import NAMES
+from tests.tiny import blurred_colours
 
-NAMES = (
-    "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "resnet18", "resnet50", "efficientnet_b0",
-    "mnasnet1_0", "squeezenet1_1", "densenet121", "googlenet", "regnet_y_400mf", "shufflenet_v2_x1_0", "vgg11_bn",
-    "convnext_tiny", "timm/efficientnet_lite0", "timm/mobilenetv2_050",
-)  # fmt: skip
 SIZE, CLASSES, IMAGES = 224, 1000, 32
 FOLDER = Path(__file__).parent / "zoo"
 RESULTS, TABLE = FOLDER / "results.json", FOLDER / "results.md"
@@ -81,11 +78,7 @@ def measured(name: str) -> dict[str, Any]:
 
 
 def images(count: int, seed: int = 0) -> Tensor:
-    """Blurred colours of different brightness, uint8, shape ``(count, size, size, 3)``."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = nn.functional.interpolate(torch.rand(count, 3, 8, 8, generator=generator), size=SIZE, mode="bilinear")
-    shade = torch.rand(count, 3, 1, 1, generator=generator)
-    return (255 * coarse * shade).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return blurred_colours(count, SIZE, seed)
 
 
 def settled(spec: ModelSpec) -> nn.Module:

@@ -1,9 +1,10 @@
 """A user's own functions, named in YAML as ``package.module:name``: the only code that a file may name."""
 
+import contextlib
 import importlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,9 @@ def named_function(name: str, where: str) -> Callable[..., Any]:
         ConfigError: there is no such module or function, or importing it fails.
     """
     module, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        with importable_here():
+            found = getattr(importlib.import_module(module), attribute)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(where, f"{name!r} cannot be imported ({reason})", "name it as package.module:name") from None
@@ -46,3 +45,14 @@ def named_function(name: str, where: str) -> Callable[..., Any]:
         raise ConfigError(where, f"{name!r} is no function", "name a function")
     function: Callable[..., Any] = found
     return function
+
+
+@contextlib.contextmanager
+def importable_here() -> Iterator[None]:
+    """Modules of the current folder can be imported, as with ``python -m``."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)

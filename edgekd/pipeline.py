@@ -234,7 +234,7 @@ def _placed(index: int, name: str) -> Iterator[None]:
 
 
 def _check_networks(plan: Sequence[Planned], data: Dataset) -> None:
-    """What cannot be pruned or quantized is refused before the training that would come first."""
+    """What cannot be built, pruned or quantized is refused before the training that would come first."""
     specs: dict[str, ModelSpec] = {}
     trained = {item.name: item.artifact is not None for item in plan}
     for index, item in enumerate(plan):
@@ -243,7 +243,7 @@ def _check_networks(plan: Sequence[Planned], data: Dataset) -> None:
         if spec is None:
             continue
         specs[item.name] = spec
-        if source is not None and not trained[source]:
+        if item.artifact is None and not (source and trained[source]):
             with _placed(index, item.name):
                 item.stage.check_network(build(spec), spec)
 

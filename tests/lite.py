@@ -51,6 +51,13 @@ def package_network() -> Any:
     return network.eval()
 
 
+def grey_border_network() -> Any:
+    """The package's network, told to continue the picture with what edgekd's zeros stand for."""
+    network = package_network()
+    network._conv_stem.static_padding = GreyBorder()
+    return network
+
+
 def as_package_sees(pixels: Tensor) -> Tensor:
     """ImageNet's normalisation of uint8 pixels ``(batch, height, width, 3)``."""
     return (pixels.permute(0, 3, 1, 2).float() / 255 - _channels(IMAGENET_PIXELS.mean)) / _channels(IMAGENET_PIXELS.std)

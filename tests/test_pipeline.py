@@ -321,6 +321,31 @@ def test_the_plan_shows_the_size_of_the_models_that_are_up_to_date(ran: tuple[Pa
 
 
 @pytest.mark.parametrize(
+    ("student", "problem"),
+    [
+        ("model: resnet18, width_mult: 0.5", "no width multiplier"),
+        ("activations: relu6", "no HardSwish or SiLU"),
+        ("model: alexnet", "does not take 8x8 images"),
+    ],
+)
+def test_a_student_that_cannot_be_built_is_refused_before_any_training(
+    tmp_path: Path, student: str, problem: str
+) -> None:
+    text = f"""
+        name: refused
+        data: {{name: digits, image_size: 8}}
+        stages:
+          - {{stage: teacher, model: resnet8, epochs: 500}}
+          - {{stage: distill, {student}}}
+    """
+
+    with pytest.raises(EdgekdError, match=rf"stages\[1\] .*{problem}"):
+        Pipeline.from_yaml(write_pipeline(tmp_path, text)).run(tmp_path / "models", tmp_path / "exports")
+
+    assert not list((tmp_path / "models").iterdir())
+
+
+@pytest.mark.parametrize(
     ("model", "stage", "problem"),
     [
         ("mobilenet_v3_small", "{stage: prune, pruning_ratio: 0.5, importance: bn}", "importance bn finds nothing"),

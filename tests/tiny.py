@@ -80,3 +80,11 @@ class _DependsOnPixels(nn.Module):
 def untraceable_network(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     """A network that torch.export cannot follow."""
     return _DependsOnPixels(num_classes, in_channels)
+
+
+def blurred_colours(count: int, size: int, seed: int = 0) -> Tensor:
+    """Coarse colours, uint8, shape ``(count, size, size, 3)``, of different brightness, as photographs are."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = nn.functional.interpolate(torch.rand(count, 3, 4, 4, generator=generator), size=size, mode="bilinear")
+    shade = torch.rand(count, 3, 1, 1, generator=generator)
+    return (255 * coarse * shade).to(torch.uint8).permute(0, 2, 3, 1).contiguous()

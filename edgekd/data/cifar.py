@@ -51,9 +51,8 @@ def _cifar(source: Any, name: str, settings: DataSettings, augment: Augment) -> 
         raise DataError(str(root / source.base_folder), f"{name} is not there, or damaged ({reason})", how) from None
     whole, test = (_split(part, settings.image_size) for part in files)
     classes = tuple(files[0].classes)
-    train, val = hold_out(whole.labels, VAL_SHARE)
-    taught, deciding = (Split(whole.images[part], whole.labels[part]) for part in (train, val))
-    return Dataset(name, classes, taught, deciding, test, augment)
+    train, val = hold_out(whole, VAL_SHARE)
+    return Dataset(name, classes, train, val, test, augment)
 
 
 def _split(source: Any, size: int) -> Split:

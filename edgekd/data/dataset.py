@@ -14,6 +14,7 @@ from torch import Tensor
 from edgekd.config import Settings
 from edgekd.data.augment import Augment
 from edgekd.data.stored import Images
+from edgekd.functions import FUNCTION
 
 PIXEL_CENTRE, PIXEL_SCALE = 128.0, 64.0
 
@@ -30,7 +31,7 @@ class DataSettings(Settings):
     download: bool = Field(False, description="fetch the dataset into root where it is not there")
     function: str | None = Field(
         None,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$",
+        pattern=FUNCTION,
         description="dataset function: package.module:name, called without arguments",
     )
     resize: Literal["crop", "stretch"] = Field(

@@ -33,11 +33,10 @@ def fashion_mnist(settings: DataSettings, augment: Augment, _progress: Progress)
         DataError: the files are not there, or are not what they should be.
     """
     folder = _folder(settings)
-    images, labels = _part(folder, "train", 60_000, settings.image_size)
-    test = Split(*_part(folder, "t10k", 10_000, settings.image_size))
-    train, val = hold_out(labels, VAL_SHARE)
-    taught, deciding = (Split(images[part], labels[part]) for part in (train, val))
-    return Dataset("fashion_mnist", CLASS_NAMES, taught, deciding, test, augment)
+    whole = _part(folder, "train", 60_000, settings.image_size)
+    test = _part(folder, "t10k", 10_000, settings.image_size)
+    train, val = hold_out(whole, VAL_SHARE)
+    return Dataset("fashion_mnist", CLASS_NAMES, train, val, test, augment)
 
 
 def _folder(settings: DataSettings) -> Path:
@@ -67,10 +66,10 @@ def _file(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
 
 
-def _part(folder: Path, part: str, count: int, size: int) -> tuple[Tensor, Tensor]:
+def _part(folder: Path, part: str, count: int, size: int) -> Split:
     images = _idx(folder, f"{part}-images-idx3-ubyte", (count, 28, 28))
     labels = _idx(folder, f"{part}-labels-idx1-ubyte", (count,))
-    return resize(images[..., None], size), labels.long()
+    return Split(resize(images[..., None], size), labels.long())
 
 
 def _idx(folder: Path, name: str, shape: tuple[int, ...]) -> Tensor:

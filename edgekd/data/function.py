@@ -9,11 +9,7 @@ def images():
     }
 """
 
-import contextlib
-import importlib
-import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +20,7 @@ from edgekd.data.dataset import Dataset, DataSettings, Split
 from edgekd.data.decode import Rule, fit_image
 from edgekd.data.splits import hold_out_each
 from edgekd.errors import DataError
+from edgekd.functions import importable_here, named_function
 from edgekd.runtime import Progress
 
 VAL_SHARE = 0.2
@@ -34,7 +31,8 @@ def function(settings: DataSettings, augment: Augment, _progress: Progress) -> D
     """What the function gives, each image made a square of the wanted size.
 
     Raises:
-        DataError: the function is not there, fails, or gives something else than is written above.
+        ConfigError: the function cannot be imported.
+        DataError: it fails, or gives something else than is written above.
     """
     name = settings.function
     assert name is not None
@@ -48,10 +46,10 @@ def function(settings: DataSettings, augment: Augment, _progress: Progress) -> D
 
 
 def _called(name: str) -> Mapping[str, Any]:
-    module, _, attribute = name.partition(":")
+    wanted = named_function(name, "data.function")
     try:
-        with _importable_here():
-            found = getattr(importlib.import_module(module), attribute)()
+        with importable_here():
+            found = wanted()
     except Exception as error:  # whatever the user's own code raises
         reason = (str(error).splitlines() or [""])[0]
         problem = f"fails ({type(error).__name__}: {reason})"
@@ -59,17 +57,6 @@ def _called(name: str) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         raise DataError(name, f"gives {type(found).__name__}", "return a dict with class_names, train and test")
     return found
-
-
-@contextlib.contextmanager
-def _importable_here() -> Iterator[None]:
-    """Modules of the current folder can be imported, as with ``python -m``."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
 
 
 def _class_names(found: Mapping[str, Any], name: str) -> tuple[str, ...]:

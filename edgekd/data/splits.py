@@ -16,19 +16,19 @@ SPLIT_SEED = 0
 
 def split_dataset(name: str, class_names: tuple[str, ...], images: Tensor, labels: Tensor, augment: Augment) -> Dataset:
     """Split 64/16/20 % into train, val and test, each class in the same shares, by a fixed seed."""
-    rest, test = hold_out(labels, 0.2)
-    train, val = hold_out(labels[rest], 0.2)
-    taught, deciding, last = (Split(images[part], labels[part]) for part in (rest[train], rest[val], test))
-    return Dataset(name, class_names, taught, deciding, last, augment)
+    rest, test = hold_out(Split(images, labels), 0.2)
+    train, val = hold_out(rest, 0.2)
+    return Dataset(name, class_names, train, val, test, augment)
 
 
-def hold_out(labels: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Indices of the images that stay and of a ``share`` (0..1) that is set apart, each class in the same shares."""
+def hold_out(split: Split, share: float) -> tuple[Split, Split]:
+    """What stays of a split in memory and a ``share`` (0..1) set apart, each class in the same shares."""
     from sklearn.model_selection import train_test_split
 
-    every = torch.arange(len(labels)).numpy()
-    stay, apart = train_test_split(every, test_size=share, random_state=SPLIT_SEED, stratify=labels.numpy())
-    return torch.from_numpy(stay), torch.from_numpy(apart)
+    every, labels = np.arange(len(split)), split.labels.numpy()
+    parts = train_test_split(every, test_size=share, random_state=SPLIT_SEED, stratify=labels)
+    stay, apart = (Split(split.images[numbers], split.labels[numbers]) for numbers in map(torch.from_numpy, parts))
+    return stay, apart
 
 
 def hold_out_each(labels: np.ndarray[Any, Any], share: float) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

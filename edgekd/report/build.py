@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from edgekd import ort
 from edgekd.artifact import Artifact, Store, digest_of, disk_errors, load_tensors, save_tensors
 from edgekd.data import Dataset
 from edgekd.measure import ROUNDS, Latencies, mcnemar_p, measure_latency, paired_ratio, predictions, wilson_interval
+from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages
 from edgekd.report.schema import (
     DataFacts,
     Epoch,
@@ -140,10 +141,9 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         budget=subject.budget.model_dump(),
         notes=[
             *subject.data.notes,
-            *_elsewhere(subject.target),
-            *_warnings(subject),
-            *_kept(subject),
-            *_notes(models),
+            *measured_elsewhere(subject.target),
+            *told_by_stages({name: artifact for name, (_, _, artifact) in subject.stages.items()}),
+            *told_by_files(models),
         ],
     )
 
@@ -296,63 +296,3 @@ def _weight_bits(subject: Subject, measured: Measured, about: Mapping[str, Any])
         float((measured.chosen[key] == labels).float().mean()) for key in (about["id"], f"{about['id']}/exact")
     )
     return WeightBits(bits=about["weight_bits"], as_shipped=shipped, exact=exact, total=len(labels))
-
-
-def _elsewhere(target: Target) -> list[str]:
-    """Where the files are meant for another kind of CPU than the one that measured them."""
-    if target.resolved_isa == host_isa():
-        return []
-    return [
-        f"the files are for {target.resolved_isa}, measured here on {host_isa()}: latency is this machine's, "
-        f"and so is whatever its integer multiply costs in accuracy"
-    ]
-
-
-def _warnings(subject: Subject) -> list[str]:
-    """What a stage warned of while it ran."""
-    return [
-        f"{name}: {text}"
-        for name, (_, _, artifact) in subject.stages.items()
-        for text in artifact.manifest.get("warnings", [])
-    ]
-
-
-def _kept(subject: Subject) -> list[str]:
-    """Where training for integers gained nothing over calibration alone."""
-    notes = []
-    for name, (kind, _, artifact) in subject.stages.items():
-        about = artifact.manifest.get("quantized", {})
-        if kind == "qat" and about["kept"] == "ptq":
-            ptq, qat = about["ptq_val_accuracy"], about["qat_val_accuracy"]
-            figures = f"{ptq:.4f} on val, the best trained epoch {qat:.4f}"
-            notes.append(
-                f"{name}: training did not beat calibration alone (PTQ {figures}): the calibrated model was kept"
-            )
-    return notes
-
-
-def _notes(models: Sequence[ModelReport]) -> list[str]:
-    """Where an integer file is not faster than the float one it was made from, and what keeps it from being integer."""
-    notes = []
-    for model in models:
-        ratio = model.source_ratio
-        if ratio is not None and ratio.ci95[1] >= 1:
-            what = "is slower than" if ratio.ci95[0] > 1 else "shows no difference in latency to"
-            figures = f"{ratio.ratio:.2f} [{ratio.ci95[0]:.2f}, {ratio.ci95[1]:.2f}]"
-            notes.append(f"{model.file} {what} the float {model.source}.onnx: ratio {figures}, {_why(model)}")
-        if model.precision == "int8" and model.kernels.float:
-            notes.append(
-                f"{model.file} is not wholly integer: {model.kernels.float} float kernels, "
-                f"{_some(model.kernels.float_ops)}"
-            )
-    return notes
-
-
-def _why(model: ModelReport) -> str:
-    if model.kernels.float:
-        return f"{model.kernels.float} float kernels with conversions around them"
-    return "at this size the integer kernels' cost per node outweighs what they save"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

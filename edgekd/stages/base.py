@@ -1,8 +1,9 @@
 """What a stage is, and what it is given to run."""
 
+import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,7 +16,7 @@ from edgekd.artifact import Artifact, Store, load_model, save_model
 from edgekd.checkpoint import Checkpoints
 from edgekd.config import Settings
 from edgekd.data import Dataset
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, ModelError
 from edgekd.runtime import Progress, environment
 from edgekd.target import Target
 from edgekd.training import BatchLoss, History, LossParts, Recipe
@@ -138,6 +139,26 @@ class Context:
         artifact = self.store.find(self.digest)
         assert artifact is not None
         return artifact
+
+
+def fresh_spec(name: str, data: Dataset, width_mult: float) -> ModelSpec:
+    """How a fresh network for a dataset is built."""
+    return ModelSpec(
+        name=name,
+        num_classes=data.num_classes,
+        in_channels=data.in_channels,
+        image_size=data.image_size,
+        width_mult=width_mult,
+    )
+
+
+@contextlib.contextmanager
+def model_errors(where: str) -> Iterator[None]:
+    """Say of a ModelError which setting of which stage is wrong."""
+    try:
+        yield
+    except ModelError as error:
+        raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from None
 
 
 def source_or_before(source: str | None, earlier: Sequence[Stage], where: str) -> str:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from edgekd.artifact import Artifact
 from edgekd.data import Dataset
-from edgekd.errors import ConfigError, ModelError
+from edgekd.errors import ConfigError
 from edgekd.losses import LOSSES, standardized
 from edgekd.stages.base import (
     BatchSize,
@@ -21,6 +21,8 @@ from edgekd.stages.base import (
     WeightDecay,
     distillation,
     first_teacher,
+    fresh_spec,
+    model_errors,
     recipe,
     source_or_before,
 )
@@ -92,13 +94,11 @@ class Distill(Stage):
 
     def check(self, where: str) -> None:
         if self.model is not None:
-            try:
+            with model_errors(where):
                 check_name(self.model)
-            except ModelError as error:
-                raise ConfigError(f"{where}.model", error.problem, error.remedy) from None
 
     def network(self, data: Dataset, source: ModelSpec | None) -> ModelSpec | None:
-        spec = source if self.model is None else self._spec(data, self.model)
+        spec = source if self.model is None else fresh_spec(self.model, data, self.width_mult or 1.0)
         if spec is None or self.activations is None:
             return spec
         return spec.model_copy(update={"activations": self.activations})
@@ -137,20 +137,11 @@ class Distill(Stage):
         if self.model is None:
             student, spec = ctx.load("source")
         else:
-            spec = self._spec(ctx.data, self.model)
+            spec = fresh_spec(self.model, ctx.data, self.width_mult or 1.0)
             student = build(spec)
         if self.activations is None:
             return student, spec
         return with_activations(student, spec, self.activations)
-
-    def _spec(self, data: Dataset, name: str) -> ModelSpec:
-        return ModelSpec(
-            name=name,
-            num_classes=data.num_classes,
-            in_channels=data.in_channels,
-            image_size=data.image_size,
-            width_mult=self.width_mult or 1.0,
-        )
 
 
 def capacity_gap(teacher_params: int, student_params: int) -> str | None:

@@ -10,8 +10,18 @@ from torch.nn import functional as F
 from edgekd.artifact import Artifact, file_sha256
 from edgekd.config import Settings
 from edgekd.data import Dataset
-from edgekd.errors import ConfigError, ModelError
-from edgekd.stages.base import BatchSize, Context, LearningRate, Precision, Stage, WeightDecay, recipe
+from edgekd.errors import ConfigError
+from edgekd.stages.base import (
+    BatchSize,
+    Context,
+    LearningRate,
+    Precision,
+    Stage,
+    WeightDecay,
+    fresh_spec,
+    model_errors,
+    recipe,
+)
 from edgekd.training import LossParts, evaluate, fit, in_precision
 from edgekd.weights import (
     EDGEKD_PIXELS,
@@ -82,23 +92,15 @@ class Teacher(Stage):
         return self
 
     def check(self, where: str) -> None:
-        try:
+        with model_errors(where):
             check_name(self.model)
             if self.weights == IMAGENET:
                 check_imagenet(self.model)
-        except ModelError as error:
-            raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from None
         if self.weights not in (None, IMAGENET) and not Path(str(self.weights)).expanduser().is_file():
             raise ConfigError(f"{where}.weights", f"there is no file {self.weights!r}", "check the path")
 
     def network(self, data: Dataset, source: ModelSpec | None = None) -> ModelSpec:
-        return ModelSpec(
-            name=self.model,
-            num_classes=data.num_classes,
-            in_channels=data.in_channels,
-            image_size=data.image_size,
-            width_mult=self.width_mult,
-        )
+        return fresh_spec(self.model, data, self.width_mult)
 
     def recipe_settings(self) -> dict[str, Any]:
         settings = super().recipe_settings()

@@ -16,6 +16,7 @@ from edgekd.losses import kd_loss
 from edgekd.pruning import Importance, accumulate_gradients, check_prunable, prune
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.zoo import ModelSpec, build, count_macs
+from tests.tiny import blurred_colours
 
 pytestmark = pytest.mark.slow
 
@@ -44,11 +45,7 @@ def spec_of(name: str) -> ModelSpec:
 
 
 def pixels(count: int, seed: int = 0) -> Tensor:
-    """Blurred colours of different brightness, so that images differ as photographs do."""
-    generator = torch.Generator().manual_seed(seed)
-    coarse = nn.functional.interpolate(torch.rand(count, 3, 4, 4, generator=generator), size=SIZE, mode="bilinear")
-    shade = torch.rand(count, 3, 1, 1, generator=generator)
-    return (255 * coarse * shade).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return blurred_colours(count, SIZE, seed)
 
 
 def settled(spec: ModelSpec) -> nn.Module:

@@ -1,6 +1,5 @@
 """Resized images on disk: found again, rebuilt when damaged, bounded, safe against kills and other processes."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgekd.data import Dataset, DataSettings, load_dataset
+from edgekd.data import Dataset, load_dataset
 from edgekd.data.cache import SEAL, Cache, default_place
 from edgekd.data.stored import StoredImages
 from edgekd.errors import DataError
@@ -259,15 +258,23 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [KEYS[1], "lock"]
 
 
-def _print_of(about: DataSettings) -> str:
-    return load_dataset(about).fingerprint()
+PRINT = """
+import sys
+from edgekd.data import DataSettings, load_dataset
+
+print(load_dataset(DataSettings.model_validate_json(sys.argv[1])).fingerprint())
+"""
 
 
 def test_processes_that_start_together_get_the_same(root: Path) -> None:
-    with multiprocessing.get_context("spawn").Pool(3) as pool:
-        prints = pool.map(_print_of, [settings(root)] * 3, chunksize=1)
+    command = [sys.executable, "-W", "ignore", "-c", PRINT, settings(root).model_dump_json()]
 
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    prints = [process.communicate(timeout=120)[0] for process in started]
+
+    assert [process.returncode for process in started] == [0, 0, 0]
     assert len(set(prints)) == 1
+    assert len(prints[0].strip()) == 64
     assert len(stores(root)) == 1
 
 

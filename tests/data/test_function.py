@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgekd.data import Dataset, DataSettings, load_dataset
-from edgekd.errors import DataError
+from edgekd.errors import ConfigError, DataError
 
 GOOD = """
 import numpy as np
@@ -131,7 +131,7 @@ def test_every_breach_of_the_contract_is_one_line(place: Path, change: str, told
 
 @pytest.mark.parametrize("name", ["nowhere:good", "mine:nothing", "mine.deep:good"])
 def test_a_function_that_is_not_there_is_named(name: str) -> None:
-    with pytest.raises(DataError, match=f"{name}: fails"):
+    with pytest.raises(ConfigError, match=rf"data\.function: '{name}' cannot be imported"):
         load(name)
 
 

@@ -1,0 +1,59 @@
+"""Sentences for the report: what a reader should know beside the figures."""
+
+from collections.abc import Mapping, Sequence
+
+from edgekd.artifact import Artifact
+from edgekd.report.schema import ModelReport
+from edgekd.target import Target, host_isa
+
+
+def measured_elsewhere(target: Target) -> list[str]:
+    """Where the files are meant for another kind of CPU than the one that measured them."""
+    if target.resolved_isa == host_isa():
+        return []
+    return [
+        f"the files are for {target.resolved_isa}, measured here on {host_isa()}: latency is this machine's, "
+        f"and so is whatever its integer multiply costs in accuracy"
+    ]
+
+
+def told_by_stages(stages: Mapping[str, Artifact]) -> list[str]:
+    """What stages warned of, and where training for integers gained nothing over calibration alone."""
+    notes = []
+    for name, artifact in stages.items():
+        notes += [f"{name}: {text}" for text in artifact.manifest.get("warnings", [])]
+        about = artifact.manifest.get("quantized", {})
+        if about.get("kept") == "ptq":
+            ptq, qat = about["ptq_val_accuracy"], about["qat_val_accuracy"]
+            figures = f"{ptq:.4f} on val, the best trained epoch {qat:.4f}"
+            notes.append(
+                f"{name}: training did not beat calibration alone (PTQ {figures}): the calibrated model was kept"
+            )
+    return notes
+
+
+def told_by_files(models: Sequence[ModelReport]) -> list[str]:
+    """Where an integer file is not faster than the float one it was made from, and what keeps it from being integer."""
+    notes = []
+    for model in models:
+        ratio = model.source_ratio
+        if ratio is not None and ratio.ci95[1] >= 1:
+            what = "is slower than" if ratio.ci95[0] > 1 else "shows no difference in latency to"
+            figures = f"{ratio.ratio:.2f} [{ratio.ci95[0]:.2f}, {ratio.ci95[1]:.2f}]"
+            notes.append(f"{model.file} {what} the float {model.source}.onnx: ratio {figures}, {_why(model)}")
+        if model.precision == "int8" and model.kernels.float:
+            notes.append(
+                f"{model.file} is not wholly integer: {model.kernels.float} float kernels, "
+                f"{_some(model.kernels.float_ops)}"
+            )
+    return notes
+
+
+def _why(model: ModelReport) -> str:
+    if model.kernels.float:
+        return f"{model.kernels.float} float kernels with conversions around them"
+    return "at this size the integer kernels' cost per node outweighs what they save"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
