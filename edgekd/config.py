@@ -22,6 +22,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class SettingError(ValueError):
+    """Raised by a check over several settings: ``key`` is the one to change."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(problem)
+        self.key = key
+
+
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -208,7 +216,8 @@ def _mistake(item: Mapping[str, Any], kind: type[BaseModel], where: str) -> Conf
         case "union_tag_not_found":
             place, problem = f"{place}.{tags}", "is missing"
         case "value_error":
-            problem = str(item["ctx"]["error"])
+            error = item["ctx"]["error"]
+            problem, place = str(error), f"{place}.{error.key}" if isinstance(error, SettingError) else place
         case "model_type" | "model_attributes_type" | "dict_type":
             problem = f"must be a mapping of keys, found {_shown(item['input'])}"
         case _:

@@ -101,7 +101,9 @@ MISTAKES = {
         QAT, "beta: -0.5", "stages[3].beta", ("should be greater than or equal to 0", "found -0.5")
     ),
     "no weight": Mistake(DISTILL, "alpha: 0, beta: 0", "stages[2]", ("alpha and beta are both 0", "raise one")),
-    "no epochs": Mistake(TEACHER, "epochs: 0", "stages[0].epochs", ("should be greater than or equal to 1", "found 0")),
+    "no epochs": Mistake(
+        TEACHER, "epochs: 0", "stages[0].epochs", ("is 0, so that nothing is learned", "give weights, or raise it")
+    ),
     "text for a number": Mistake(
         TEACHER, "epochs: many", "stages[0].epochs", ("should be a valid integer", "found 'many'")
     ),

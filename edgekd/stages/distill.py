@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from edgekd.artifact import Artifact
+from edgekd.config import SettingError
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError
 from edgekd.losses import LOSSES, standardized
@@ -70,9 +71,9 @@ class Distill(Stage):
         if self.alpha == 0 and self.beta == 0:
             raise ValueError("alpha and beta are both 0: there is nothing to learn from; raise one")
         if self.model is None and self.width_mult is not None:
-            raise ValueError("width_mult goes with a fresh student; give model, or leave it out")
+            raise SettingError("width_mult", "goes with a fresh student; give model, or leave it out")
         if self.model is not None and self.source is not None:
-            raise ValueError("source and model both name a student; leave one out")
+            raise SettingError("source", "names a student, and so does model; leave one out")
         if self.start_teacher_at >= self.stop_teacher_at:
             raise ValueError("start_teacher_at must be below stop_teacher_at")
         if self.standardize and self.loss == "dist":

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.artifact import Artifact, file_sha256
-from edgekd.config import Settings
+from edgekd.config import SettingError, Settings
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError
 from edgekd.stages.base import (
@@ -84,11 +84,13 @@ class Teacher(Stage):
     @model_validator(mode="after")
     def _makes_sense(self) -> "Teacher":
         if self.epochs == 0 and self.weights is None:
-            raise ValueError("epochs is 0, so that nothing is learned; give weights, or raise epochs")
+            raise SettingError("epochs", "is 0, so that nothing is learned; give weights, or raise it")
         if self.weights not in (None, IMAGENET) and self.normalization is None:
-            raise ValueError("say which pixels the weights expect: normalization: imagenet, edgekd, or {mean, std}")
+            raise SettingError(
+                "normalization", "is missing; say which pixels the weights expect: imagenet, edgekd, or {mean, std}"
+            )
         if self.weights in (None, IMAGENET) and self.normalization is not None:
-            raise ValueError("normalization goes with weights from a file; leave it out")
+            raise SettingError("normalization", "goes with weights from a file; leave it out")
         return self
 
     def check(self, where: str) -> None:

@@ -194,7 +194,7 @@ def test_a_network_without_such_activations_is_refused() -> None:
     ("settings", "problem"),
     [
         ({"width_mult": 0.5}, "goes with a fresh student"),
-        ({"model": "resnet8", "source": "prune"}, "both name a student"),
+        ({"model": "resnet8", "source": "prune"}, "names a student, and so does model"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], problem: str) -> None:

@@ -113,9 +113,9 @@ def test_a_new_classifier_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"epochs": 0}, "epochs is 0, so that nothing is learned"),
-        ({"weights": "w.pt"}, "say which pixels the weights expect"),
-        ({"normalization": "imagenet"}, "normalization goes with weights from a file"),
+        ({"epochs": 0}, r"stages\[0\].epochs: is 0, so that nothing is learned"),
+        ({"weights": "w.pt"}, r"stages\[0\].normalization: is missing; say which pixels"),
+        ({"normalization": "imagenet"}, r"stages\[0\].normalization: goes with weights from a file"),
         ({"weights": "imagenet"}, "there are no ImageNet weights of resnet8"),
         ({"weights": "nowhere.pt", "normalization": "edgekd"}, "there is no file 'nowhere.pt'"),
         ({"weights": "w.pt", "normalization": {"mean": [0.5], "std": [1, 2]}}, "mean"),
