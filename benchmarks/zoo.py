@@ -38,7 +38,7 @@ RESULTS, TABLE = FOLDER / "results.json", FOLDER / "results.md"
 ABOUT = f"""Float and int8 file of each network at {SIZE}x{SIZE}, batch 1, one thread, in interleaved rounds. Weights
 are random (seed 0), batch norms settled on generated images: graph and speed are measured, not accuracy. Agreement is
 the share of {IMAGES} generated images for which torch's rounded network and ONNX Runtime choose the same of {CLASSES}
-classes; an untrained network turns rounding ties into other classes, a trained one hardly does."""
+classes; an untrained network turns rounding ties into other classes. Trained ones are checked at every export."""
 
 
 def main() -> None:
