@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edgekd import ort
-from edgekd.measure import measure_latency, paired_ratio
+from edgekd.measure import measure_latency
+from edgekd.ondevice.latency import paired_ratio
 from edgekd.runtime import Progress
 
 

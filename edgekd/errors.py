@@ -9,11 +9,13 @@ EdgekdError
 |- PruningError       a network that cannot be pruned as asked
 |- QuantizationError  a network that cannot be made integer
 |- ExportError        an ONNX file that is not what it should be
+|- BundleError        a bundle that is not whole, or not to be trusted
 '- ShapeError         tensors whose shapes do not go together
 """
 
 __all__ = [
     "ArtifactError",
+    "BundleError",
     "ConfigError",
     "DataError",
     "EdgekdError",
@@ -98,6 +100,10 @@ class QuantizationError(EdgekdError):
 
 class ExportError(EdgekdError):
     """An ONNX file is not what it should be."""
+
+
+class BundleError(EdgekdError):
+    """A bundle is not whole, or not to be trusted."""
 
 
 class ShapeError(EdgekdError):

@@ -12,9 +12,10 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from edgekd.ondevice.machine import cpu_flags, cpu_name, host_isa, usable_cores, weight_bits
 from edgekd.pipeline import Planned
-from edgekd.runtime import PACKAGES, Progress, cores, environment
-from edgekd.target import Target, cpu_flags, cpu_name, host_isa, weight_bits
+from edgekd.runtime import PACKAGES, Progress, environment
+from edgekd.target import Target
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -144,7 +145,7 @@ def render_doctor() -> RenderableType:
         ("asimddp", "ARM dot product"),
     ):
         table.add_row(f"  {name}", "yes" if flag in cpu_flags() else "no")
-    table.add_row("cores", str(cores()))
+    table.add_row("cores", str(usable_cores()))
     table.add_row("saturation probe", _saturation(saturates, weight_bits(isa)))
     found = environment()
     for package in ("python", *PACKAGES):

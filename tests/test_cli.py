@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from edgekd import Pipeline, cli, ort
-from edgekd.target import host_isa
+from edgekd.ondevice.machine import host_isa
 from tests.chain import YAML, write_pipeline
 
 REAL = [sys.executable, "-c", "from edgekd.cli import main; main()"]

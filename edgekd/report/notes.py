@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from edgekd.artifact import Artifact
+from edgekd.ondevice.machine import host_isa
 from edgekd.report.schema import ModelReport
-from edgekd.target import Target, host_isa
+from edgekd.target import Target
 
 
 def measured_elsewhere(target: Target) -> list[str]:
