@@ -9,6 +9,7 @@ EdgekdError
 |- PruningError       a network that cannot be pruned as asked
 |- QuantizationError  a network that cannot be made integer
 |- ExportError        an ONNX file that is not what it should be
+|- ReportError        a report.json or its predictions that cannot be read or compared
 '- ShapeError         tensors whose shapes do not go together
 """
 
@@ -21,6 +22,7 @@ __all__ = [
     "ModelError",
     "PruningError",
     "QuantizationError",
+    "ReportError",
     "ShapeError",
     "TrainingError",
     "printable",
@@ -98,6 +100,10 @@ class QuantizationError(EdgekdError):
 
 class ExportError(EdgekdError):
     """An ONNX file is not what it should be."""
+
+
+class ReportError(EdgekdError):
+    """A report, or what lies beside it, cannot be read or compared."""
 
 
 class ShapeError(EdgekdError):

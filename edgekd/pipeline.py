@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field
+from torch import Tensor
 
 from edgekd.artifact import Artifact, Store, digest_of, disk_errors
 from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
 from edgekd.data import DATASETS, Dataset, DataSettings, load_dataset
 from edgekd.errors import ConfigError, EdgekdError
-from edgekd.report.build import Subject, build_report, measure
+from edgekd.report.build import Measured, Subject, build_report, measure
+from edgekd.report.predictions import write_predictions
 from edgekd.report.schema import Report
 from edgekd.report.verdict import Budget
 from edgekd.runtime import Progress, seed_everything
@@ -133,7 +135,7 @@ class Pipeline(Settings):
         progress.stage("report", len(self.stages), len(self.stages) + 1)
         measured = measure(subject, exported[-1], store, progress, force)
         report = build_report(subject, exported[-1], measured)
-        _write_exports(folder, report, exported[-1])
+        _write_exports(folder, report, exported[-1], measured, data.test.labels)
         return report
 
     def _plan(self, store: Store, data: Dataset, progress: Progress) -> list["Planned"]:
@@ -150,11 +152,10 @@ class Pipeline(Settings):
     def _facts(self, stage: Stage, parents: dict[str, str], fingerprint: str) -> dict[str, Any]:
         """What decides a stage's result."""
         target = {"isa": self.target.resolved_isa} if stage.reads_target else {}
-        augment = self.data.augment or DATASETS[self.data.name][1]
         return {
             "settings": stage.recipe_settings(),
             "parents": parents,
-            "data": {"fingerprint": fingerprint, "augment": augment},
+            "data": {"fingerprint": fingerprint, "augment": self._augment},
             "seed": self.seed,
             "target": target,
         }
@@ -207,7 +208,16 @@ class Pipeline(Settings):
             stage.name: (stage.kind, stage.model_dump(exclude_none=True), artifacts[stage.name])
             for stage in self.stages
         }
-        return Subject(self.name, self.seed, data, self.target, self.budget, stages, sources)
+        return Subject(self.name, self.seed, data, self.target, self.budget, stages, sources, self._data_settings())
+
+    @property
+    def _augment(self) -> str:
+        return self.data.augment or DATASETS[self.data.name][1]
+
+    def _data_settings(self) -> dict[str, Any]:
+        """What decides which images are seen, without where they lie."""
+        settings = self.data.model_dump(exclude_none=True, exclude={"root", "download", "cache", "cache_gb"})
+        return {**settings, "augment": self._augment}
 
 
 @dataclass(frozen=True)
@@ -260,7 +270,7 @@ def _check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
 
 
-def _write_exports(folder: Path, report: Report, exported: Artifact) -> None:
+def _write_exports(folder: Path, report: Report, exported: Artifact, measured: Measured, labels: Tensor) -> None:
     """Fill ``exports/<name>/`` beside and rename it into place: it is whole or absent."""
     from edgekd.report.html import render_html
 
@@ -273,6 +283,7 @@ def _write_exports(folder: Path, report: Report, exported: Artifact) -> None:
             (beside / "report.json").write_text(
                 report.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8"
             )
+            write_predictions(beside / "predictions.npz", measured.predictions(), labels)
             (beside / "report.html").write_text(render_html(report), encoding="utf-8")
             beside.chmod(0o755)
             _swap(beside, folder)

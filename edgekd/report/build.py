@@ -42,6 +42,7 @@ class Subject:
     Args:
         stages: id -> (kind of stage, settings, artifact), in order.
         sources: id -> id of the stage whose model it began with.
+        data_settings: what the pipeline says of its images, without paths.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Subject:
     budget: Budget
     stages: Mapping[str, tuple[str, dict[str, Any], Artifact]]
     sources: Mapping[str, str]
+    data_settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,10 @@ class Measured:
     chosen: dict[str, torch.Tensor]
     latencies: Latencies
     saturates: bool
+
+    def predictions(self) -> dict[str, torch.Tensor]:
+        """The class that each exported file gave every test image, in order."""
+        return {about["id"]: self.chosen[about["id"]] for about in self.files}
 
     def ratio(self, one: str, other: str) -> tuple[float, tuple[float, float]]:
         """Paired latency ratio of two files."""
@@ -133,7 +139,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         verdict=choice.verdict,
         recommended=choice.recommended,
         target=_target(subject.target, measured.saturates),
-        data=_data(subject.data),
+        data=_data(subject),
         models=models,
         stages=[_stage(name, *about) for name, about in subject.stages.items()],
         quantization=_quantization(subject, exported, measured),
@@ -227,7 +233,8 @@ def _target(target: Target, saturates: bool) -> TargetFacts:
     )
 
 
-def _data(data: Dataset) -> DataFacts:
+def _data(subject: Subject) -> DataFacts:
+    data = subject.data
     return DataFacts(
         name=data.name,
         classes=data.num_classes,
@@ -237,6 +244,8 @@ def _data(data: Dataset) -> DataFacts:
         class_names=list(data.class_names),
         image_size=data.image_size,
         fingerprint=data.fingerprint(),
+        test_fingerprint=data.test.fingerprint(),
+        settings=dict(subject.data_settings),
     )
 
 
