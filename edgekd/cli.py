@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -77,6 +78,73 @@ def doctor() -> None:
     from edgekd.terminal import console, render_doctor
 
     console().print(render_doctor())
+
+
+Bundle = Annotated[Path, typer.Argument(help="A bundle, exports/NAME.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def verify(bundle: Bundle, json: AsJson = False) -> None:
+    """Check every file of a bundle, and its model's answers on this machine against those recorded in it.
+
+    Exit code 0: all is well; 1: something is not what it was, named on a line each; 2: no bundle, or none to trust.
+    """
+    from edgekd.bundle.check import verify as found_in
+    from edgekd.ondevice.program import selftest_lines
+
+    found = found_in(bundle)
+    _print_json(found) if json else _print_lines(selftest_lines(found))
+    raise typer.Exit(0 if found["ok"] else 1)
+
+
+@app.command()
+def predict(
+    bundle: Bundle,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    top: Annotated[int, typer.Option(min=1, help="Classes of each image.")] = 5,
+    json: AsJson = False,
+) -> None:
+    """Classify image files with a bundle's model: labels and probabilities, the likeliest first."""
+    from edgekd.bundle.check import predict as classes_of
+    from edgekd.ondevice.program import classes_lines
+
+    found = classes_of(bundle, images, top)
+    _print_json(found) if json else _print_lines([line for about in found for line in classes_lines(about)])
+
+
+@app.command()
+def bench(
+    subjects: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE|FILE.onnx...", help="Bundles and ONNX files.", show_default=False)
+    ],
+    threads: Annotated[int, typer.Option(min=1, help="Threads of one inference.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images of one inference.")] = 1,
+    json: AsJson = False,
+) -> None:
+    """Latency of files against one another, in interleaved rounds of one run; the ratios are to the first.
+
+    A bundle given alone stands for all of its files, beside others for the recommended one.
+    """
+    from edgekd.bundle.bench import bench_here, named_files
+    from edgekd.ondevice.bench import bench_lines
+    from edgekd.terminal import live_progress
+
+    files = named_files(subjects)
+    with live_progress(quiet=json) as progress:
+        found = bench_here(files, threads, batch, progress)
+    _print_json(found) if json else _print_lines(bench_lines(found))
+
+
+def _print_json(found: object) -> None:
+    import json
+
+    print(json.dumps(found, indent=1, ensure_ascii=False))
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 class Interrupted(BaseException):

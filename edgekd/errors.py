@@ -10,8 +10,11 @@ EdgekdError
 |- QuantizationError  a network that cannot be made integer
 |- ExportError        an ONNX file that is not what it should be
 |- BundleError        a bundle that is not whole, or not to be trusted
+|- ReportError        a report.json or its predictions that cannot be read or compared
 '- ShapeError         tensors whose shapes do not go together
 """
+
+from edgekd.ondevice.faults import printable
 
 __all__ = [
     "ArtifactError",
@@ -23,19 +26,11 @@ __all__ = [
     "ModelError",
     "PruningError",
     "QuantizationError",
+    "ReportError",
     "ShapeError",
     "TrainingError",
     "printable",
 ]
-
-
-def printable(text: str) -> str:
-    """Text with every character that a terminal would obey, or that has no shape, written as its escape.
-
-    >>> print(printable("a\x1b[2Jb"))
-    a\x1b[2Jb
-    """
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class EdgekdError(Exception):
@@ -104,6 +99,10 @@ class ExportError(EdgekdError):
 
 class BundleError(EdgekdError):
     """A bundle is not whole, or not to be trusted."""
+
+
+class ReportError(EdgekdError):
+    """A report, or what lies beside it, cannot be read or compared."""
 
 
 class ShapeError(EdgekdError):

@@ -28,8 +28,11 @@ def console() -> Console:
 
 
 @contextlib.contextmanager
-def live_progress() -> Iterator[Progress]:
-    """Bars on a terminal, plain lines elsewhere."""
+def live_progress(quiet: bool = False) -> Iterator[Progress]:
+    """Bars on a terminal, plain lines elsewhere; ``quiet``: nothing, for standard output is read by a program."""
+    if quiet:
+        yield Progress()
+        return
     if not sys.stdout.isatty():
         yield PlainProgress()
         return

@@ -101,6 +101,18 @@ def test_the_fingerprint_sees_one_label_one_name_and_the_split() -> None:
     assert len(found) == 4
 
 
+def test_a_split_s_fingerprint_sees_its_own_pixels_and_labels_alone() -> None:
+    elsewhere, label, pixel = tiny_dataset(), tiny_dataset(), tiny_dataset()
+    elsewhere.train.labels[0] = 1
+    label.test.labels[0] = 1
+    pixel.test.images[:][0, 0, 0, 0] += 1
+    first = tiny_dataset().test.fingerprint()
+
+    assert elsewhere.test.fingerprint() == first
+    assert label.test.fingerprint() != first
+    assert pixel.test.fingerprint() != first
+
+
 def test_every_pixel_value_becomes_itself_less_128_by_64() -> None:
     every = torch.arange(256).to(torch.uint8).reshape(1, 16, 16, 1)
 

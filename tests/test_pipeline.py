@@ -19,6 +19,7 @@ from edgekd import Pipeline, ort
 from edgekd.artifact import Store, load_model, load_tensors
 from edgekd.data import DataSettings, load_dataset
 from edgekd.errors import ConfigError, EdgekdError
+from edgekd.report.predictions import read_predictions
 from edgekd.report.schema import Report
 from edgekd.runtime import Progress
 from edgekd.stages import AnyStage, Distill, Export, Prune, Qat, Teacher
@@ -96,6 +97,32 @@ def test_report_json_reads_back_as_the_report(ran: tuple[Path, Report, Notes]) -
     assert {"id", "stage", "precision", "file", "sha256", "params", "macs", "size_bytes", "accuracy", "correct"} <= set(
         body["models"][0]
     )
+
+
+def test_the_predictions_beside_the_report_are_those_it_counted(ran: tuple[Path, Report, Notes]) -> None:
+    folder, report, _ = ran
+    test = load_dataset(DataSettings(image_size=16)).test
+
+    found = read_predictions(folder / "exports" / "small" / "predictions.npz")
+
+    assert found.labels.tolist() == test.labels.tolist()
+    assert {name: int(found.right(name).sum()) for name in found.chosen} == {
+        model.id: model.correct for model in report.models
+    }
+
+
+def test_the_report_says_which_test_images_and_which_data_settings(ran: tuple[Path, Report, Notes]) -> None:
+    _, report, _ = ran
+
+    assert report.data.test_fingerprint == load_dataset(DataSettings(image_size=16)).test.fingerprint()
+    assert report.data.settings == {
+        "name": "digits",
+        "image_size": 16,
+        "augment": "shift_rotate_scale",
+        "resize": "crop",
+        "grey": False,
+        "on_bad_image": "error",
+    }
 
 
 def test_the_report_shows_seven_and_eight_bits_as_shipped_and_exact(ran: tuple[Path, Report, Notes]) -> None:

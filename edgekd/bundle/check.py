@@ -7,7 +7,7 @@ from typing import Any
 
 from edgekd.errors import BundleError
 from edgekd.ondevice.classify import classify
-from edgekd.ondevice.contents import file_problems, read_manifest
+from edgekd.ondevice.contents import GOLDEN, MANIFEST, MODEL, file_problems, read_manifest
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.selftest import self_test
 
@@ -53,5 +53,6 @@ def faults(where: Path) -> Iterator[None]:
     try:
         yield
     except Fault as fault:
-        place = fault.where if Path(fault.where).is_absolute() or fault.where == str(where) else f"{where}: {fault.where}"
+        inside = fault.where in (MANIFEST, MODEL, GOLDEN)
+        place = str(where / fault.where) if inside else fault.where
         raise BundleError(place, fault.problem, fault.remedy) from None

@@ -35,8 +35,14 @@ class Golden:
     derived: str
 
 
+def spread(count: int, image_bytes: int) -> list[int]:
+    """Which of ``count`` images become golden: evenly spread, not more than a bundle should carry."""
+    most = max(1, min(count, MOST_IMAGES, MOST_BYTES // image_bytes))
+    return [round(i * (count - 1) / max(1, most - 1)) for i in range(most)]
+
+
 def golden_of(path: Path, images: Any, labels: Any, bits: int | None) -> Golden:
-    """Golden images: some of ``images``, evenly spread, with the file's logits.
+    """The file's logits of images, and how far logits may be from them elsewhere.
 
     The tolerance is twice what two right ways of running this file differ by on these images: with ONNX Runtime's
     fused integer kernels, and operator by operator in float arithmetic, which rounds some values to the other side. A
@@ -48,19 +54,15 @@ def golden_of(path: Path, images: Any, labels: Any, bits: int | None) -> Golden:
         labels: shape ``(count,)``.
         bits: of its weights; None where they are float.
     """
-    most = max(1, min(MOST_IMAGES, MOST_BYTES // max(1, images[:1].nbytes)))
-    chosen = np.unique(np.linspace(0, len(images) - 1, most).astype(int))
-    pixels = np.ascontiguousarray(images[chosen])
-    exact = logits_of_pixels(open_session(path, exact=True), pixels)
+    exact = logits_of_pixels(open_session(path, exact=True), images)
     largest = float(np.abs(exact).max())
     if bits is not None and bits > weight_bits(host_isa()):
-        derived = f"{UNKNOWN_ROUNDING:.0%} of the largest logit: made on a CPU that cannot run this file as its target does"
-        return Golden(pixels, exact, labels[chosen], UNKNOWN_ROUNDING * largest, derived)
-    logits = logits_of_pixels(open_session(path), pixels)
+        derived = f"{UNKNOWN_ROUNDING} of the largest logit: this CPU cannot run the file as its target does"
+        return Golden(images, exact, labels, UNKNOWN_ROUNDING * largest, derived)
+    logits = logits_of_pixels(open_session(path), images)
     apart = float(np.abs(logits - exact).max())
-    tolerance = max(2 * apart, ROUNDING * largest)
     derived = (
         f"twice what fused kernels and operator-by-operator arithmetic differ by on these images ({apart:.4g}), "
         f"but at least {ROUNDING:g} of the largest logit ({largest:.4g})"
     )
-    return Golden(pixels, logits, labels[chosen], tolerance, derived)
+    return Golden(images, logits, labels, max(2 * apart, ROUNDING * largest), derived)

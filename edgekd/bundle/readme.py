@@ -39,7 +39,7 @@ def readme(report: Report, image_size: int, channels: int) -> str:
         size=w.kilobytes(model.size_bytes),
         accuracy=w.percent(model.accuracy),
         total=f"{model.total:,}",
-        shape=f"8-bit {colours} images of {image_size} x {image_size} pixels, as they are",
+        shape=f"8-bit {colours} images of {image_size} x {image_size} pixels",
         shape_code=f"shape (images, {image_size}, {image_size}, {channels})",
         isa=report.target.isa,
         onnxruntime=report.target.onnxruntime,

@@ -1,7 +1,7 @@
 """Puts the files that go along together as the one file of a bundle that runs its model."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 
 RUNNER = "edgekd_run.py"
@@ -24,7 +24,7 @@ def runner_source() -> str:
     """The files that go along, as one Python file."""
     here = resources.files("edgekd.ondevice")
     sources = [here.joinpath(f"{name}.py").read_text(encoding="utf-8") for name in PARTS]
-    imports = sorted({line for source in sources for line in _imports(source)})
+    imports = _import_lines([pair for source in sources for pair in _imports(source)])
     bodies = [_body_of(source).strip("\n") for source in sources]
     head = (
         "#!/usr/bin/env python3\n"
@@ -35,13 +35,20 @@ def runner_source() -> str:
     return head + "\n".join(imports) + "\n\n\n" + "\n\n\n".join(bodies) + "\n"
 
 
-def _imports(source: str) -> Iterator[str]:
-    """What a file imports at its top from elsewhere, one name a line."""
+def _imports(source: str) -> Iterator[tuple[str, str]]:
+    """What a file imports at its top from elsewhere: a module and a name in it, or an import as it stands and ''."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.Import):
-            yield from (ast.unparse(ast.Import([alias])) for alias in node.names)
+            yield ast.unparse(node), ""
         if isinstance(node, ast.ImportFrom) and not str(node.module).startswith("edgekd"):
-            yield from (f"from {node.module} import {alias.name}" for alias in node.names)
+            yield from ((str(node.module), alias.name) for alias in node.names)
+
+
+def _import_lines(found: Sequence[tuple[str, str]]) -> list[str]:
+    whole = sorted({module for module, name in found if not name})
+    modules = sorted({module for module, name in found if name})
+    names = {module: sorted({name for other, name in found if other == module}) for module in modules}
+    return [*whole, *(f"from {module} import {', '.join(names[module])}" for module in modules)]
 
 
 def _body_of(source: str) -> str:

@@ -56,7 +56,7 @@ def write_bundle(
         pixels: what the files take.
         golden: images with known answers.
         versions: ``opset``, ``ir_version`` and ``onnxruntime_min`` of the files.
-        extra: writes further files of the report.
+        extra: writes further files of the report into the folder that it is given.
 
     Raises:
         BundleError: the disk refuses.

@@ -29,7 +29,7 @@ _WANTED = {
 
 def sealed(body: Dict[str, Any]) -> str:
     """The text of a manifest: its body and, under ``digest``, the SHA-256 of the body's own text."""
-    return _text({**body, "digest": hashlib.sha256(_text(body).encode()).hexdigest()})
+    return _canonical({**body, "digest": hashlib.sha256(_canonical(body).encode()).hexdigest()})
 
 
 def read_manifest(folder: Path) -> Dict[str, Any]:
@@ -38,7 +38,7 @@ def read_manifest(folder: Path) -> Dict[str, Any]:
     Raises:
         Fault: it is not.
     """
-    text = _read_text(folder)
+    text = _manifest_text(folder)
     try:
         body = json.loads(text)
     except (ValueError, RecursionError):
@@ -125,7 +125,7 @@ def _check_entry(name: str, about: Any) -> None:
         raise Fault(MANIFEST, f"says nothing whole about {name}", "take the bundle from where it was made")
 
 
-def _read_text(folder: Path) -> str:
+def _manifest_text(folder: Path) -> str:
     path = folder / MANIFEST
     if not path.is_file() or path.is_symlink():
         raise Fault(str(folder), f"is no bundle: it has no {MANIFEST}", "name a folder below exports/")
@@ -141,5 +141,5 @@ def _read_text(folder: Path) -> str:
         raise Fault(MANIFEST, "is no text: damaged", "take the bundle from where it was made") from None
 
 
-def _text(body: Dict[str, Any]) -> str:
+def _canonical(body: Dict[str, Any]) -> str:
     return json.dumps(body, indent=1, sort_keys=True, allow_nan=False) + "\n"

@@ -15,9 +15,14 @@ class Fault(Exception):  # noqa: N818  (told further as an EdgekdError, or as on
         self.where, self.problem, self.remedy = where, problem, remedy
 
     def __str__(self) -> str:
-        return shown(f"{self.where}: {self.problem}" + (f"; {self.remedy}" if self.remedy else ""))
+        text = f"{self.where}: {self.problem}" + (f"; {self.remedy}" if self.remedy else "")
+        return printable(" ".join(text.split()))
 
 
-def shown(text: str) -> str:
-    """Text on one line that no terminal obeys: characters without a shape are written as their escapes."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split()))
+def printable(text: str) -> str:
+    """Text with every character that a terminal would obey, or that has no shape, written as its escape.
+
+    >>> print(printable("a\x1b[2Jb"))
+    a\x1b[2Jb
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

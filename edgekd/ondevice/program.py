@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional
 from edgekd.ondevice.bench import bench, bench_lines
 from edgekd.ondevice.classify import classify
 from edgekd.ondevice.contents import file_problems, read_manifest
-from edgekd.ondevice.faults import Fault, shown
+from edgekd.ondevice.faults import Fault, printable
 from edgekd.ondevice.machine import machine_facts
 from edgekd.ondevice.selftest import self_test
 
@@ -52,15 +52,15 @@ def _selftest(folder: Path, as_json: bool) -> int:
 
 def selftest_lines(found: Dict[str, Any]) -> List[str]:
     """What the self-test found, in words."""
-    lines = [f"FAIL  {shown(problem)}" for problem in found["problems"]]
-    lines += [f"WARNING  {shown(warning)}" for warning in found["warnings"]]
+    lines = [f"FAIL  {printable(problem)}" for problem in found["problems"]]
+    lines += [f"WARNING  {printable(warning)}" for warning in found["warnings"]]
     golden = found["golden"]
     if golden:
         lines.append(
             f"golden images: {golden['same_top1']} of {golden['images']} the same class, logits differ by up to "
             f"{golden['max_difference']:.4g} (allowed: {golden['tolerance']:.4g})"
         )
-    return [*lines, f"{'PASS' if found['ok'] else 'FAIL'}  {shown(found['name'])}: {found['files']} files checked"]
+    return [*lines, f"{'PASS' if found['ok'] else 'FAIL'}  {printable(found['name'])}: {found['files']} files checked"]
 
 
 def _bench(given: Any, folder: Path) -> int:
@@ -69,9 +69,7 @@ def _bench(given: Any, folder: Path) -> int:
     if given.json:
         print(json.dumps(found))
         return 0
-    machine = found["machine"]
-    print(f"{machine['cpu']}, {machine['isa']}, ONNX Runtime {machine['onnxruntime']}, {given.threads} thread(s)")
-    for line in bench_lines(found, [path.name for path in files]):
+    for line in bench_lines(found):
         print(line)
     return 0
 
@@ -97,8 +95,8 @@ def _classify(given: Any, folder: Path) -> int:
 
 def classes_lines(found: Dict[str, Any]) -> List[str]:
     """An image's classes in words."""
-    rows = [f"  {100 * item['probability']:5.1f} %  {shown(item['name'])}" for item in found["classes"]]
-    return [shown(found["image"]), *rows]
+    rows = [f"  {100 * item['probability']:5.1f} %  {printable(item['name'])}" for item in found["classes"]]
+    return [printable(found["image"]), *rows]
 
 
 def _positive(text: str) -> int:

@@ -14,6 +14,7 @@ from edgekd import ort
 from edgekd.artifact import Artifact, Store, digest_of, disk_errors, load_tensors, save_tensors
 from edgekd.data import Dataset
 from edgekd.measure import mcnemar_p, measure_latency, predictions, wilson_interval
+from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.latency import ROUNDS, Latencies, paired_ratio, percentiles
 from edgekd.ondevice.machine import cpu_name, host_isa
 from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages
@@ -44,6 +45,7 @@ class Subject:
     Args:
         stages: id -> (kind of stage, settings, artifact), in order.
         sources: id -> id of the stage whose model it began with.
+        data_settings: what the pipeline says of its images, without paths.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Subject:
     budget: Budget
     stages: Mapping[str, tuple[str, dict[str, Any], Artifact]]
     sources: Mapping[str, str]
+    data_settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class Measured:
     chosen: dict[str, torch.Tensor]
     latencies: Latencies
     saturates: bool
+
+    def predictions(self) -> dict[str, torch.Tensor]:
+        """The class that each exported file gave every test image, in order."""
+        return {about["id"]: self.chosen[about["id"]] for about in self.files}
 
     def ratio(self, one: str, other: str) -> tuple[float, tuple[float, float]]:
         """Paired latency ratio of two files."""
@@ -128,6 +135,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
     """The report on what was measured."""
     models = [_model(subject, measured, i) for i in range(len(measured.files))]
     choice = choose(models, subject.budget, measured.ratio)
+    models = [model.model_copy(update={"file": MODEL}) if model.id == choice.recommended else model for model in models]
     return Report(
         pipeline=subject.name,
         seed=subject.seed,
@@ -135,7 +143,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         verdict=choice.verdict,
         recommended=choice.recommended,
         target=_target(subject.target, measured.saturates),
-        data=_data(subject.data),
+        data=_data(subject),
         models=models,
         stages=[_stage(name, *about) for name, about in subject.stages.items()],
         quantization=_quantization(subject, exported, measured),
@@ -224,7 +232,8 @@ def _target(target: Target, saturates: bool) -> TargetFacts:
     )
 
 
-def _data(data: Dataset) -> DataFacts:
+def _data(subject: Subject) -> DataFacts:
+    data = subject.data
     return DataFacts(
         name=data.name,
         classes=data.num_classes,
@@ -234,6 +243,8 @@ def _data(data: Dataset) -> DataFacts:
         class_names=list(data.class_names),
         image_size=data.image_size,
         fingerprint=data.fingerprint(),
+        test_fingerprint=data.test.fingerprint(),
+        settings=dict(subject.data_settings),
     )
 
 

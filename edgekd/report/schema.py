@@ -1,14 +1,23 @@
 """What report.json holds: frozen records, the same names as in the file."""
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
+"""Raised when a report can no longer be read by what reads the one before; a new field with a default does not."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Milliseconds = Annotated[float, Field(ge=0, lt=1e9)]
 
 
 class Record(BaseModel):
     """A frozen piece of the report."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, allow_inf_nan=False
+    )
 
 
 class Check(Record):
@@ -51,15 +60,17 @@ class DataFacts(Record):
     class_names: list[str]
     image_size: int
     fingerprint: str
+    test_fingerprint: str = Field("", description="SHA-256 over the test images and their labels; empty: not recorded")
+    settings: dict[str, object] = Field({}, description="the pipeline's data settings, without paths")
 
 
 class Latency(Record):
     """Milliseconds for one batch, over all rounds."""
 
-    p50: float
-    p90: float
-    p99: float
-    runs: int
+    p50: Milliseconds
+    p90: Milliseconds
+    p99: Milliseconds
+    runs: Count
 
 
 class Ratio(Record):
@@ -102,13 +113,13 @@ class ModelReport(Record):
     precision: str = Field(description="float32 or int8")
     file: str
     sha256: str
-    params: int
-    macs: int = Field(description="multiply-accumulates for one image, from the exported graph")
-    size_bytes: int
-    accuracy: float
-    correct: int
-    total: int
-    accuracy_ci95: tuple[float, float]
+    params: Count
+    macs: Count = Field(description="multiply-accumulates for one image, from the exported graph")
+    size_bytes: Count
+    accuracy: Share
+    correct: Count
+    total: Count
+    accuracy_ci95: tuple[Share, Share]
     accuracy_drop: float = Field(description="teacher's accuracy minus this one's; negative is better than the teacher")
     paired: Paired
     latency_ms: Latency
@@ -121,6 +132,33 @@ class ModelReport(Record):
     per_class_accuracy: list[float | None]
     weight_bits: int | None = None
     max_abs_weight: int | None = Field(None, description="largest |q| of any int8 weight")
+
+
+class DeviceModel(Record):
+    """One file's latency on a device."""
+
+    id: str = Field(description="of the exported file")
+    latency_ms: Latency
+    latency_ratio: Ratio = Field(description="to the file that the report's other ratios refer to, on this device")
+
+
+class DeviceReport(Record):
+    """The same files, measured on another machine."""
+
+    name: str
+    cpu: str
+    isa: str
+    machine: str = Field(description="as the device's own Python calls it: aarch64, x86_64")
+    onnxruntime: str
+    python: str
+    threads: int
+    batch: int
+    models: list[DeviceModel]
+    peak_rss_bytes: Count | None = Field(None, description="largest memory of the measuring process; None: not known")
+    temperature_c: float | None = Field(None, description="highest temperature seen; None: the device does not say")
+    throttled: bool | None = Field(None, description="the clock was lowered meanwhile; None: the device does not say")
+    selftest: str = Field(description="one sentence: do the files answer there as they did here?")
+    warnings: list[str] = []
 
 
 class Epoch(Record):
@@ -195,3 +233,4 @@ class Report(Record):
     environment: dict[str, str]
     budget: dict[str, float | None]
     notes: list[str] = []
+    devices: list[DeviceReport] = []

@@ -34,7 +34,7 @@ class _Rendered:
 
 def _verdict(report: Report) -> Text:
     model, verdict = recommended_of(report), report.verdict
-    file = w.plain(model.file if model else report.recommended)
+    file = w.plain(f"{model.id} ({model.file})" if model else report.recommended)
     badge = ("PASS", "bold green") if verdict.passed else ("FAIL", "bold red")
     role = "is recommended" if verdict.passed else "comes nearest to the budget"
     return Text.assemble(badge, "  ", (file, "bold"), f" {role}: {w.plain(verdict.reason)}")

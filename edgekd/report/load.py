@@ -1,0 +1,77 @@
+"""Reads report.json files, which may be old, damaged, or made by an enemy."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgekd.config import dotted
+from edgekd.errors import ReportError
+from edgekd.report.reading import recommended_of
+from edgekd.report.schema import SCHEMA_VERSION, Report
+
+FILE = "report.json"
+MOST_BYTES = 50_000_000
+
+
+def report_path(export: Path) -> Path:
+    """The report.json that is meant by an exported folder or by the file itself."""
+    return export / FILE if export.is_dir() else export
+
+
+def load_report(path: Path) -> Report:
+    """The report in a file, every field checked.
+
+    Args:
+        path: the file; see ``report_path``.
+
+    Raises:
+        ReportError: the file is missing, damaged, or of a newer edgekd.
+    """
+    raw = _bytes(path)
+    _check_version(raw, path)
+    try:
+        report = Report.model_validate_json(raw, strict=True)
+    except ValidationError as error:
+        raise _mistake(error, path) from None
+    if recommended_of(report) is None:
+        raise _damaged(path, f"recommends {report.recommended[:60]!r}, which is none of its files")
+    return report
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        remedy = "name a folder exports/<name>/ or its report.json"
+        raise ReportError(str(path), f"cannot be read ({(error.strerror or str(error)).lower()})", remedy) from None
+    if len(raw) > MOST_BYTES:
+        raise _damaged(path, f"is larger than {MOST_BYTES} bytes")
+    return raw
+
+
+def _check_version(raw: bytes, path: Path) -> None:
+    """Said first: a newer report may well differ in every other field too."""
+    try:
+        found: Any = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"is not valid JSON ({str(error)[:80]})") from None
+    version = found.get("schema") if isinstance(found, dict) else None
+    if type(version) is not int:
+        raise _damaged(path, "has no schema number")
+    if version > SCHEMA_VERSION:
+        problem = f"has schema {version}, this edgekd reads up to {SCHEMA_VERSION}"
+        raise ReportError(str(path), problem, "use a newer edgekd")
+
+
+def _mistake(error: ValidationError, path: Path) -> ReportError:
+    first, more = error.errors(include_url=False)[0], error.error_count() - 1
+    others = f" (and {more} more such)" if more else ""
+    place = dotted(first["loc"])
+    return _damaged(path, f"{place[:100]}: {first['msg'][0].lower()}{first['msg'][1:]}{others}")
+
+
+def _damaged(path: Path, problem: str) -> ReportError:
+    return ReportError(str(path), problem, "run the pipeline again")
