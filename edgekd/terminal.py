@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -13,9 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd.ondevice.machine import cpu_flags, cpu_name, host_isa, usable_cores, weight_bits
-from edgekd.pipeline import Planned
 from edgekd.runtime import PACKAGES, Progress, environment
 from edgekd.target import Target
+
+if TYPE_CHECKING:
+    from edgekd.pipeline import Planned
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -106,7 +108,7 @@ def _left(elapsed: float, done: int, total: int) -> str:
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
 
 
-def render_plan(planned: Sequence[Planned]) -> RenderableType:
+def render_plan(planned: "Sequence[Planned]") -> RenderableType:
     """The stages, which are up to date, and what is known of their models."""
     table = Table("stage", "kind", "digest", "state", "MACs", "parameters", "val accuracy", box=None, pad_edge=False)
     for item in planned:

@@ -50,14 +50,22 @@ def read_manifest(folder: Path) -> Dict[str, Any]:
     digest = body.pop("digest", None)
     if sealed(body) != text:
         raise Fault(MANIFEST, "was changed: it does not have the checksum that it names", "take the bundle anew")
+    _check_body(body)
+    return {**body, "digest": digest}
+
+
+def _check_body(body: Dict[str, Any]) -> None:
     for key, kind in _WANTED.items():
         if not isinstance(body.get(key), kind):
             raise Fault(MANIFEST, f"has no {key}", "take the bundle from where it was made")
     for name, about in body["files"].items():
         _check_entry(name, about)
+    for about in body["models"]:
+        if not isinstance(about, dict) or about.get("file") not in body["files"]:
+            named = about.get("file") if isinstance(about, dict) else about
+            raise Fault(MANIFEST, f"names {named!r}, which is none of its files", "do not use this bundle")
     if MODEL not in body["files"] or GOLDEN not in body["files"]:
         raise Fault(MANIFEST, f"names no {MODEL} or no {GOLDEN}", "take the bundle from where it was made")
-    return {**body, "digest": digest}
 
 
 def file_problems(folder: Path, manifest: Dict[str, Any], everything: bool) -> List[str]:

@@ -55,6 +55,6 @@ def test_every_part_is_python_3_9(path: Path) -> None:
 
 def test_parts_stand_behind_what_they_import() -> None:
     for place, part in enumerate(PARTS):
-        needed = {name for name in imported(ast.parse((FOLDER / f"{part}.py").read_text(encoding="utf-8")))}
+        needed = imported(ast.parse((FOLDER / f"{part}.py").read_text(encoding="utf-8")))
         own = {name.rpartition(".")[2] for name in needed if name.startswith("edgekd.ondevice.")}
         assert own <= set(PARTS[:place])
