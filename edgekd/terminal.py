@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -12,9 +12,11 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from edgekd.pipeline import Planned
 from edgekd.runtime import PACKAGES, Progress, cores, environment
 from edgekd.target import Target, cpu_flags, cpu_name, host_isa, weight_bits
+
+if TYPE_CHECKING:  # reading reports need not wait for torch
+    from edgekd.pipeline import Planned
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -102,7 +104,7 @@ def _left(elapsed: float, done: int, total: int) -> str:
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
 
 
-def render_plan(planned: Sequence[Planned]) -> RenderableType:
+def render_plan(planned: "Sequence[Planned]") -> RenderableType:
     """The stages, which are up to date, and what is known of their models."""
     table = Table("stage", "kind", "digest", "state", "MACs", "parameters", "val accuracy", box=None, pad_edge=False)
     for item in planned:

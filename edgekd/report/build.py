@@ -13,7 +13,7 @@ import torch
 from edgekd import ort
 from edgekd.artifact import Artifact, Store, digest_of, disk_errors, load_tensors, save_tensors
 from edgekd.data import Dataset
-from edgekd.measure import ROUNDS, Latencies, mcnemar_p, measure_latency, paired_ratio, predictions, wilson_interval
+from edgekd.measure import ROUNDS, Latencies, measure_latency, paired_ratio, predictions
 from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages
 from edgekd.report.schema import (
     DataFacts,
@@ -32,6 +32,7 @@ from edgekd.report.schema import (
 )
 from edgekd.report.verdict import Budget, choose
 from edgekd.runtime import Progress, environment
+from edgekd.significance import mcnemar_p, wilson_interval
 from edgekd.target import Target, cpu_name, host_isa
 
 

@@ -21,6 +21,11 @@ def render_table(report: Report) -> RenderableType:
     return _Rendered(report)
 
 
+def two_lines(first: Text, second: str) -> Text:
+    """A cell: the figure, and what belongs to it in grey below."""
+    return Text.assemble(first, "\n", (second, "not bold dim")) if second else first
+
+
 @dataclass(frozen=True)
 class _Rendered:
     report: Report
@@ -45,7 +50,7 @@ def _table(report: Report, wide: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 2 if wide else 1, 0, 0))
     for column in columns:
         table.add_column(
-            _two_lines(Text(column.title), column.detail),
+            two_lines(Text(column.title), column.detail),
             overflow="fold",
             justify=column.justify,
             min_width=column.width,
@@ -56,44 +61,40 @@ def _table(report: Report, wide: bool) -> Table:
     return table
 
 
-def _two_lines(first: Text, second: str) -> Text:
-    return Text.assemble(first, "\n", (second, "not bold dim")) if second else first
-
-
 def _model(report: Report, model: ModelReport) -> Text:
     chosen = model.id == report.recommended
     style = "green" if report.verdict.passed else "yellow"
-    return _two_lines(
+    return two_lines(
         Text(f"{'>' if chosen else ' '} {w.plain(model.id)}", style if chosen else ""), f"  {w.plain(model.precision)}"
     )
 
 
 def _accuracy(_: Report, model: ModelReport) -> Text:
-    return _two_lines(Text(w.percent(model.accuracy)), w.percent_interval(model.accuracy_ci95))
+    return two_lines(Text(w.percent(model.accuracy)), w.percent_interval(model.accuracy_ci95))
 
 
 def _drop(report: Report, model: ModelReport) -> Text:
     if model == teacher_of(report):
         return Text("teacher")
-    return _two_lines(Text(w.points(model.accuracy_drop)), w.p_value(model.paired.p_value))
+    return two_lines(Text(w.points(model.accuracy_drop)), w.p_value(model.paired.p_value))
 
 
 def _size(_: Report, model: ModelReport) -> Text:
-    return _two_lines(Text(w.kilobytes(model.size_bytes)), w.ratio(model.size_ratio))
+    return two_lines(Text(w.kilobytes(model.size_bytes)), w.ratio(model.size_ratio))
 
 
 def _latency(report: Report, model: ModelReport) -> Text:
     p50 = Text(w.milliseconds(model.latency_ms.p50))
     if model == teacher_of(report):
-        return _two_lines(p50, w.ratio(1.0))
+        return two_lines(p50, w.ratio(1.0))
     relative = f"{w.ratio(model.latency_ratio.ratio)} {w.ratio_interval(model.latency_ratio)}"
-    cell = _two_lines(p50, relative if model.latency_ratio.measured else f"{relative}\n{w.NO_DIFFERENCE}")
+    cell = two_lines(p50, relative if model.latency_ratio.measured else f"{relative}\n{w.NO_DIFFERENCE}")
     slower_than = faster_float_than(report, model)
     return cell.append(f"\nslower than {w.plain(slower_than.id)}", "yellow") if slower_than else cell
 
 
 def _work(_: Report, model: ModelReport) -> Text:
-    return _two_lines(Text(w.count(model.macs)), w.count(model.params))
+    return two_lines(Text(w.count(model.macs)), w.count(model.params))
 
 
 def _kernels(_: Report, model: ModelReport) -> Text:
