@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -12,7 +11,7 @@ from rich.text import Text
 from edgekd.report import wording as w
 from edgekd.report.compare import Comparison, Pair, RunFacts
 from edgekd.report.compare_wording import front_words, group_words, pair_words, setting_words
-from edgekd.report.table import WIDE, two_lines
+from edgekd.report.table import WIDE, new_table, two_lines
 
 MOST_PAIRS = 10
 """Of more, those with the most accurate run are shown."""
@@ -35,12 +34,8 @@ class _Rendered:
             yield Text(f"note: {w.plain(text)}")
 
 
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 2, 0, 0))
-
-
 def _runs(comparison: Comparison, wide: bool) -> Table:
-    table = _table()
+    table = new_table()
     columns = [column for column in _columns(comparison) if wide or column.always]
     for column in columns:
         table.add_column(two_lines(Text(column.title), column.detail), overflow="fold", justify=column.justify)
@@ -112,7 +107,7 @@ def _pairs(comparison: Comparison) -> Iterator[RenderableType]:
     shown = _shown(comparison)
     if not shown:
         return
-    table = _table()
+    table = new_table()
     for title, detail in (("first", ""), ("second", ""), ("first − second", "points"), ("only one right", "1st : 2nd")):
         table.add_column(two_lines(Text(title), detail), justify="right" if detail else "left", overflow="fold")
     table.add_column("McNemar")
@@ -148,7 +143,7 @@ def _pair(pair: Pair) -> list[Text]:
 def _settings(comparison: Comparison) -> RenderableType:
     if not comparison.differences:
         return Text("The settings are the same in all runs.")
-    table = _table()
+    table = new_table()
     for title in ("setting that differs", *(run.name for run in comparison.runs)):
         table.add_column(Text(w.plain(title)), overflow="fold")
     for difference in comparison.differences:

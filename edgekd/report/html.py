@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from edgekd.report import wording as w
+from edgekd.report.html_devices import devices
 from edgekd.report.html_origin import data_and_environment, kernels, measuring, stages
 from edgekd.report.html_results import comparison, per_class, quantization, scatter, training, widths
 from edgekd.report.markup import NOTHING, Html, el, join
@@ -15,6 +16,7 @@ Section = Callable[[Report], Html]
 SECTIONS: tuple[tuple[str, Section], ...] = (
     ("Every file against the teacher", comparison),
     ("Accuracy against latency", scatter),
+    ("On devices", devices),
     ("What the weights' range costs on this CPU", quantization),
     ("Accuracy of each class", per_class),
     ("Training", training),

@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd.report import wording as w
+from edgekd.report.devices import device_facts, device_warnings, relative_words
 from edgekd.report.reading import faster_float_than, recommended_of, teacher_of
-from edgekd.report.schema import ModelReport, Report
+from edgekd.report.schema import DeviceModel, DeviceReport, ModelReport, Report
 
 WIDE = 104  # columns of text from which on every figure fits
 
@@ -19,6 +20,11 @@ WIDE = 104  # columns of text from which on every figure fits
 def render_table(report: Report) -> RenderableType:
     """The verdict on the first line, then a table as wide as the console allows, then one line for each note."""
     return _Rendered(report)
+
+
+def new_table(padding: int = 2) -> Table:
+    """The look of every table in a terminal."""
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, padding, 0, 0))
 
 
 def two_lines(first: Text, second: str) -> Text:
@@ -33,6 +39,8 @@ class _Rendered:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         yield _verdict(self.report)
         yield _table(self.report, wide=options.max_width >= WIDE)
+        for device in self.report.devices:
+            yield from _device(self.report, device)
         for note in self.report.notes:
             yield Text(f"note: {w.plain(note)}")
 
@@ -47,7 +55,7 @@ def _verdict(report: Report) -> Text:
 
 def _table(report: Report, wide: bool) -> Table:
     columns = [column for column in _COLUMNS if wide or column.always]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 2 if wide else 1, 0, 0))
+    table = new_table(2 if wide else 1)
     for column in columns:
         table.add_column(
             two_lines(Text(column.title), column.detail),
@@ -59,6 +67,30 @@ def _table(report: Report, wide: bool) -> Table:
         chosen = model.id == report.recommended
         table.add_row(*(column.cell(report, model) for column in columns), style="bold" if chosen else None)
     return table
+
+
+def _device(report: Report, device: DeviceReport) -> Iterator[RenderableType]:
+    """One device: what it is, its table, its warnings."""
+    facts = ", ".join(f"{name} {value}" for name, value in device_facts(device).items())
+    yield Text.assemble(("on " + w.plain(device.name), "bold"), f": {w.plain(facts)}")
+    table = new_table()
+    for title in ("model", "p50, ms", "p90, ms", "p99, ms", "ratio [95 %]"):
+        table.add_column(title, justify="left" if title == "model" else "right", overflow="fold")
+    for model in device.models:
+        latency = model.latency_ms
+        figures = (w.milliseconds(value) for value in (latency.p50, latency.p90, latency.p99))
+        table.add_row(Text(w.plain(model.id)), *figures, _relative(report, model))
+    yield table
+    yield Text(w.plain(device.selftest))
+    for warning in device_warnings(device):
+        yield Text(f"warning: {w.plain(warning)}", "bold yellow")
+
+
+def _relative(report: Report, model: DeviceModel) -> Text:
+    teacher = teacher_of(report)
+    if teacher is not None and model.id == teacher.id:
+        return Text(w.ratio(1.0))
+    return two_lines(Text(relative_words(model)), "" if model.latency_ratio.measured else w.NO_DIFFERENCE)
 
 
 def _model(report: Report, model: ModelReport) -> Text:
