@@ -1,5 +1,6 @@
 """Made-up runs to compare: the sample report with other figures, and answers that go with them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ def made_up_report(
     p50: float = 1.0,
     *,
     devices: tuple[DeviceReport, ...] = (),
-    target: dict[str, object] | None = None,
-    data: dict[str, object] | None = None,
-    stages: dict[str, dict[str, object]] | None = None,
+    target: Mapping[str, object] | None = None,
+    data: Mapping[str, object] | None = None,
+    stages: Mapping[str, Mapping[str, object]] | None = None,
     **report: object,
 ) -> Report:
     """The teacher and a recommended file 'qat'; ``stages`` puts settings into stages, the rest replaces fields."""
