@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from edgekd.report.runs import Run
 from edgekd.report.schema import Latency, Record
+from edgekd.report.wording import listed
 
 HOST = "host"
 
@@ -40,6 +41,11 @@ def timings(run: Run) -> dict[str, Timing]:
             if model.id == run.report.recommended:
                 found.setdefault(name, Timing(model.latency_ms, conditions))
     return found
+
+
+def the_place(place: str) -> str:
+    """A place in a sentence."""
+    return "the host" if place == HOST else place
 
 
 def grouped(runs: Sequence[Run], alike: Callable[[Run, Run], bool]) -> list[list[Run]]:
@@ -91,8 +97,7 @@ def why_not_latency(place: str, groups: Sequence[Sequence[Run]]) -> list[str]:
 
 
 def _names(runs: Sequence[Run]) -> str:
-    names = [run.name for run in runs]
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return listed([run.name for run in runs])
 
 
 def _were(runs: Sequence[Run]) -> str:

@@ -31,6 +31,7 @@ from edgekd.report.comparable import (
     grouped,
     same_conditions,
     same_test_images,
+    the_place,
     timings,
     why_not_accuracy,
     why_not_latency,
@@ -39,10 +40,13 @@ from edgekd.report.pareto import Point, better
 from edgekd.report.recipe import Difference, differences
 from edgekd.report.runs import Run
 from edgekd.report.schema import Latency, Record
+from edgekd.report.wording import listed
 from edgekd.significance import mcnemar_p
 
 COMPARISON_VERSION = 1
 SIGNIFICANT = 0.05
+DISTURBED = 3.0
+"""p99 over p50: on a quiet machine it stays below 2."""
 
 
 class PlaceLatency(Record):
@@ -134,7 +138,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
             *why_not_accuracy(tested),
             *(reason for place, groups in measured.items() for reason in why_not_latency(place, groups)),
         ],
-        notes=[*_untested(tested), *_not_interleaved(measured)],
+        notes=[*_untested(tested), *_not_interleaved(measured), *_disturbed(measured)],
     )
 
 
@@ -252,3 +256,16 @@ def _not_interleaved(measured: Mapping[str, Sequence[Sequence[Run]]]) -> Iterato
         "Latencies are absolute figures of separate runs, not interleaved with one another; "
         f"to compare them paired: edgekd bench {paths}"
     )
+
+
+def _disturbed(measured: Mapping[str, Sequence[Sequence[Run]]]) -> Iterator[str]:
+    """Where a latency tells as much of the machine's other work as of the file."""
+    for place, groups in measured.items():
+        spread = {run.name: timings(run)[place].latency_ms for group in groups if len(group) > 1 for run in group}
+        names = [name for name, latency in spread.items() if latency.p99 > DISTURBED * latency.p50]
+        if names:
+            were = "were" if len(names) > 1 else "was"
+            yield (
+                f"Other work ran while {listed(names)} {were} measured on {the_place(place)} "
+                f"(p99 is more than {DISTURBED:g} times p50): p50 may be too high."
+            )

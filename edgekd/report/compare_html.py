@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgekd.errors import ReportError
 from edgekd.report import wording as w
-from edgekd.report.comparable import HOST
+from edgekd.report.comparable import HOST, the_place
 from edgekd.report.compare import Comparison, Pair, RunFacts
 from edgekd.report.compare_plot import cost_plot
 from edgekd.report.compare_wording import (
@@ -64,21 +64,32 @@ def _cards(comparison: Comparison) -> Html:
     if len(group) == 1:
         return NOTHING
     accurate = _most_accurate(group)
-    small_run = min(group, key=lambda run: run.size_bytes)
-    quick = min(group, key=lambda run: run.latencies[HOST].latency_ms.p50)
+    size, smallest = _least(group, lambda run: run.size_bytes, lambda run: w.kilobytes(run.size_bytes))
+    p50, quickest = _least(group, _host_p50, lambda run: w.milliseconds(_host_p50(run)))
     on_front = [run.name for run in group if run.latencies[HOST].on_front]
-    p50 = quick.latencies[HOST].latency_ms.p50
     cards = [
         card(
             "Most accurate", w.percent(accurate.accuracy).removesuffix(" %"), " %", *_accurate(comparison.pairs, group)
         ),
-        card("Smallest", w.kilobytes(small_run.size_bytes), " kB", small_run.name),
-        card("Lowest latency", w.milliseconds(p50), " ms", quick.name, "p50 on the host, each run by itself"),
+        card("Smallest", size, " kB", smallest),
+        card("Lowest latency", p50, " ms", quickest, "p50 on the host, each run by itself"),
         card("On the Pareto front", str(len(on_front)), f" of {len(group)}", ", ".join(on_front)),
     ]
     names = ", ".join(run.name for run in group)
     lead = el("p", f"Among those that may be compared in every figure: {names}.", class_="lead")
     return join([NOTHING if len(comparison.groups) == 1 else lead, el("div", *cards, class_="cards")])
+
+
+def _host_p50(run: RunFacts) -> float:
+    return run.latencies[HOST].latency_ms.p50
+
+
+def _least(
+    group: Sequence[RunFacts], cost: Callable[[RunFacts], float], words: Callable[[RunFacts], str]
+) -> tuple[str, str]:
+    """The lowest cost in words, and every run that has it in the digits shown."""
+    least = words(min(group, key=cost))
+    return least, ", ".join(run.name for run in group if words(run) == least)
 
 
 def _most_accurate(group: Sequence[RunFacts]) -> RunFacts:
@@ -187,7 +198,7 @@ def _clouds(comparison: Comparison) -> Iterator[_Cloud]:
             for alike in _together(there, lambda run, place=place: run.latencies[place].group):  # type: ignore[misc]
                 costs = [run.latencies[place].latency_ms.p50 for run in alike]
                 detail = conditions_words(alike[0].latencies[place].conditions)
-                yield _Cloud(f"Latency on {_the(place)}", f"{images}{detail}", alike, costs, "latency p50, ms")
+                yield _Cloud(f"Latency on {the_place(place)}", f"{images}{detail}", alike, costs, "latency p50, ms")
 
 
 def _together(runs: Sequence[RunFacts], number: Callable[[RunFacts], int]) -> list[list[RunFacts]]:
@@ -198,14 +209,10 @@ def _together(runs: Sequence[RunFacts], number: Callable[[RunFacts], int]) -> li
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _the(place: str) -> str:
-    return "the host" if place == HOST else place
-
-
 def _pairs(comparison: Comparison) -> Html:
     if not comparison.pairs:
         return NOTHING
-    titles = ("first", "second", "difference", "only first", "only second", "McNemar's test", "")
+    titles = ("first", "second", "difference", "only first", "only second", "McNemar", "accuracy")
     head = el("tr", *(el("th", title, scope="col") for title in titles))
     rows = [_pair_row(pair) for pair in comparison.pairs]
     lead = "First minus second, in percentage points; and how many images only one of the two gets right."

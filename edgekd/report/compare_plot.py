@@ -35,7 +35,7 @@ def cost_plot(title: str, runs: Sequence[RunFacts], costs: Sequence[float], unit
         axes = figure.subplots()
         for index, run in enumerate(runs):
             _point(axes, run, costs[index], floor, on_front=index in best)
-        axes.set_xlim(0, 1.18 * max(costs))
+        axes.set_xlim(0, 1.18 * (max(costs) or 1))
         axes.margins(y=0.16)
         axes.set_xlabel(unit)
         axes.set_ylabel("test accuracy, %")

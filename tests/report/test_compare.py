@@ -11,7 +11,7 @@ from scipy import stats
 from edgekd.report.compare import Comparison, Pair, compare
 from edgekd.report.predictions import Predictions
 from edgekd.report.recipe import differences
-from edgekd.report.schema import Report
+from edgekd.report.schema import Latency, Report
 from tests.report.made_up import LABELS, made_up_report, made_up_run
 from tests.report.samples import TEST_IMAGES, sample_device
 
@@ -171,6 +171,16 @@ def test_latencies_of_separate_runs_are_called_so_with_the_command_that_pairs_th
         "Latencies are absolute figures of separate runs, not interleaved with one another; "
         "to compare them paired: edgekd bench exports/a 'exports/b c'"
     ]
+
+
+def test_a_latency_with_a_long_tail_is_told_as_disturbed() -> None:
+    report = made_up_report("b")
+    slow = report.models[1].model_copy(update={"latency_ms": Latency(p50=1.0, p90=1.4, p99=3.1, runs=900)})
+    busy = report.model_copy(update={"models": [report.models[0], slow]})
+
+    assert compared(made_up_report("a"), busy).notes[1] == (
+        "Other work ran while b was measured on the host (p99 is more than 3 times p50): p50 may be too high."
+    )
 
 
 def test_without_stored_answers_no_difference_is_tested_and_the_reason_given() -> None:

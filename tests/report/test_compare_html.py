@@ -94,6 +94,14 @@ def test_the_best_of_those_that_may_be_compared_come_first(sample_page: str) -> 
     assert "On the Pareto front 2 of 2 a, b" in text
 
 
+def test_runs_that_are_equally_small_in_the_digits_shown_are_both_named() -> None:
+    text = Page(
+        render_comparison_html(compared(made_up_report("a", size_bytes=94_970), made_up_report("b", size_bytes=94_985)))
+    ).text
+
+    assert "Smallest 95 kB a, b" in text
+
+
 def test_size_is_drawn_for_the_same_images_and_latency_for_the_same_place(sample_page: str) -> None:
     page = Page(sample_page)
 
