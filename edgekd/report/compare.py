@@ -14,7 +14,8 @@
                 "p_value": 0.375, "measured": false}],
      "differences": [{"setting": "distill.temperature", "values": {"a": 4.0, "b": 2.0}}],
      "reasons": ["b was measured on another CPU (...): latencies are not compared."],
-     "notes": ["..."]}
+     "warnings": ["b: there is no predictions.npz beside its report, so ..."],
+     "notes": ["Latencies are absolute figures of separate runs, ..."]}
 """
 
 import shlex
@@ -105,6 +106,7 @@ class Comparison(Record):
     pairs: list[Pair]
     differences: list[Difference]
     reasons: list[str] = Field(description="why some figures are not compared, a sentence each")
+    warnings: list[str] = Field(description="what is in doubt, a sentence each")
     notes: list[str]
 
     @property
@@ -138,7 +140,8 @@ def compare(runs: Sequence[Run]) -> Comparison:
             *why_not_accuracy(tested),
             *(reason for place, groups in measured.items() for reason in why_not_latency(place, groups)),
         ],
-        notes=[*_untested(tested), *_not_interleaved(measured), *_disturbed(measured)],
+        warnings=[*_untested(tested), *_disturbed(measured)],
+        notes=list(_not_interleaved(measured)),
     )
 
 

@@ -14,7 +14,7 @@ from edgekd.report.compare_wording import (
     front_words,
     group_words,
     images_words,
-    pair_words,
+    more_accurate_words,
     setting_words,
 )
 from edgekd.report.markup import NOTHING, Html, el, join
@@ -99,11 +99,17 @@ def _most_accurate(group: Sequence[RunFacts]) -> RunFacts:
 def _accurate(pairs: Sequence[Pair], group: Sequence[RunFacts]) -> Iterator[str]:
     """The most accurate run, and those that no difference was measured to."""
     best, names = _most_accurate(group).name, {run.name for run in group}
+    against = {
+        ({pair.first, pair.second} - {best}).pop(): more_accurate_words(pair)
+        for pair in pairs
+        if best in (pair.first, pair.second) and {pair.first, pair.second} <= names
+    }
+    alike = [name for name, words in against.items() if words == w.NO_DIFFERENCE]
     yield best
-    close = [{pair.first, pair.second} - {best} for pair in pairs if pair_words(pair) == w.NO_DIFFERENCE]
-    alike = [name for others in close if len(others) == 1 for name in others if name in names]
     if alike:
-        yield f"{w.NO_DIFFERENCE} to {', '.join(alike)}"
+        yield f"{w.NO_DIFFERENCE} to {w.listed(alike)}"
+    elif all(words == best for words in against.values()):
+        yield "a measured difference to every other"
 
 
 def _runs(comparison: Comparison) -> Html:
@@ -119,8 +125,8 @@ def _runs(comparison: Comparison) -> Html:
     head = el("tr", *(el("th", title, small(detail), scope="col") for title, detail in columns))
     bodies = [el("tbody", *(_run_row(comparison, run) for run in group)) for group in comparison.groups]
     table = el("table", el("thead", head), *bodies, class_="models runs")
-    reasons, notes = _list(comparison.reasons, "notes"), _list(comparison.notes, "notes quiet")
-    return join([el("div", table, class_="scroll"), reasons, notes])
+    loud = _list([*comparison.reasons, *comparison.warnings], "notes")
+    return join([el("div", table, class_="scroll"), loud, _list(comparison.notes, "notes quiet")])
 
 
 def _list(texts: Sequence[str], class_: str) -> Html:
@@ -212,7 +218,7 @@ def _together(runs: Sequence[RunFacts], number: Callable[[RunFacts], int]) -> li
 def _pairs(comparison: Comparison) -> Html:
     if not comparison.pairs:
         return NOTHING
-    titles = ("first", "second", "difference", "only first", "only second", "McNemar", "accuracy")
+    titles = ("first", "second", "difference", "only first", "only second", "McNemar", "more accurate")
     head = el("tr", *(el("th", title, scope="col") for title in titles))
     rows = [_pair_row(pair) for pair in comparison.pairs]
     lead = "First minus second, in percentage points; and how many images only one of the two gets right."
@@ -227,7 +233,7 @@ def _pair_row(pair: Pair) -> Html:
         w.points(pair.accuracy_difference).replace("-", "−"),
         *("–" if images is None else f"{images:,}" for images in (pair.only_first, pair.only_second)),
         "–" if pair.p_value is None else w.p_value(pair.p_value),
-        el("span", pair_words(pair), class_="tag pass" if pair.measured else "muted"),
+        el("span", more_accurate_words(pair), class_="tag pass" if pair.measured else "muted"),
     ]
     return el("tr", *(el("td", cell) for cell in cells))
 

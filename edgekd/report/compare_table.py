@@ -10,7 +10,7 @@ from rich.text import Text
 
 from edgekd.report import wording as w
 from edgekd.report.compare import Comparison, Pair, RunFacts
-from edgekd.report.compare_wording import front_words, group_words, pair_words, setting_words
+from edgekd.report.compare_wording import front_words, group_words, more_accurate_words, setting_words
 from edgekd.report.table import WIDE, new_table, two_lines
 
 MOST_PAIRS = 10
@@ -30,7 +30,9 @@ class _Rendered:
         yield _runs(self.comparison, wide=options.max_width >= WIDE)
         yield from _pairs(self.comparison)
         yield _settings(self.comparison)
-        for text in [*self.comparison.reasons, *self.comparison.notes]:
+        for text in [*self.comparison.reasons, *self.comparison.warnings]:
+            yield Text(f"note: {w.plain(text)}", "yellow")
+        for text in self.comparison.notes:
             yield Text(f"note: {w.plain(text)}")
 
 
@@ -111,7 +113,7 @@ def _pairs(comparison: Comparison) -> Iterator[RenderableType]:
     for title, detail in (("first", ""), ("second", ""), ("first − second", "points"), ("only one right", "1st : 2nd")):
         table.add_column(two_lines(Text(title), detail), justify="right" if detail else "left", overflow="fold")
     table.add_column("McNemar")
-    table.add_column("accuracy", overflow="fold")
+    table.add_column("more accurate", overflow="fold")
     for pair in shown:
         table.add_row(*_pair(pair))
     yield table
@@ -136,7 +138,7 @@ def _pair(pair: Pair) -> list[Text]:
         Text(w.points(pair.accuracy_difference)),
         Text("–" if pair.only_first is None else f"{pair.only_first} : {pair.only_second}"),
         Text("–" if pair.p_value is None else w.p_value(pair.p_value)),
-        Text(w.plain(pair_words(pair))),
+        Text(w.plain(more_accurate_words(pair))),
     ]
 
 

@@ -41,12 +41,13 @@ def front_words(latency: PlaceLatency) -> str:
     return "on the front" if latency.on_front else f"behind {', '.join(latency.behind)}"
 
 
-def pair_words(pair: Pair) -> str:
+def more_accurate_words(pair: Pair) -> str:
+    """Which of two runs is more accurate, as far as that was measured."""
     if pair.p_value is None:
         return "not tested"
     if not pair.measured:
         return w.NO_DIFFERENCE
-    return f"{pair.first if pair.accuracy_difference > 0 else pair.second} is more accurate"
+    return pair.first if pair.accuracy_difference > 0 else pair.second
 
 
 def setting_words(values: dict[str, object], run: str) -> str:

@@ -178,8 +178,8 @@ def test_a_latency_with_a_long_tail_is_told_as_disturbed() -> None:
     slow = report.models[1].model_copy(update={"latency_ms": Latency(p50=1.0, p90=1.4, p99=3.1, runs=900)})
     busy = report.model_copy(update={"models": [report.models[0], slow]})
 
-    assert compared(made_up_report("a"), busy).notes[1] == (
-        "Other work ran while b was measured on the host (p99 is more than 3 times p50): p50 may be too high."
+    assert compared(made_up_report("a"), busy).warnings == (
+        ["Other work ran while b was measured on the host (p99 is more than 3 times p50): p50 may be too high."]
     )
 
 
@@ -191,7 +191,7 @@ def test_without_stored_answers_no_difference_is_tested_and_the_reason_given() -
     assert comparison.pairs == [
         Pair(first="a", second="b", accuracy_difference=0.0, only_first=None, only_second=None, p_value=None)
     ]
-    assert comparison.notes[0] == (
+    assert comparison.warnings[0] == (
         "b: there is no predictions.npz beside its report, so no difference in accuracy to it is tested."
     )
 
@@ -203,7 +203,7 @@ def test_answers_to_other_labels_are_not_paired() -> None:
     comparison = compare([first, turned])
 
     assert comparison.pairs[0].p_value is None
-    assert comparison.notes[0] == "a and b store different labels, so their difference is not tested."
+    assert comparison.warnings[0] == "a and b store different labels, so their difference is not tested."
 
 
 def settings_of(*reports: Report) -> Mapping[str, Mapping[str, object]]:
@@ -280,4 +280,4 @@ def test_json_holds_everything_and_reads_back() -> None:
     assert body["runs"][0]["latencies"]["pi4"]["conditions"]["cpu"] == "Cortex-A72"
     assert body["pairs"][0]["measured"] is False
     assert body["differences"] == [{"setting": "seed", "values": {"a": 0, "b": 3}}]
-    assert sorted(body) == ["differences", "notes", "pairs", "reasons", "runs", "schema"]
+    assert sorted(body) == ["differences", "notes", "pairs", "reasons", "runs", "schema", "warnings"]
