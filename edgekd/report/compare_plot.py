@@ -78,5 +78,5 @@ def _front_line(axes: Any, points: Sequence[tuple[float, float]]) -> list[tuple[
 
 
 def _label(run: RunFacts, floor: float) -> str:
-    name = shortened(run.name, 24)
+    name = shortened(run.name)
     return name if run.accuracy >= floor else f"{name}, off the scale at {percent(run.accuracy)}"
