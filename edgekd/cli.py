@@ -147,6 +147,34 @@ def _print_lines(lines: Sequence[str]) -> None:
         print(line)
 
 
+@app.command()
+def compare(
+    exports: Annotated[
+        list[Path], typer.Argument(metavar="EXPORT...", help="Folders exports/<name>/, or their report.json files.")
+    ],
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the comparison as a page too.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print it for a machine in place of the tables.")] = False,
+) -> None:
+    """Compare the recommended files of finished runs, and the settings that differ; nothing is measured."""
+    from edgekd.report.compare import compare as held_against
+    from edgekd.report.runs import load_runs
+
+    comparison = held_against(load_runs(exports))
+    if html is not None:
+        from edgekd.report.compare_html import write_comparison_html
+
+        write_comparison_html(html, comparison)
+    if json:
+        print(comparison.model_dump_json(by_alias=True, indent=1))
+        return
+    from edgekd.report.compare_table import render_comparison
+    from edgekd.terminal import console
+
+    console().print(render_comparison(comparison))
+    if html is not None:
+        console().print(f"page: {html}")
+
+
 class Interrupted(BaseException):
     """Ctrl-C; an own kind, because typer would make exit code 1 of a KeyboardInterrupt."""
 

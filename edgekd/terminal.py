@@ -16,7 +16,7 @@ from edgekd.ondevice.machine import cpu_flags, cpu_name, host_isa, usable_cores,
 from edgekd.runtime import PACKAGES, Progress, environment
 from edgekd.target import Target
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # reading reports need not wait for torch
     from edgekd.pipeline import Planned
 
 SECONDS_BETWEEN_LINES = 10.0

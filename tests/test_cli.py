@@ -1,5 +1,6 @@
 """The command line: what it says, what it ends with, and that every mistake is one line."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from edgekd import Pipeline, cli, ort
 from edgekd.ondevice.machine import host_isa
 from tests.chain import YAML, write_pipeline
+from tests.report.made_up import made_up_report, write_export
 
 REAL = [sys.executable, "-c", "from edgekd.cli import main; main()"]
 SHIPPED = sorted((Path(__file__).parent.parent / "pipelines").glob("*.yaml"))
@@ -267,6 +269,56 @@ def test_doctor_names_the_instruction_set_and_what_the_saturation_probe_found(ed
     assert f"{host_isa()}, " in ended.out
     assert ("SATURATE here" in ended.out) == ort.saturates()
     assert ("are exact here" in ended.out) != ort.saturates()
+
+
+@pytest.fixture
+def exports(tmp_path: Path) -> list[Path]:
+    """Two finished runs."""
+    return [write_export(tmp_path / "exports" / name, made_up_report(name)) for name in ("one", "two")]
+
+
+def test_compare_prints_the_runs_and_writes_nothing(exports: list[Path], tmp_path: Path, edgekd: Command) -> None:
+    before = sorted(tmp_path.rglob("*"))
+
+    ended = edgekd("compare", *exports)
+
+    assert ended.code == 0, ended.err
+    assert "no difference measured" in ended.out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_compare_prints_nothing_but_json_for_a_machine(exports: list[Path], edgekd: Command) -> None:
+    ended = edgekd("compare", *exports, "--json")
+
+    assert [run["name"] for run in json.loads(ended.out)["runs"]] == ["one", "two"]
+
+
+def test_compare_writes_a_page_where_it_is_asked_to(exports: list[Path], tmp_path: Path, edgekd: Command) -> None:
+    ended = edgekd("compare", *exports, "--html", "page.html")
+
+    assert ended.out.endswith("page: page.html\n")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_compare_refuses_what_is_no_export_in_one_line(exports: list[Path], tmp_path: Path, edgekd: Command) -> None:
+    (tmp_path / "report.json").write_text('{"schema": 9}', encoding="utf-8")
+
+    assert "name a folder exports/<name>/" in refused(edgekd("compare", exports[0], "nowhere"))
+    assert "use a newer edgekd" in refused(edgekd("compare", exports[0], "report.json"))
+    assert "1 export given" in refused(edgekd("compare", exports[0]))
+
+
+def test_comparing_waits_for_neither_torch_nor_matplotlib(exports: list[Path]) -> None:
+    code = (
+        "import sys\n"
+        "from edgekd.cli import main\n"
+        "try: main()\n"
+        "finally: print('imported:', *sorted({'torch', 'matplotlib', 'onnxruntime'} & set(sys.modules)))\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, "compare", *exports], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "imported:"
 
 
 def test_the_pipelines_are_shipped() -> None:

@@ -13,7 +13,7 @@ import torch
 from edgekd import ort
 from edgekd.artifact import Artifact, Store, digest_of, disk_errors, load_tensors, save_tensors
 from edgekd.data import Dataset
-from edgekd.measure import mcnemar_p, measure_latency, predictions, wilson_interval
+from edgekd.measure import measure_latency, predictions
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.latency import ROUNDS, Latencies, paired_ratio, percentiles
 from edgekd.ondevice.machine import cpu_name, host_isa
@@ -35,6 +35,7 @@ from edgekd.report.schema import (
 )
 from edgekd.report.verdict import Budget, choose
 from edgekd.runtime import Progress, environment
+from edgekd.significance import mcnemar_p, wilson_interval
 from edgekd.target import Target
 
 

@@ -1,12 +1,13 @@
 """The report as one HTML page that needs nothing else: no script, no network."""
 
 from collections.abc import Callable
-from importlib import resources
 
 from edgekd.report import wording as w
+from edgekd.report.html_devices import devices
 from edgekd.report.html_origin import data_and_environment, kernels, measuring, stages
 from edgekd.report.html_results import comparison, per_class, quantization, scatter, training, widths
 from edgekd.report.markup import NOTHING, Html, el, join
+from edgekd.report.page import card, page, section
 from edgekd.report.reading import integer_share, recommended_of, teacher_of
 from edgekd.report.schema import Check, ModelReport, Report
 
@@ -15,6 +16,7 @@ Section = Callable[[Report], Html]
 SECTIONS: tuple[tuple[str, Section], ...] = (
     ("Every file against the teacher", comparison),
     ("Accuracy against latency", scatter),
+    ("On devices", devices),
     ("What the weights' range costs on this CPU", quantization),
     ("Accuracy of each class", per_class),
     ("Training", training),
@@ -28,21 +30,9 @@ SECTIONS: tuple[tuple[str, Section], ...] = (
 
 def render_html(report: Report) -> str:
     """The whole page; a section that has no data is left out."""
-    style = resources.files("edgekd.report").joinpath("style.css").read_text(encoding="utf-8")
-    head = join(
-        [
-            Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-            el("title", f"{report.pipeline}: {_badge_word(report)}"),
-            el("style", Html(style)),
-        ]
-    )
-    sections = [_section(title, section(report)) for title, section in SECTIONS]
-    body = el("main", _header(report), _cards(report), _budget(report), *sections, _footer(report))
-    return f"<!DOCTYPE html>\n{el('html', el('head', head), el('body', body), lang='en')}\n"
-
-
-def _section(title: str, content: Html) -> Html:
-    return el("section", el("h2", title), content) if content else NOTHING
+    sections = [section(title, content(report)) for title, content in SECTIONS]
+    body = [_header(report), _cards(report), _budget(report), *sections, _footer(report)]
+    return page(f"{report.pipeline}: {_badge_word(report)}", body)
 
 
 def _badge_word(report: Report) -> str:
@@ -83,38 +73,30 @@ def _cards(report: Report) -> Html:
     return el("div", *cards, class_="cards")
 
 
-def _card(label: str, figure: str, unit: str, *details: str) -> Html:
-    size = "figure" if len(figure) < 10 else "figure words"
-    lines = [el("p", detail, class_="detail") for detail in details]
-    return el(
-        "div", el("p", label, class_="label"), el("p", figure, el("small", unit), class_=size), *lines, class_="card"
-    )
-
-
 def _size_card(model: ModelReport, teacher: ModelReport) -> Html:
     sizes = f"{w.kilobytes(model.size_bytes)} kB of {w.kilobytes(teacher.size_bytes)} kB"
     larger = model.size_ratio > 1
     factor = model.size_ratio if larger else 1 / model.size_ratio
-    return _card("Size", f"{w.times(factor)}×", " larger" if larger else " smaller", sizes)
+    return card("Size", f"{w.times(factor)}×", " larger" if larger else " smaller", sizes)
 
 
 def _speed_card(model: ModelReport, teacher: ModelReport) -> Html:
     p50 = f"p50 {w.milliseconds(model.latency_ms.p50)} ms of {w.milliseconds(teacher.latency_ms.p50)} ms"
     if model == teacher:
-        return _card("Latency", "1×", " the teacher itself", p50)
+        return card("Latency", "1×", " the teacher itself", p50)
     speedup, faster = model.speedup, model.speedup.ratio > 1
     interval = f"95 % interval {w.ratio(speedup.ci95[0])} to {w.ratio(speedup.ci95[1])}"
     if not speedup.measured:
-        return _card("Latency", w.NO_DIFFERENCE, "", p50, f"speedup {w.ratio(speedup.ratio)}", interval)
+        return card("Latency", w.NO_DIFFERENCE, "", p50, f"speedup {w.ratio(speedup.ratio)}", interval)
     factor = speedup.ratio if faster else 1 / speedup.ratio
-    return _card("Latency", f"{w.times(factor)}×", " faster" if faster else " slower", p50, interval)
+    return card("Latency", f"{w.times(factor)}×", " faster" if faster else " slower", p50, interval)
 
 
 def _accuracy_card(model: ModelReport, teacher: ModelReport) -> Html:
     low, high = model.accuracy_ci95
     against = [] if model == teacher else [_drop_words(model), _significance(model.paired.p_value)]
     interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"
-    return _card("Accuracy", w.percent(model.accuracy).removesuffix(" %"), " %", *against, interval)
+    return card("Accuracy", w.percent(model.accuracy).removesuffix(" %"), " %", *against, interval)
 
 
 def _drop_words(model: ModelReport) -> str:
@@ -132,7 +114,7 @@ def _kernel_card(model: ModelReport) -> Html:
     share = integer_share(model)
     total = model.kernels.integer + model.kernels.float
     figure = "none" if share is None else "100" if share == 1 else w.percent(share).removesuffix(" %")
-    return _card(
+    return card(
         "Integer kernels", figure, " %" if share is not None else "", f"{model.kernels.integer} of {total} kernels"
     )
 

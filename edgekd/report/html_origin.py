@@ -1,10 +1,8 @@
 """The page's origins: kernels, stages with their settings, data, machine, and how the figures were measured."""
 
-import json
-from collections.abc import Mapping
-
 from edgekd.report import wording as w
 from edgekd.report.markup import NOTHING, Html, el, join
+from edgekd.report.page import definitions, pairs
 from edgekd.report.reading import integer_share
 from edgekd.report.schema import ModelReport, Report, StageReport
 
@@ -50,7 +48,7 @@ def _stage(stage: StageReport) -> Html:
     notes = el("ul", *(el("li", note) for note in stage.notes), class_="notes quiet") if stage.notes else NOTHING
     digest = el("code", f"digest {stage.digest[:16]}", title=stage.digest)
     head = el("h3", el("span", stage.id, el("small", _outcome(stage))), digest)
-    return el("div", head, _pairs(settings), _pairs(stage.facts), notes, class_="block stage")
+    return el("div", head, pairs(settings), pairs(stage.facts), notes, class_="block stage")
 
 
 def _outcome(stage: StageReport) -> str:
@@ -60,16 +58,16 @@ def _outcome(stage: StageReport) -> str:
 
 
 def data_and_environment(report: Report) -> Html:
-    groups = [("Data", _data(report)), ("Target", _target(report)), ("Environment", _rows(report.environment))]
+    groups = [("Data", _data(report)), ("Target", _target(report)), ("Environment", definitions(report.environment))]
     thirds = [el("div", el("h3", title), rows) for title, rows in groups]
-    files = _rows({model.file: model.sha256 for model in report.models}, "files")
+    files = definitions({model.file: model.sha256 for model in report.models}, "files")
     return join([el("div", *thirds, class_="thirds"), el("h3", "SHA-256 of each file"), files])
 
 
 def _data(report: Report) -> Html:
     data = report.data
     splits = {"train": data.train, "val": data.val, "test": data.test}
-    return _rows(
+    return definitions(
         {
             "name": data.name,
             **{split: f"{number:,} images" for split, number in splits.items()},
@@ -83,7 +81,7 @@ def _data(report: Report) -> Html:
 def _target(report: Report) -> Html:
     target = report.target
     declared = "" if target.declared_isa == target.isa else f" (declared: {target.declared_isa})"
-    return _rows(
+    return definitions(
         {
             "isa": f"{target.isa}{declared}",
             "cpu": target.cpu,
@@ -114,23 +112,4 @@ def measuring(report: Report) -> Html:
         "are neither integer nor float.",
         "agreement": "Share of validation images on which torch and ONNX Runtime choose the same class.",
     }
-    return _rows(texts, "measuring")
-
-
-def _pairs(facts: Mapping[str, object]) -> Html:
-    if not facts:
-        return NOTHING
-    return el("p", *(el("span", key, " ", el("b", _value(value)), class_="chip") for key, value in facts.items()))
-
-
-def _rows(facts: Mapping[str, object], class_: str = "") -> Html:
-    rows = [join([el("dt", key), el("dd", _value(value))]) for key, value in facts.items()]
-    return el("dl", *rows, class_=class_)
-
-
-def _value(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"{value:,}" if type(value) is int else json.dumps(value, ensure_ascii=False, default=str)
+    return definitions(texts, "measuring")

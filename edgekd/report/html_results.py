@@ -3,6 +3,7 @@
 from edgekd.report import plots
 from edgekd.report import wording as w
 from edgekd.report.markup import NOTHING, Html, el, join
+from edgekd.report.page import figure, small
 from edgekd.report.reading import faster_float_than, pruned_stages, teacher_of, trained_stages
 from edgekd.report.schema import ModelReport, Quantization, Report, StageReport, WeightBits
 
@@ -22,7 +23,7 @@ def comparison(report: Report) -> Html:
     """One row per file, and the report's notes."""
     if not report.models:
         return NOTHING
-    head = el("tr", *(el("th", title, _small(detail), scope="col") for title, detail in _COLUMNS))
+    head = el("tr", *(el("th", title, small(detail), scope="col") for title, detail in _COLUMNS))
     rows = [_model_row(report, model) for model in report.models]
     table = el("table", el("thead", head), el("tbody", *rows), class_="models")
     notes = el("ul", *(el("li", note) for note in report.notes), class_="notes") if report.notes else NOTHING
@@ -34,12 +35,12 @@ def _model_row(report: Report, model: ModelReport) -> Html:
     word = "recommended" if report.verdict.passed else "nearest"
     tag = el("span", word, class_=f"tag {'pass' if report.verdict.passed else 'warn'}") if chosen else NOTHING
     cells = [
-        join([el("b", model.id), " ", tag, _small(model.precision)]),
-        join([w.percent(model.accuracy), _small(w.percent_interval(model.accuracy_ci95))]),
+        join([el("b", model.id), " ", tag, small(model.precision)]),
+        join([w.percent(model.accuracy), small(w.percent_interval(model.accuracy_ci95))]),
         _drop(report, model),
-        join([w.kilobytes(model.size_bytes), _small(w.ratio(model.size_ratio))]),
+        join([w.kilobytes(model.size_bytes), small(w.ratio(model.size_ratio))]),
         _latency(report, model),
-        join([w.count(model.macs), _small(w.count(model.params))]),
+        join([w.count(model.macs), small(w.count(model.params))]),
         join([f"{model.kernels.integer} / {model.kernels.float}"]),
         w.percent(model.agreement),
     ]
@@ -49,18 +50,18 @@ def _model_row(report: Report, model: ModelReport) -> Html:
 def _drop(report: Report, model: ModelReport) -> Html:
     if model == teacher_of(report):
         return el("span", "teacher", class_="muted")
-    return join([w.points(model.accuracy_drop).replace("-", "−"), _small(w.p_value(model.paired.p_value))])
+    return join([w.points(model.accuracy_drop).replace("-", "−"), small(w.p_value(model.paired.p_value))])
 
 
 def _latency(report: Report, model: ModelReport) -> Html:
     p50 = w.milliseconds(model.latency_ms.p50)
     if model == teacher_of(report):
-        return join([p50, _small(w.ratio(1.0))])
+        return join([p50, small(w.ratio(1.0))])
     relative = f"{w.ratio(model.latency_ratio.ratio)} {w.ratio_interval(model.latency_ratio)}"
-    unclear = NOTHING if model.latency_ratio.measured else _small(w.NO_DIFFERENCE)
+    unclear = NOTHING if model.latency_ratio.measured else small(w.NO_DIFFERENCE)
     faster = faster_float_than(report, model)
     slow = el("span", f"slower than {faster.id}", class_="tag warn") if faster else NOTHING
-    return join([p50, _small(relative), unclear, slow])
+    return join([p50, small(relative), unclear, slow])
 
 
 def scatter(report: Report) -> Html:
@@ -69,22 +70,22 @@ def scatter(report: Report) -> Html:
     lead = "Up and to the left is better. Bars are 95 % intervals of accuracy, areas are file sizes."
     keys = (("teacher", plots.TEACHER), ("float32", plots.FLOAT), ("int8", plots.INTEGER))
     legend = [el("span", el("i", style=f"background:{colour}"), name, class_="key") for name, colour in keys]
-    return join([el("p", f"{lead} ", *legend, class_="lead"), _figure(plots.accuracy_latency_plot(report))])
+    return join([el("p", f"{lead} ", *legend, class_="lead"), figure(plots.accuracy_latency_plot(report))])
 
 
 def per_class(report: Report) -> Html:
     plot = plots.per_class_plot(report)
     classes, most = len(report.data.class_names), plots.MOST_CLASSES
     lead = el("p", f"The {most} of {classes} classes that differ most.", class_="lead") if classes > most else NOTHING
-    return join([lead, _figure(plot)]) if plot else NOTHING
+    return join([lead, figure(plot)]) if plot else NOTHING
 
 
 def training(report: Report) -> Html:
     return join(
         el(
             "div",
-            el("h3", stage.id, _small(_training_words(stage))),
-            _figure(plots.training_plot(stage)),
+            el("h3", stage.id, small(_training_words(stage))),
+            figure(plots.training_plot(stage)),
             class_="block",
         )
         for stage in trained_stages(report)
@@ -107,8 +108,8 @@ def widths(report: Report) -> Html:
     blocks = [
         el(
             "div",
-            el("h3", stage.id, _small(_widths_words(stage))),
-            _figure(plots.widths_plot(stage)),
+            el("h3", stage.id, small(_widths_words(stage))),
+            figure(plots.widths_plot(stage)),
             _width_notes(stage),
             class_="block",
         )
@@ -149,7 +150,7 @@ def _bits_row(bits: WeightBits, declared: int) -> Html:
     lost = bits.exact - bits.as_shipped
     style = "tag fail" if lost > 0.01 else ""
     cells = [
-        join([el("b", f"{bits.bits} bits"), " ", tag, _small(f"|q| ≤ {2 ** (bits.bits - 1) - 1}")]),
+        join([el("b", f"{bits.bits} bits"), " ", tag, small(f"|q| ≤ {2 ** (bits.bits - 1) - 1}")]),
         w.percent(bits.as_shipped),
         w.percent(bits.exact),
         el("span", f"{w.points(lost).lstrip('+').replace('-', '−')} points", class_=style),
@@ -195,11 +196,3 @@ def _kept(facts: Quantization) -> str:
         return f"On validation {ptq}; there was no quantization-aware training."
     qat = f"quantization-aware training (qat) {w.percent(facts.qat_val_accuracy)}"
     return f"On validation {ptq}, {qat}: {facts.kept} was kept."
-
-
-def _small(text: str) -> Html:
-    return el("small", text)
-
-
-def _figure(svg: str) -> Html:
-    return el("figure", Html(svg)) if svg else NOTHING

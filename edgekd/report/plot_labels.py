@@ -1,5 +1,6 @@
 """Labels beside points, placed so that they cover neither one another nor a point."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,13 @@ Place = tuple[float, float]
 
 
 def place_labels(
-    axes: Any, places: list[Place], areas: list[float], bars: list[Place], texts: list[str], bold: list[bool]
+    axes: Any,
+    places: list[Place],
+    areas: list[float],
+    bars: list[Place],
+    texts: list[str],
+    bold: list[bool],
+    corners: list[Place] | None = None,
 ) -> None:
     """Write one text beside each point; a thin line leads to those that had to move away.
 
@@ -24,6 +31,7 @@ def place_labels(
         bars: lower and upper end of each point's error bar, in data coordinates.
         texts: one label for each point.
         bold: which of them to emphasise.
+        corners: of a line of level and upright pieces that is kept free too, in data coordinates.
     """
     FigureCanvasAgg(axes.figure)
     axes.figure.draw_without_rendering()
@@ -31,6 +39,7 @@ def place_labels(
     radii = [math.sqrt(area / math.pi) for area in areas]
     taken = [_box(x - r, y - r, 2 * r, 2 * r) for (x, y), r in zip(centres, radii, strict=True)]
     taken += [_bar(axes, place[0], bar) for place, bar in zip(places, bars, strict=True)]
+    taken += _pieces(axes, corners or [])
     for index in sorted(range(len(places)), key=lambda point: not bold[point]):
         size = _text_size(axes, texts[index], bold[index])
         candidates = _candidates(centres[index], radii[index], *size)
@@ -75,6 +84,14 @@ def _box(x: float, y: float, width: float, height: float) -> Bbox:
 def _bar(axes: Any, x: float, ends: Place) -> Bbox:
     (left, bottom), (_, top) = axes.transData.transform([(x, ends[0]), (x, ends[1])])
     return _box(left - 1, bottom, 2, top - bottom)
+
+
+def _pieces(axes: Any, corners: list[Place]) -> list[Bbox]:
+    ends = [tuple(axes.transData.transform(corner)) for corner in corners]
+    return [
+        _box(min(x, x2) - 1, min(y, y2) - 1, abs(x2 - x) + 2, abs(y2 - y) + 2)
+        for (x, y), (x2, y2) in itertools.pairwise(ends)
+    ]
 
 
 def _write(axes: Any, place: Place, centre: Place, box: Bbox, text: str, bold: bool, leader: bool) -> None:

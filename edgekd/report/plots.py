@@ -1,59 +1,27 @@
 """The report's plots, each a string of inline SVG: same report, same bytes."""
 
-import io
 import math
-import re
-import warnings
-from collections.abc import Callable
-from html import escape
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from edgekd.report.plot_labels import place_labels
+from edgekd.report.plot_svg import INK, MUTED, PERCENT, lowest_drawn, shortened, svg
 from edgekd.report.reading import recommended_of, teacher_of
 from edgekd.report.schema import LayerWidth, ModelReport, Report, StageReport
 from edgekd.report.wording import kilobytes, percent, plain
 
-INK, MUTED, GRID = "#1b2733", "#5b6b7a", "#e6ebf0"
 TEACHER, FLOAT, INTEGER, BEST = "#475569", "#3b6fb6", "#0f766e", "#b45309"
 PARTS = ("#1b2733", "#3b6fb6", "#d97706", "#0f766e", "#a21caf", "#64748b", "#be123c", "#4d7c0f")
-WIDTH_INCHES = 14.2  # at 72 dots an inch: about the page's width, so that text keeps its size
 MOST_CLASSES = 40
 ROWS_OF_ONE_PANEL = 16
-
-_SETTINGS = {
-    "figure.dpi": 72,
-    "font.family": "sans-serif",
-    "font.size": 12,
-    "text.parse_math": False,  # a class may be called $5
-    "text.color": INK,
-    "axes.edgecolor": "#c3ccd5",
-    "axes.labelcolor": MUTED,
-    "axes.titlecolor": INK,
-    "axes.titlesize": 12,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-    "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
-}
 
 
 def accuracy_latency_plot(report: Report) -> str:
     """Accuracy against latency of every file: error bars are 95 % intervals, areas are bytes."""
 
-    floor = _floor(report.models)
+    floor = lowest_drawn([(model.accuracy, model.accuracy_ci95[0]) for model in report.models])
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -65,13 +33,13 @@ def accuracy_latency_plot(report: Report) -> str:
         axes.margins(y=0.14)
         axes.set_xlabel("latency p50, ms")
         axes.set_ylabel("test accuracy, %")
-        axes.yaxis.set_major_formatter(_percent)
+        axes.yaxis.set_major_formatter(PERCENT)
         places = [(model.latency_ms.p50, max(model.accuracy, floor)) for model in report.models]
         labels = [_label(model, floor) for model in report.models]
         bold = [model.id == report.recommended for model in report.models]
         place_labels(axes, places, areas, [model.accuracy_ci95 for model in report.models], labels, bold)
 
-    return _svg("accuracy against latency", 5.2, draw)
+    return svg("accuracy against latency", 5.2, draw)
 
 
 def training_plot(stage: StageReport) -> str:
@@ -85,14 +53,14 @@ def training_plot(stage: StageReport) -> str:
             values = [epoch.losses.get(part, math.nan) for epoch in stage.epochs]
             _line(losses, epochs, values, PARTS[index % len(PARTS)], plain(part))
         _line(accuracy, epochs, [epoch.val_accuracy for epoch in stage.epochs], INTEGER, "validation accuracy, %")
-        accuracy.yaxis.set_major_formatter(_percent)
+        accuracy.yaxis.set_major_formatter(PERCENT)
         losses.set_title("training loss")
         accuracy.set_title("validation accuracy, %")
         if len(parts) > 1:
             losses.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, ncols=len(parts))
         _mark_best(losses, accuracy, stage)
 
-    return _svg(f"training of {stage.id}", 2.9, draw)
+    return svg(f"training of {stage.id}", 2.9, draw)
 
 
 def widths_plot(stage: StageReport) -> str:
@@ -106,7 +74,7 @@ def widths_plot(stage: StageReport) -> str:
             _width_bars(axes, stage.widths[index * rows : (index + 1) * rows], rows)
             axes.set_xlim(0, 1.2 * widest)
 
-    return _svg(f"channels before and after {stage.id}", 0.5 + 0.27 * rows, draw)
+    return svg(f"channels before and after {stage.id}", 0.5 + 0.27 * rows, draw)
 
 
 def per_class_plot(report: Report) -> str:
@@ -123,34 +91,30 @@ def per_class_plot(report: Report) -> str:
         befores, afters = [row[1] for row in rows], [row[2] for row in rows]
         axes.hlines(heights, befores, afters, color="#c3ccd5", linewidth=3, zorder=2)
         if recommended != teacher:
-            rings = axes.scatter(befores, heights, s=70, zorder=3, label=_short(teacher.id))
+            rings = axes.scatter(befores, heights, s=70, zorder=3, label=shortened(teacher.id))
             rings.set(facecolor="white", edgecolor=TEACHER, linewidth=1.6)
-        axes.scatter(afters, heights, s=34, color=INTEGER, zorder=4, label=_short(recommended.id))
+        axes.scatter(afters, heights, s=34, color=INTEGER, zorder=4, label=shortened(recommended.id))
         axes.set_yticks(heights, [row[0] for row in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.xaxis.set_major_formatter(_percent)
+        axes.xaxis.set_major_formatter(PERCENT)
         axes.set_xlabel("test accuracy, %")
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handletextpad=0.2)
 
-    return _svg("accuracy of each class", 1.0 + 0.27 * len(rows), draw)
+    return svg("accuracy of each class", 1.0 + 0.27 * len(rows), draw)
 
 
 def _class_rows(report: Report, teacher: ModelReport, recommended: ModelReport) -> list[tuple[str, float, float]]:
     """Name, the teacher's accuracy, the recommended file's; classes without test images left out."""
     pairs = zip(report.data.class_names, teacher.per_class_accuracy, recommended.per_class_accuracy, strict=False)
-    rows = [(_short(name), before, after) for name, before, after in pairs if before is not None and after is not None]
+    rows = [
+        (shortened(name), before, after) for name, before, after in pairs if before is not None and after is not None
+    ]
     kept = sorted(range(len(rows)), key=lambda row: -abs(rows[row][1] - rows[row][2]))[:MOST_CLASSES]
     return [rows[row] for row in sorted(kept)]
 
 
-def _floor(models: list[ModelReport]) -> float:
-    """The lowest accuracy drawn to scale: one broken file must not flatten the differences of all others."""
-    best = max(model.accuracy for model in models)
-    return min(model.accuracy_ci95[0] for model in models if model.accuracy > best - 0.2)
-
-
 def _label(model: ModelReport, floor: float) -> str:
-    label = f"{_short(model.id)}, {kilobytes(model.size_bytes)} kB"
+    label = f"{shortened(model.id)}, {kilobytes(model.size_bytes)} kB"
     return label if model.accuracy >= floor else f"{label}, off the scale at {percent(model.accuracy)}"
 
 
@@ -200,40 +164,7 @@ def _width_bars(axes: Any, widths: list[LayerWidth], rows: int) -> None:
         axes.annotate(
             text, (width.before, height), (5, 0), textcoords="offset points", va="center", fontsize=10, color=MUTED
         )
-    axes.set_yticks(heights, [_short(width.layer) for width in widths], fontsize=10)
+    axes.set_yticks(heights, [shortened(width.layer) for width in widths], fontsize=10)
     axes.set_ylim(rows - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("channels")
-
-
-def _short(name: str, longest: int = 32) -> str:
-    text = plain(name)
-    return text if len(text) <= longest else f"{text[: longest - 9]}…{text[-8:]}"
-
-
-def _percent_tick(share: float, _: int | None = None) -> str:
-    return f"{100 * share:.4g}"
-
-
-_percent = FuncFormatter(_percent_tick)
-
-
-def _svg(title: str, height_inches: float, draw: Callable[[Figure], None]) -> str:
-    written = io.StringIO()
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": title}), warnings.catch_warnings():
-        # Text is measured in matplotlib's font but shown in the reader's, which may well have the glyph.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
-        draw(figure)
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
-    return _inline(written.getvalue(), title)
-
-
-def _inline(document: str, title: str) -> str:
-    """Cut from a stand-alone file what a page has no use for: prologue, namespaces, metadata, names."""
-    opening, body = re.fullmatch(r".*?(<svg[^>]*>)(.*)", document, re.DOTALL).groups()  # type: ignore[union-attr]
-    view_box = re.search(r'viewBox="[^"]*"', opening)
-    body = re.sub(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", "", body, flags=re.DOTALL)
-    body = re.sub(r'<g id="[^"]*"', "<g", body).replace('<use xlink:href="#', '<use href="#')
-    body = re.sub(r" font-family: 'DejaVu Sans'[^;]*;", "", body)
-    return f'<svg {view_box[0] if view_box else ""} role="img" aria-label="{escape(plain(title))}">{body.strip()}'

@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd.report import wording as w
+from edgekd.report.devices import device_facts, device_warnings, relative_words
 from edgekd.report.reading import faster_float_than, recommended_of, teacher_of
-from edgekd.report.schema import ModelReport, Report
+from edgekd.report.schema import DeviceModel, DeviceReport, ModelReport, Report
 
 WIDE = 104  # columns of text from which on every figure fits
 
@@ -21,6 +22,16 @@ def render_table(report: Report) -> RenderableType:
     return _Rendered(report)
 
 
+def new_table(padding: int = 2) -> Table:
+    """The look of every table in a terminal."""
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, padding, 0, 0))
+
+
+def two_lines(first: Text, second: str) -> Text:
+    """A cell: the figure, and what belongs to it in grey below."""
+    return Text.assemble(first, "\n", (second, "not bold dim")) if second else first
+
+
 @dataclass(frozen=True)
 class _Rendered:
     report: Report
@@ -28,6 +39,8 @@ class _Rendered:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         yield _verdict(self.report)
         yield _table(self.report, wide=options.max_width >= WIDE)
+        for device in self.report.devices:
+            yield from _device(self.report, device)
         for note in self.report.notes:
             yield Text(f"note: {w.plain(note)}")
 
@@ -42,10 +55,10 @@ def _verdict(report: Report) -> Text:
 
 def _table(report: Report, wide: bool) -> Table:
     columns = [column for column in _COLUMNS if wide or column.always]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 2 if wide else 1, 0, 0))
+    table = new_table(2 if wide else 1)
     for column in columns:
         table.add_column(
-            _two_lines(Text(column.title), column.detail),
+            two_lines(Text(column.title), column.detail),
             overflow="fold",
             justify=column.justify,
             min_width=column.width,
@@ -56,44 +69,64 @@ def _table(report: Report, wide: bool) -> Table:
     return table
 
 
-def _two_lines(first: Text, second: str) -> Text:
-    return Text.assemble(first, "\n", (second, "not bold dim")) if second else first
+def _device(report: Report, device: DeviceReport) -> Iterator[RenderableType]:
+    """One device: what it is, its table, its warnings."""
+    facts = ", ".join(f"{name} {value}" for name, value in device_facts(device).items())
+    yield Text.assemble(("on " + w.plain(device.name), "bold"), f": {w.plain(facts)}")
+    table = new_table()
+    for title in ("model", "p50, ms", "p90, ms", "p99, ms", "ratio [95 %]"):
+        table.add_column(title, justify="left" if title == "model" else "right", overflow="fold")
+    for model in device.models:
+        latency = model.latency_ms
+        figures = (w.milliseconds(value) for value in (latency.p50, latency.p90, latency.p99))
+        table.add_row(Text(w.plain(model.id)), *figures, _relative(report, model))
+    yield table
+    yield Text(w.plain(device.selftest))
+    for warning in device_warnings(device):
+        yield Text(f"warning: {w.plain(warning)}", "bold yellow")
+
+
+def _relative(report: Report, model: DeviceModel) -> Text:
+    teacher = teacher_of(report)
+    if teacher is not None and model.id == teacher.id:
+        return Text(w.ratio(1.0))
+    return two_lines(Text(relative_words(model)), "" if model.latency_ratio.measured else w.NO_DIFFERENCE)
 
 
 def _model(report: Report, model: ModelReport) -> Text:
     chosen = model.id == report.recommended
     style = "green" if report.verdict.passed else "yellow"
-    return _two_lines(
+    return two_lines(
         Text(f"{'>' if chosen else ' '} {w.plain(model.id)}", style if chosen else ""), f"  {w.plain(model.precision)}"
     )
 
 
 def _accuracy(_: Report, model: ModelReport) -> Text:
-    return _two_lines(Text(w.percent(model.accuracy)), w.percent_interval(model.accuracy_ci95))
+    return two_lines(Text(w.percent(model.accuracy)), w.percent_interval(model.accuracy_ci95))
 
 
 def _drop(report: Report, model: ModelReport) -> Text:
     if model == teacher_of(report):
         return Text("teacher")
-    return _two_lines(Text(w.points(model.accuracy_drop)), w.p_value(model.paired.p_value))
+    return two_lines(Text(w.points(model.accuracy_drop)), w.p_value(model.paired.p_value))
 
 
 def _size(_: Report, model: ModelReport) -> Text:
-    return _two_lines(Text(w.kilobytes(model.size_bytes)), w.ratio(model.size_ratio))
+    return two_lines(Text(w.kilobytes(model.size_bytes)), w.ratio(model.size_ratio))
 
 
 def _latency(report: Report, model: ModelReport) -> Text:
     p50 = Text(w.milliseconds(model.latency_ms.p50))
     if model == teacher_of(report):
-        return _two_lines(p50, w.ratio(1.0))
+        return two_lines(p50, w.ratio(1.0))
     relative = f"{w.ratio(model.latency_ratio.ratio)} {w.ratio_interval(model.latency_ratio)}"
-    cell = _two_lines(p50, relative if model.latency_ratio.measured else f"{relative}\n{w.NO_DIFFERENCE}")
+    cell = two_lines(p50, relative if model.latency_ratio.measured else f"{relative}\n{w.NO_DIFFERENCE}")
     slower_than = faster_float_than(report, model)
     return cell.append(f"\nslower than {w.plain(slower_than.id)}", "yellow") if slower_than else cell
 
 
 def _work(_: Report, model: ModelReport) -> Text:
-    return _two_lines(Text(w.count(model.macs)), w.count(model.params))
+    return two_lines(Text(w.count(model.macs)), w.count(model.params))
 
 
 def _kernels(_: Report, model: ModelReport) -> Text:

@@ -1,5 +1,7 @@
 """Figures in words: units, rounding, intervals, and text from elsewhere made harmless."""
 
+from collections.abc import Sequence
+
 from edgekd.report.schema import Ratio
 
 NO_DIFFERENCE = "no difference measured"
@@ -85,6 +87,15 @@ def ratio_interval(measured: Ratio) -> str:
 def times(factor: float) -> str:
     """How many times; two decimals close to 1, so that 1.04 is not shown as 1.0."""
     return f"{factor:.{2 if factor < 2 else 1 if factor < 100 else 0}f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence.
+
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def _printable(character: str) -> str:

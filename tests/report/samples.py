@@ -3,6 +3,8 @@
 from edgekd.report.schema import (
     Check,
     DataFacts,
+    DeviceModel,
+    DeviceReport,
     Epoch,
     Kernels,
     Latency,
@@ -79,6 +81,32 @@ def sample_failed_report() -> Report:
     reason = "latency_ratio is 0.98, the limit 0.5."
     verdict = Verdict.model_validate({"pass": False, "checks": checks, "reason": reason})
     return report.model_copy(update={"verdict": verdict, "models": [report.models[0], qat]})
+
+
+def sample_device(name: str = "pi4", p50: float = 3.4, warnings: tuple[str, ...] = ()) -> DeviceReport:
+    """A small ARM board that measured the teacher and the recommended file."""
+    return DeviceReport(
+        name=name,
+        cpu="Cortex-A72",
+        isa="arm64",
+        machine="aarch64",
+        onnxruntime="1.32.0",
+        python="3.11.2",
+        threads=1,
+        batch=1,
+        models=[_device_model("teacher", 12.0, 12.0), _device_model("qat", p50, 12.0)],
+        peak_rss_bytes=81_000_000,
+        temperature_c=61.4,
+        throttled=False,
+        selftest="Both files answer as they did here.",
+        warnings=list(warnings),
+    )
+
+
+def _device_model(id: str, p50: float, teacher_p50: float) -> DeviceModel:
+    latency, relative = Latency(p50=p50, p90=p50 * 1.05, p99=p50 * 1.4, runs=900), p50 / teacher_p50
+    ratio = Ratio(ratio=relative, ci95=(relative * 0.97, relative * 1.03))
+    return DeviceModel(id=id, latency_ms=latency, latency_ratio=ratio)
 
 
 def sample_model(

@@ -1,0 +1,44 @@
+"""The page's devices: the same files, measured on other machines."""
+
+from edgekd.report import wording as w
+from edgekd.report.devices import device_facts, device_warnings, relative_words
+from edgekd.report.markup import NOTHING, Html, el, join
+from edgekd.report.page import pairs, small
+from edgekd.report.reading import teacher_of
+from edgekd.report.schema import DeviceModel, DeviceReport, Report
+
+_COLUMNS = ("model", "p50, ms", "p90, ms", "p99, ms", "of the teacher's, 95 % interval")
+
+
+def devices(report: Report) -> Html:
+    """A table for each device, and what it warns of."""
+    return join(_device(report, device) for device in report.devices)
+
+
+def _device(report: Report, device: DeviceReport) -> Html:
+    warnings = [el("li", text) for text in device_warnings(device)]
+    head = el("tr", *(el("th", title, scope="col") for title in _COLUMNS))
+    rows = [_row(report, model) for model in device.models]
+    table = el("table", el("thead", head), el("tbody", *rows), class_="models device")
+    return el(
+        "div",
+        el("h3", device.name),
+        el("ul", *warnings, class_="notes loud") if warnings else NOTHING,
+        el("div", table, class_="scroll"),
+        pairs(device_facts(device)),
+        el("p", device.selftest, class_="muted"),
+        class_="block",
+    )
+
+
+def _row(report: Report, model: DeviceModel) -> Html:
+    latency, chosen, teacher = model.latency_ms, model.id == report.recommended, teacher_of(report)
+    word = "recommended" if report.verdict.passed else "nearest"
+    same = teacher is not None and model.id == teacher.id
+    unclear = NOTHING if same or model.latency_ratio.measured else small(w.NO_DIFFERENCE)
+    cells = [
+        el("b", model.id),
+        *(w.milliseconds(value) for value in (latency.p50, latency.p90, latency.p99)),
+        w.ratio(1.0) if same else join([relative_words(model), unclear]),
+    ]
+    return el("tr", *(el("td", cell) for cell in cells), class_=f"chosen {word}" if chosen else "")

@@ -1,0 +1,87 @@
+"""One look for all plots: a string of inline SVG, the same bytes for the same figures."""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from html import escape
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from edgekd.report.wording import plain
+
+INK, MUTED, GRID = "#1b2733", "#5b6b7a", "#e6ebf0"
+WIDTH_INCHES = 14.2  # at 72 dots an inch: about the page's width, so that text keeps its size
+
+_SETTINGS = {
+    "figure.dpi": 72,
+    "font.family": "sans-serif",
+    "font.size": 12,
+    "text.parse_math": False,  # a class may be called $5
+    "text.color": INK,
+    "axes.edgecolor": "#c3ccd5",
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 12,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+    "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
+}
+
+
+def shortened(name: str, longest: int = 32) -> str:
+    """A name on one line, its middle left out where it is long."""
+    text = plain(name)
+    return text if len(text) <= longest else f"{text[: longest - 9]}…{text[-8:]}"
+
+
+def lowest_drawn(accuracies: Sequence[tuple[float, float]]) -> float:
+    """The lowest accuracy drawn to scale: one broken file must not flatten the differences of all others.
+
+    Args:
+        accuracies: accuracy and the lower end of its interval.
+    """
+    best = max(accuracy for accuracy, _ in accuracies)
+    return min(low for accuracy, low in accuracies if accuracy > best - 0.2)
+
+
+def _percent_tick(share: float, _: int | None = None) -> str:
+    return f"{100 * share:.4g}"
+
+
+PERCENT = FuncFormatter(_percent_tick)
+"""Shares on an axis, in per cent."""
+
+
+def svg(title: str, height_inches: float, draw: Callable[[Figure], None], width_inches: float = WIDTH_INCHES) -> str:
+    """What ``draw`` draws, as one element of a page; each plot of a page needs a title of its own."""
+    written = io.StringIO()
+    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": title}), warnings.catch_warnings():
+        # Text is measured in matplotlib's font but shown in the reader's, which may well have the glyph.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+        draw(figure)
+        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
+    return _inline(written.getvalue(), title)
+
+
+def _inline(document: str, title: str) -> str:
+    """Cut from a stand-alone file what a page has no use for: prologue, namespaces, metadata, names."""
+    opening, body = re.fullmatch(r".*?(<svg[^>]*>)(.*)", document, re.DOTALL).groups()  # type: ignore[union-attr]
+    view_box = re.search(r'viewBox="[^"]*"', opening)
+    body = re.sub(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="[^"]*"', "<g", body).replace('<use xlink:href="#', '<use href="#')
+    body = re.sub(r" font-family: 'DejaVu Sans'[^;]*;", "", body)
+    return f'<svg {view_box[0] if view_box else ""} role="img" aria-label="{escape(plain(title))}">{body.strip()}'
