@@ -72,6 +72,46 @@ def plan(file: File, set_: Overrides = None, models: Models = Path("models")) ->
 
 
 @app.command()
+def deploy(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, made by an export.", show_default=False)],
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="ssh://[user@]host[:port]/path on the device.", show_default=False)
+    ],
+    keep: Annotated[int, typer.Option(min=1, help="Versions that stay on the device.")] = 3,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the version before; send nothing.")] = False,
+    accept_new_host_key: Annotated[
+        bool, typer.Option("--accept-new-host-key", help="Take the key of a device that was never seen.")
+    ] = False,
+    python: Annotated[str, typer.Option(help="Interpreter on the device, as in a virtual environment.")] = "python3",
+    threads: Annotated[int | None, typer.Option(min=1, max=256, help="Threads of the bench on the device.")] = None,
+) -> None:
+    """Copy a bundle to a device over ssh, test it there, switch to it, measure it there.
+
+    What the device served before is served on until the new version has passed its self-test there.
+    """
+    from datetime import UTC, datetime
+
+    from edgekd import device
+    from edgekd.terminal import console, live_progress, render_bench, render_deployed
+
+    where = device.parse_address(address)
+    with (
+        live_progress() as progress,
+        device.connect(where, python=python, accept_new_host_key=accept_new_host_key) as connection,
+    ):
+        if connection.accepted_key:
+            progress.note(f"{where.host}: its host key is known from now on: {connection.accepted_key}")
+        if rollback:
+            console().print(render_deployed(where.host, device.rollback(connection, progress)))
+            return
+        done = device.deploy(connection, bundle, now=datetime.now(UTC), keep=keep, progress=progress)
+        console().print(render_deployed(where.host, done))
+        arguments = [] if threads is None else ["--threads", str(threads)]
+        report = device.bench_on_device(connection, device.device_files(bundle), arguments, progress)
+        console().print(render_bench(where.host, report))
+
+
+@app.command()
 def doctor() -> None:
     """Show this machine's CPU, instruction set, versions, and whether its integer multiply saturates."""
     from edgekd.terminal import console, render_doctor

@@ -9,6 +9,7 @@ EdgekdError
 |- PruningError       a network that cannot be pruned as asked
 |- QuantizationError  a network that cannot be made integer
 |- ExportError        an ONNX file that is not what it should be
+|- DeviceError        a device that cannot be reached, lacks something or refuses a bundle
 '- ShapeError         tensors whose shapes do not go together
 """
 
@@ -16,6 +17,7 @@ __all__ = [
     "ArtifactError",
     "ConfigError",
     "DataError",
+    "DeviceError",
     "EdgekdError",
     "ExportError",
     "ModelError",
@@ -98,6 +100,10 @@ class QuantizationError(EdgekdError):
 
 class ExportError(EdgekdError):
     """An ONNX file is not what it should be."""
+
+
+class DeviceError(EdgekdError):
+    """A device cannot be reached, lacks something, or a bundle did not arrive there; what it served before serves on."""
 
 
 class ShapeError(EdgekdError):

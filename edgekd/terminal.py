@@ -4,7 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -12,9 +12,13 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from edgekd.errors import printable
 from edgekd.pipeline import Planned
 from edgekd.runtime import PACKAGES, Progress, cores, environment
 from edgekd.target import Target, cpu_flags, cpu_name, host_isa, weight_bits
+
+if TYPE_CHECKING:
+    from edgekd.device import Deployed
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -126,6 +130,20 @@ def render_target(target: Target) -> str:
     """The target in one line, and where it was taken from."""
     how = "found on this machine" if target.isa == "host" else "declared"
     return f"target: {target.resolved_isa} ({how}; {cpu_name()}), {target.weight_bits}-bit weights"
+
+
+def render_deployed(host: str, deployed: "Deployed") -> str:
+    """What a device serves now, and loudly what its CPU means for it."""
+    before = f"instead of {deployed.replaced}" if deployed.replaced else "the first there"
+    removed = f"; removed: {', '.join(deployed.removed)}" if deployed.removed else ""
+    warning = f"\nWARNING: {deployed.warning}" if deployed.warning else ""
+    return f"{host} serves {deployed.version} now, {before}; its self-test passed there{removed}{warning}"
+
+
+def render_bench(host: str, report: Mapping[str, Any]) -> str:
+    """The figures that a device measured, in one line."""
+    figures = {name: figure for name, figure in report.items() if isinstance(figure, float | int)}
+    return f"{host} measured: " + (printable(_figures(figures)) if figures else "no figures")
 
 
 def render_doctor() -> RenderableType:
