@@ -103,7 +103,7 @@ class ExportError(EdgekdError):
 
 
 class DeviceError(EdgekdError):
-    """A device cannot be reached, lacks something, or a bundle did not arrive there; what it served before serves on."""
+    """A device cannot be reached, lacks something or refuses a bundle; what it served before serves on."""
 
 
 class ShapeError(EdgekdError):

@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd.errors import printable
-from edgekd.pipeline import Planned
 from edgekd.runtime import PACKAGES, Progress, cores, environment
 from edgekd.target import Target, cpu_flags, cpu_name, host_isa, weight_bits
 
 if TYPE_CHECKING:
     from edgekd.device import Deployed
+    from edgekd.pipeline import Planned
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -106,7 +106,7 @@ def _left(elapsed: float, done: int, total: int) -> str:
     return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
 
 
-def render_plan(planned: Sequence[Planned]) -> RenderableType:
+def render_plan(planned: "Sequence[Planned]") -> RenderableType:
     """The stages, which are up to date, and what is known of their models."""
     table = Table("stage", "kind", "digest", "state", "MACs", "parameters", "val accuracy", box=None, pad_edge=False)
     for item in planned:

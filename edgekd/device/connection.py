@@ -111,9 +111,7 @@ class _Talk:
         """Everything up to the last answer."""
         command = f"{_quoted(python)} -c {shlex.quote(BOOTSTRAP)}"
         try:
-            async with self._ssh.create_process(
-                command, encoding=None, request_pty=False, agent_forwarding=False
-            ) as process:
+            async with self._ssh.create_process(command, encoding=None, request_pty=False) as process:
                 errors = asyncio.create_task(_first_bytes(process.stderr))
                 try:
                     await self._send(process.stdin, [program(), written(order)])
