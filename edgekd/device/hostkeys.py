@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import asyncssh
+from asyncssh.public_key import get_default_certificate_algs, get_default_public_key_algs
 
 from edgekd.errors import DeviceError
 
@@ -20,27 +21,30 @@ class HostKeys:
 
     Args:
         files: the user's files; a new key is added to the first.
-        host: name that the files know the host by.
-        port: port that it listens on.
+        name: what the files call the host and its port; ``HostKeyAlias`` where the configuration gives one.
+        host: the same without a port; a key under this name will do as well.
         accept_new: whether the key of an unknown host is taken.
     """
 
-    def __init__(self, files: Sequence[Path], host: str, port: int, *, accept_new: bool) -> None:
-        self.files, self.host, self.port, self.accept_new = files, host.lower(), port, accept_new
+    def __init__(self, files: Sequence[Path], name: str, host: str, *, accept_new: bool) -> None:
+        self.files, self.name, self.accept_new = files, name, accept_new
         self.shown: asyncssh.SSHKey | None = None
         known = _read([*files, Path(GLOBAL_FILE)])
-        self._exact = _matching(known, self.name)
-        self._any_port = _matching(known, self.host)
-
-    @property
-    def name(self) -> str:
-        """The host as ``known_hosts`` writes it."""
-        return self.host if self.port == 22 else f"[{self.host}]:{self.port}"
+        self._exact = _matching(known, name)
+        self._any_port = _matching(known, host)
 
     @property
     def is_known(self) -> bool:
         """Whether a key of this host was seen before."""
         return bool(self._exact[0])
+
+    @property
+    def algorithms(self) -> list[str]:
+        """What to ask the host for: the kinds of key that are known, then the others, which tell of a changed key."""
+        known = [algorithm for key in self._exact[0] or self._any_port[0] for algorithm in key.sig_algorithms]
+        certified = get_default_certificate_algs() if self._exact[1] or self._any_port[1] else []
+        wanted = [*certified, *known, *get_default_public_key_algs()]
+        return [algorithm.decode() for algorithm in dict.fromkeys(wanted)]
 
     def trusted(self, _host: str, _address: str, _port: int | None) -> Trusted:
         """What asyncssh may believe: only what the files say of this name, not of the IP address behind it."""
@@ -64,7 +68,7 @@ class HostKeys:
         if self.shown is None:
             return DeviceError(where, "its host key is revoked or its certificate does not hold", "do not connect")
         if self.is_known:
-            return self.changed(where, f"it shows {fingerprint(self.shown)}")
+            return self._changed(where, self.shown)
         check = f"ssh-keygen -lf /etc/ssh/ssh_host_{_kind(self.shown)}_key.pub"
         return DeviceError(
             where,
@@ -72,15 +76,24 @@ class HostKeys:
             f"compare it with what {check} says there, then {remedy}",
         )
 
-    def changed(self, where: str, found: str) -> DeviceError:
-        """The line for a host that is not what it was."""
+    def _changed(self, where: str, found: asyncssh.SSHKey) -> DeviceError:
         known = " or ".join(fingerprint(key) for key in self._exact[0])
         option = "" if self.files[0] == Path.home() / ".ssh/known_hosts" else f" -f {self.files[0]}"
         return DeviceError(
             where,
-            f"ITS HOST KEY HAS CHANGED, SOMEBODY MAY STAND BETWEEN YOU AND THE DEVICE: {found}, known is {known}",
+            f"ITS HOST KEY HAS CHANGED TO {fingerprint(found)}, known is {known}: "
+            "SOMEBODY MAY STAND BETWEEN YOU AND THE DEVICE",
             f"if you know why it changed, remove the old key with: ssh-keygen -R '{self.name}'{option}",
         )
+
+
+def known_name(host: str, port: int) -> str:
+    """A host and its port as ``known_hosts`` writes them.
+
+    >>> known_name("Raspberry", 22), known_name("raspberry", 2222)
+    ('raspberry', '[raspberry]:2222')
+    """
+    return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
 
 
 def fingerprint(key: asyncssh.SSHKey) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import asyncssh
 
 from edgekd.device.address import Address, parse_host
-from edgekd.device.hostkeys import HostKeys, fingerprint
+from edgekd.device.hostkeys import HostKeys, fingerprint, known_name
 from edgekd.errors import DeviceError
 
 CONNECT_S = 15
@@ -43,10 +43,11 @@ class _Settings:
     host: str
     port: int
     username: str
-    known_as: str
+    alias: str
     known_hosts: tuple[Path, ...]
     keys: tuple[Path, ...]
     jumps: tuple[str, ...]
+    names_algorithms: bool
 
 
 async def log_in(
@@ -63,7 +64,7 @@ async def log_in(
     try:
         for jump in settings.jumps if through is None else ():
             through = await log_in(_jump(jump), accept_new_host_key=False, through=through, jumps_left=jumps_left - 1)
-        keys = HostKeys(settings.known_hosts, settings.known_as, settings.port, accept_new=accept_new_host_key)
+        keys = _host_keys(settings, accept_new=accept_new_host_key)
         remedy = "run again with --accept-new-host-key" if jumps_left == MOST_JUMPS else f"ssh {address.host} once"
         ssh = await _connected(address, settings, keys, through, remedy)
         accepted = keys.save_new()
@@ -72,6 +73,11 @@ async def log_in(
             await through.close()
         raise
     return Login(ssh, through, fingerprint(accepted) if accepted else "")
+
+
+def _host_keys(settings: _Settings, *, accept_new: bool) -> HostKeys:
+    name = settings.alias or known_name(settings.host, settings.port)
+    return HostKeys(settings.known_hosts, name, settings.alias or settings.host.lower(), accept_new=accept_new)
 
 
 async def _connected(
@@ -88,6 +94,7 @@ async def _connected(
             client_factory=Client,
             known_hosts=keys.trusted,
             x509_trusted_certs=None,
+            server_host_key_algs=() if settings.names_algorithms else keys.algorithms,
             gss_kex=False,
             client_keys=[str(key) for key in settings.keys],
             ignore_encrypted=True,
@@ -101,10 +108,6 @@ async def _connected(
         )
     except asyncssh.HostKeyNotVerifiable:
         raise keys.refusal(address.host, remedy) from None
-    except asyncssh.KeyExchangeFailed as error:
-        if keys.is_known and "host key" in str(error):
-            raise keys.changed(address.host, "it has no key of the kind that is known") from None
-        raise DeviceError(address.host, f"it speaks no ssh that is spoken here: {error}") from None
     except asyncssh.PermissionDenied:
         raise _denied(address, settings) from None
     except (OSError, asyncssh.Error, ValueError) as error:
@@ -122,7 +125,7 @@ def _asked(address: Address) -> dict[str, Any]:
 
 def _settings(address: Address) -> _Settings:
     try:
-        found = asyncssh.SSHClientConnectionOptions(**_asked(address), client_keys=None)
+        found = asyncssh.SSHClientConnectionOptions(**_asked(address), config=(), client_keys=None)
     except (OSError, ValueError, asyncssh.Error) as error:
         raise DeviceError(address.host, f"~/.ssh/config cannot be used: {error}", "correct it") from None
     files = _paths(found.config.get("UserKnownHostsFile")) or (Path.home() / ".ssh/known_hosts",)
@@ -131,10 +134,11 @@ def _settings(address: Address) -> _Settings:
         host=found.host,
         port=found.port,
         username=found.username,
-        known_as=found.host_key_alias or found.host,
+        alias=found.host_key_alias or "",
         known_hosts=files,
         keys=tuple(key for key in keys if key.is_file()),
         jumps=tuple(found.tunnel.split(",")) if isinstance(found.tunnel, str) else (),
+        names_algorithms=bool(found.config.get("HostKeyAlgorithms")),
     )
 
 

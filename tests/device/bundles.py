@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-RUNNER = '''
+RUNNER = """
 import json, os, sys, time
 if "--bench" in sys.argv:
     print(json.dumps({"arguments": sys.argv[1:], "files": sorted(os.listdir()), "folder": os.getcwd(), "p50_ms": 1.5}))
@@ -16,7 +16,7 @@ elif os.path.exists("broken.txt"):
     sys.exit(1)
 else:
     print(json.dumps({"ok": True, "problems": [], "words": sys.argv[1:]}))
-'''
+"""
 
 
 def write_bundle(

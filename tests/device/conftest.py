@@ -1,5 +1,6 @@
 """A real sshd on the loopback, with throw-away keys, and a home folder for the client."""
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgekd.device import Address
+from edgekd.errors import DeviceError
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
@@ -34,6 +36,30 @@ class Sshd:
     def known(self) -> str:
         """The server's line of known_hosts."""
         return f"[127.0.0.1]:{self.port} {self.host_key}\n"
+
+
+@contextlib.contextmanager
+def refused(*words: str, where: str = "127.0.0.1") -> Iterator[None]:
+    """What happens inside is refused in one line that names the place and holds these words."""
+    with pytest.raises(DeviceError) as caught:
+        yield
+    line = str(caught.value)
+    assert line.startswith(f"{where}: ")
+    assert len(line.splitlines()) == 1
+    assert not [word for word in words if word not in line], line
+
+
+@contextlib.contextmanager
+def small_disk(place: Path, options: str) -> Iterator[Path]:
+    """A file system of its own, kept in memory."""
+    place.mkdir(parents=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", place], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system may be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
 
 
 def write_key(path: Path, passphrase: str = "", kind: str = "ed25519") -> Path:
@@ -106,7 +132,7 @@ def device(sshd: Sshd, home: Path, tmp_path: Path) -> Address:
 @pytest.fixture
 def python(tmp_path: Path) -> str:
     """The device's interpreter, with stand-ins that import quickly for numpy and onnxruntime."""
-    return write_python(tmp_path / "python", numpy='__version__ = "2.4.0"', onnxruntime='__version__ = "1.20.1"')
+    return write_python(tmp_path / "python", "-S", numpy='__version__ = "2.4.0"', onnxruntime='__version__ = "1.20.1"')
 
 
 def write_python(folder: Path, flags: str = "", **modules: str) -> str:

@@ -13,6 +13,7 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from edgekd.device.remote.wire import RefusedError, sync_folder
 
 VERSION = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}")
 BEFORE, INCOMING, NEW_LINK = ".before", ".incoming-", ".current-"
+LOCK_S = 2
+"""A deploy whose sender is gone needs a moment to notice it."""
 
 
 def served(root: Path) -> str | None:
@@ -91,10 +94,19 @@ def locked(root: Path) -> Iterator[None]:
     """One deploy at a time; the lock of a killed one is free."""
     descriptor = os.open(root / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RefusedError(f"another deploy to {root} is under way", "wait until it is done") from None
+        ends = time.monotonic() + LOCK_S
+        while not _has_lock(descriptor):
+            if time.monotonic() > ends:
+                raise RefusedError(f"another deploy to {root} is under way", "wait until it is done")
+            time.sleep(0.1)
         yield
     finally:
         os.close(descriptor)
+
+
+def _has_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
