@@ -142,8 +142,9 @@ def render_deployed(host: str, deployed: "Deployed") -> str:
 
 def render_bench(host: str, report: Mapping[str, Any]) -> str:
     """The figures that a device measured, in one line."""
-    figures = {name: figure for name, figure in report.items() if isinstance(figure, float | int)}
-    return f"{host} measured: " + (printable(_figures(figures)) if figures else "no figures")
+    figures = {name[:40]: figure for name, figure in report.items() if isinstance(figure, float)}
+    shown = ", ".join(f"{name} {figure:.3g}" for name, figure in figures.items())
+    return f"{host} measured: {printable(shown[:400]) or 'no figures'}"
 
 
 def render_doctor() -> RenderableType:

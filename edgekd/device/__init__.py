@@ -9,7 +9,7 @@ except ModuleNotFoundError:
     raise DeviceError("device", "asyncssh is not installed here", "pip install 'edgekd[device]'") from None
 
 from edgekd.device.connection import Connection, connect
-from edgekd.device.deploy import Deployed, bench_on_device, deploy, probe, rollback
+from edgekd.device.delivery import Deployed, bench_on_device, deploy, probe, rollback
 from edgekd.device.facts import Facts, isa_warning
 from edgekd.device.payload import device_files
 

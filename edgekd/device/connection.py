@@ -42,9 +42,19 @@ class Connection:
     _runner: asyncio.Runner
 
     def ask(
-        self, order: Mapping[str, object], files: Mapping[str, bytes] | None = None, progress: Progress | None = None
+        self,
+        order: Mapping[str, object],
+        files: Mapping[str, bytes] | None = None,
+        progress: Progress | None = None,
+        wait_s: float = RUN_S,
     ) -> dict[str, Any]:
         """Have an order carried out, with the bytes of the files that it lists.
+
+        Args:
+            order: what to do.
+            files: bytes by path, as the order lists them.
+            progress: told of steps and of the bytes sent.
+            wait_s: longest silence of the device.
 
         Returns:
             What the device answered, believed no further than that it is a JSON object of bounded size.
@@ -53,7 +63,7 @@ class Connection:
             DeviceError: the device refused, or was lost.
         """
         order = {**order, "python": self.python}
-        talk = _Talk(self.address.host, self._login.ssh, progress or Progress())
+        talk = _Talk(self.address.host, self._login.ssh, progress or Progress(), wait_s)
         return _run(self._runner, talk.hold(self.python, order, files or {}))
 
 
@@ -102,8 +112,9 @@ async def _finished(task: "asyncio.Task[T]") -> T:
 class _Talk:
     """One order: the program goes out, then the order, then bytes; answers come in."""
 
-    def __init__(self, host: str, ssh: asyncssh.SSHClientConnection, progress: Progress) -> None:
-        self._host, self._ssh, self._progress = host, ssh, progress
+    def __init__(self, host: str, ssh: asyncssh.SSHClientConnection, progress: Progress, wait_s: float) -> None:
+        self._host, self._ssh, self._progress, self._wait_s = host, ssh, progress, wait_s
+        self._steps: set[str] = set()
         self._noise = ""
         self._switching = False
 
@@ -111,14 +122,14 @@ class _Talk:
         """Everything up to the last answer."""
         command = f"{_quoted(python)} -c {shlex.quote(BOOTSTRAP)}"
         try:
-            async with self._ssh.create_process(command, encoding=None, request_pty=False) as process:
-                errors = asyncio.create_task(_first_bytes(process.stderr))
-                try:
-                    await self._send(process.stdin, [program(), written(order)])
-                    return await self._listen(process, files, errors)
-                finally:
-                    errors.cancel()
-                    process.close()
+            process = await self._ssh.create_process(command, encoding=None, request_pty=False)
+            errors = asyncio.create_task(_first_bytes(process.stderr))
+            try:
+                await self._send(process.stdin, [program(), written(order)])
+                return await self._listen(process, files, errors)
+            finally:
+                errors.cancel()
+                process.close()  # and no wait: a device that fell silent would not confirm it
         except TimeoutError:
             raise self._lost("it went silent") from None
         except (OSError, asyncssh.Error) as error:
@@ -128,7 +139,7 @@ class _Talk:
         self, process: "asyncssh.SSHClientProcess[bytes]", files: Mapping[str, bytes], errors: "asyncio.Task[str]"
     ) -> dict[str, Any]:
         async for answer in self._answers(process.stdout):
-            step = answer["step"]
+            step = self._new_step(answer["step"])
             if step == "ready":
                 await self._send(process.stdin, list(files.values()), "bytes sent")
                 self._progress.note("all bytes sent; the device compares them and runs")
@@ -145,9 +156,15 @@ class _Talk:
             self._noise = await asyncio.wait_for(errors, 5) or self._noise
         raise self._ended(process)
 
+    def _new_step(self, step: str) -> str:
+        if step in self._steps:
+            raise DeviceError(self._host, f"it says {shown(step)!r} twice", "check what answers there")
+        self._steps.add(step)
+        return step
+
     async def _answers(self, stdout: "asyncssh.SSHReader[bytes]") -> AsyncIterator[dict[str, Any]]:
         pending, read = b"", 0
-        while piece := await asyncio.wait_for(stdout.read(CHUNK), RUN_S):
+        while piece := await asyncio.wait_for(stdout.read(CHUNK), self._wait_s):
             *lines, pending = (pending + piece).split(b"\n")
             for line in lines:
                 answer = parsed(line, self._host)
@@ -179,7 +196,7 @@ class _Talk:
         """The program there ended without a last word."""
         status = process.exit_status
         if process.exit_signal or (status or 0) > 128:
-            killed = process.exit_signal[0] if process.exit_signal else signal.Signals((status or 0) - 128).name
+            killed = process.exit_signal[0] if process.exit_signal else f"signal {(status or 0) - 128}"
             during = " while it switched" if self._switching else ""
             return DeviceError(
                 self._host,

@@ -15,6 +15,7 @@ from edgekd.errors import DeviceError
 
 CONNECT_S = 15
 KEEPALIVE_S, KEEPALIVES = 15, 3
+CLOSE_S = 3
 MOST_JUMPS = 8
 DEFAULT_KEYS = ("id_ed25519_sk", "id_ecdsa_sk", "id_ed448", "id_ed25519", "id_ecdsa", "id_rsa")
 
@@ -31,7 +32,8 @@ class Login:
         """Leave; a device that does not answer any more is not waited for."""
         self.ssh.close()
         with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
-            await asyncio.wait_for(self.ssh.wait_closed(), 3)
+            await asyncio.wait_for(self.ssh.wait_closed(), CLOSE_S)
+        self.ssh.abort()
         if self.through:
             await self.through.close()
 

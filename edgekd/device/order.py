@@ -29,7 +29,7 @@ module.main()
 
 LINE_BYTES = 1 << 20
 """No answer is longer."""
-NOISE_BYTES = 1 << 20
+NOISE_BYTES = 1 << 17
 """No login shell says more before or between the answers."""
 
 

@@ -28,10 +28,10 @@ os.replace = replace
 """
 
 
-def send(device: Address, python: str, bundle: Path, minute: int = 0, keep: int = 3) -> Deployed:
+def send(device: Address, python: str, bundle: Path, minute: int = 0) -> Deployed:
     """Deploy a bundle at that minute past noon."""
     with connect(device, python=python) as connection:
-        return deploy(connection, bundle, now=NOON + timedelta(minutes=minute), keep=keep, progress=Progress())
+        return deploy(connection, bundle, now=NOON + timedelta(minutes=minute), progress=Progress())
 
 
 def go_back(device: Address, python: str) -> Deployed:
@@ -95,20 +95,6 @@ def test_a_rollback_returns_to_what_was_served_not_to_what_is_newest(
     go_back(device, python)
 
     assert served(device) == b"first model"
-
-
-@pytest.mark.parametrize(("keep", "stay"), [(1, [3, 4]), (3, [2, 3, 4])])
-def test_old_versions_go_but_never_the_one_before(
-    device: Address, python: str, tmp_path: Path, keep: int, stay: list[int]
-) -> None:
-    done = [
-        send(device, python, write_bundle(tmp_path / str(minute), str(minute).encode()), minute, keep)
-        for minute in range(5)
-    ]
-
-    assert names(device) == [*(done[minute].version for minute in stay), "current", "versions"]
-    assert served(device) == b"4"
-    assert go_back(device, python).version == done[3].version
 
 
 def test_a_version_that_fails_its_self_test_is_not_served(

@@ -24,14 +24,14 @@ from edgekd.device.remote.wire import GoneError, RefusedError, answer, checked, 
 
 def install(order: dict[str, Any]) -> dict[str, Any]:
     """Receive a version, test it, switch to it, remove the oldest ones."""
-    root, name, files = Path(order["path"]), order["version"], checked(order["files"])
+    root, name, files = Path(order["path"]), versions.checked_name(order["version"]), checked(order["files"])
     final = _versions_folder(root) / name
     final.parent.mkdir(parents=True, exist_ok=True)
     with versions.locked(root):
         versions.clear_stale(root)
         before = versions.served(root)
-        if not versions.VERSION.fullmatch(name) or final.exists():
-            raise RefusedError(f"{final} cannot be made, or is there already", "deploy again")
+        if final.exists():
+            raise RefusedError(f"{final} is there already", "deploy again")
         incoming = final.parent / f"{versions.INCOMING}{os.getpid()}"
         try:
             incoming.mkdir()

@@ -25,6 +25,13 @@ LOCK_S = 2
 """A deploy whose sender is gone needs a moment to notice it."""
 
 
+def checked_name(name: str) -> str:
+    """A version's name, which it is."""
+    if not VERSION.fullmatch(name):
+        raise RefusedError(f"{name!r} is no version", "")
+    return name
+
+
 def served(root: Path) -> str | None:
     """The version that is served; None where none is."""
     link = root / "current"

@@ -15,6 +15,8 @@ from edgekd.errors import DeviceError
 from edgekd.runtime import Progress
 
 RUNNER = "edgekd_run.py"
+PROBE_S = 200
+"""A slow device imports ONNX Runtime in seconds."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def probe(connection: Connection, onnxruntime_min: str) -> Facts:
     Raises:
         DeviceError: it lacks Python 3.9, numpy, or an ONNX Runtime that is new enough.
     """
-    answer = connection.ask({"do": "probe", "path": connection.address.path})
+    answer = connection.ask({"do": "probe", "path": connection.address.path}, wait_s=PROBE_S)
     return read_facts(answer, connection.address.host, connection.python, onnxruntime_min)
 
 
