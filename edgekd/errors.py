@@ -11,6 +11,7 @@ EdgekdError
 |- ExportError        an ONNX file that is not what it should be
 |- BundleError        a bundle that is not whole, or not to be trusted
 |- ReportError        a report.json or its predictions that cannot be read or compared
+|- DeviceError        a device that cannot be reached, lacks something or refuses a bundle
 '- ShapeError         tensors whose shapes do not go together
 """
 
@@ -21,6 +22,7 @@ __all__ = [
     "BundleError",
     "ConfigError",
     "DataError",
+    "DeviceError",
     "EdgekdError",
     "ExportError",
     "ModelError",
@@ -103,6 +105,10 @@ class BundleError(EdgekdError):
 
 class ReportError(EdgekdError):
     """A report, or what lies beside it, cannot be read or compared."""
+
+
+class DeviceError(EdgekdError):
+    """A device cannot be reached, lacks something or refuses a bundle; what it served before serves on."""
 
 
 class ShapeError(EdgekdError):

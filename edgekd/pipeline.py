@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from pydantic import Field
 
-from edgekd.artifact import Artifact, Store, digest_of, disk_errors
+from edgekd.artifact import Artifact, Store, digest_of
 from edgekd.bundle.golden import golden_of, spread
 from edgekd.bundle.write import Input, write_bundle
 from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
 from edgekd.data import DATASETS, Dataset, DataSettings, load_dataset
+from edgekd.disk import disk_errors
 from edgekd.errors import ConfigError, EdgekdError
 from edgekd.onnx_export import IR_VERSION, ONNXRUNTIME_MIN, OPSET
 from edgekd.report.build import Measured, Subject, build_report, measure

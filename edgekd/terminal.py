@@ -16,7 +16,8 @@ from edgekd.ondevice.machine import cpu_flags, cpu_name, host_isa, usable_cores,
 from edgekd.runtime import PACKAGES, Progress, environment
 from edgekd.target import Target
 
-if TYPE_CHECKING:  # reading reports need not wait for torch
+if TYPE_CHECKING:
+    from edgekd.device import Deployed
     from edgekd.pipeline import Planned
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -132,6 +133,14 @@ def render_target(target: Target) -> str:
     """The target in one line, and where it was taken from."""
     how = "found on this machine" if target.isa == "host" else "declared"
     return f"target: {target.resolved_isa} ({how}; {cpu_name()}), {target.weight_bits}-bit weights"
+
+
+def render_deployed(host: str, deployed: "Deployed") -> str:
+    """What a device serves now, and loudly what its CPU means for it."""
+    before = f"instead of {deployed.replaced}" if deployed.replaced else "the first there"
+    removed = f"; removed: {', '.join(deployed.removed)}" if deployed.removed else ""
+    warning = f"\nWARNING: {deployed.warning}" if deployed.warning else ""
+    return f"{host} serves {deployed.version} now, {before}; its self-test passed there{removed}{warning}"
 
 
 def render_doctor() -> RenderableType:

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from edgekd.artifact import disk_errors
 from edgekd.bundle.check import checked
 from edgekd.bundle.golden import Golden
 from edgekd.bundle.readme import readme
 from edgekd.bundle.runner import RUNNER, runner_source
+from edgekd.disk import disk_errors
 from edgekd.errors import BundleError, printable
 from edgekd.ondevice.contents import FORMAT, GOLDEN, MANIFEST, MODEL, sealed, sha256_of
 from edgekd.report.html import render_html

@@ -54,16 +54,19 @@ def weight_bits(isa: str) -> int:
 
 
 def isa_warning(target_isa: str, bits: int, device_isa: str) -> str:
-    """What it means that a model runs on another kind of CPU than it was made for; empty where it is the same."""
-    if device_isa == target_isa:
+    """What it means that a model made for one instruction set runs on another; empty where they agree.
+
+    >>> isa_warning("arm64", 8, "arm64")
+    ''
+    """
+    if target_isa == device_isa:
         return ""
-    found = f"the model was made for {target_isa}, this CPU is {device_isa}"
+    made = f"made for {target_isa} with {bits}-bit weights, but this CPU is {device_isa}"
     if bits > weight_bits(device_isa):
-        return (
-            f"{found}: sums of its {bits}-bit weights overflow here and ACCURACY IS LOST without a word; "
-            f"export for target.isa: {device_isa}"
-        )
-    return f"{found}: its weights of {bits} bits are exact here too, only its speed was measured on another CPU"
+        return f"{made}: without VNNI its sums SATURATE, accuracy is LOST; export again with target.isa: {device_isa}"
+    if bits < weight_bits(device_isa):
+        return f"{made}: results stay right, but a bit of precision is given away; export again with its own target.isa"
+    return f"{made}: results stay right, but layer widths and speed were chosen and measured for {target_isa}"
 
 
 def machine_facts() -> Dict[str, Any]:

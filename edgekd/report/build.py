@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from edgekd import ort
-from edgekd.artifact import Artifact, Store, digest_of, disk_errors, load_tensors, save_tensors
+from edgekd.artifact import Artifact, Store, digest_of, load_tensors, save_tensors
 from edgekd.data import Dataset
+from edgekd.disk import disk_errors
 from edgekd.measure import measure_latency, predictions
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.latency import ROUNDS, Latencies, paired_ratio, percentiles
