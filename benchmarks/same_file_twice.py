@@ -1,6 +1,6 @@
 """How often the same file, measured against itself, is called faster or slower: it must be rare.
 
-python benchmarks/same_file_twice.py exports/mobilenet/qat.onnx [repeats]
+python benchmarks/same_file_twice.py exports/mobilenet/model.onnx [repeats]
 """
 
 import shutil

@@ -54,7 +54,8 @@ class PlainProgress(Progress):
     """A line for every stage, epoch and note, and one now and then while long work goes on."""
 
     def __init__(self) -> None:
-        self._began: dict[str, float] = {}
+        self._began: dict[str, tuple[float, float]] = {}
+        """When a work was first told of, and the share of it that was done by then: a training may go on."""
         self._said: dict[str, float] = {}
 
     def note(self, text: str) -> None:
@@ -65,16 +66,21 @@ class PlainProgress(Progress):
 
     def work(self, label: str, done: int, total: int) -> None:
         now = time.monotonic()
-        began = self._began.setdefault(label, now)
+        began, _ = self._began.setdefault(label, (now, done / total))
         if 0 < done < total and now - self._said.setdefault(label, began) > SECONDS_BETWEEN_LINES:
             self._said[label] = now
-            print(f"  {label}: {done}/{total}, {_left(now - began, done, total)} left", flush=True)
+            print(f"  {label}: {done}/{total}, {self._left(label, done / total)} left", flush=True)
 
     def epoch(self, label: str, epoch: int, epochs: int, figures: Mapping[str, float]) -> None:
-        now = time.monotonic()
-        left = _left(now - self._began.get(label, now), epoch, epochs)
-        self._said[label] = now
+        self._began.setdefault(label, (time.monotonic(), 0.0))
+        self._said[label] = time.monotonic()
+        left = self._left(label, epoch / epochs)
         print(f"  {label} epoch {epoch}/{epochs}: {_figures(figures)}, {left} left", flush=True)
+
+    def _left(self, label: str, share: float) -> str:
+        began, share_then = self._began[label]
+        seconds = round((time.monotonic() - began) * (1 - share) / max(share - share_then, 1e-9))
+        return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
 
 
 class LiveProgress(Progress):
@@ -102,11 +108,6 @@ class LiveProgress(Progress):
 
 def _figures(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
-
-
-def _left(elapsed: float, done: int, total: int) -> str:
-    seconds = round(elapsed / done * (total - done))
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
 
 
 def render_plan(planned: "Sequence[Planned]") -> RenderableType:
