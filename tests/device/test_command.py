@@ -14,6 +14,8 @@ from edgekd.device import Address
 from tests.device.bundles import write_bundle
 from tests.device.conftest import write_python
 
+pytestmark = pytest.mark.slow
+
 COMMAND = [sys.executable, "-c", "from edgekd.cli import main; main()", "deploy"]
 REPOSITORY = Path(__file__).parents[2]
 
