@@ -1,17 +1,21 @@
 """A bundle goes to a real ssh server: what is served there, before and after, and when something goes wrong."""
 
 import fcntl
+import importlib.metadata
 import json
 import os
+import platform
 import re
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from edgekd.device import Address, Deployed, bench_on_device, connect, deploy, device_files, login, rollback
-from edgekd.runtime import Progress
+from edgekd.device import Address, Deployed, bench_on_device, connect, deploy, device_files, login, probe, rollback
+from edgekd.runtime import Progress, cores
+from edgekd.target import host_isa
 from tests.device.bundles import write_bundle
 from tests.device.conftest import Sshd, refused, small_disk, write_python
 from tests.device.proxy import cutting_proxy
@@ -331,6 +335,19 @@ def test_what_the_device_lacks_is_told_with_the_command_that_installs_it(
         send(device, poor, write_bundle(tmp_path / "bundle"))
 
     assert not Path(device.path).exists()
+
+
+def test_what_the_device_has_is_found(device: Address) -> None:
+    with connect(device, python=sys.executable) as connection:
+        facts = probe(connection, "1.18")
+
+    assert facts.python == platform.python_version()
+    assert facts.numpy == importlib.metadata.version("numpy")
+    assert facts.onnxruntime == importlib.metadata.version("onnxruntime")
+    assert facts.isa == host_isa()
+    assert facts.machine == platform.machine()
+    assert facts.free_bytes > 0
+    assert facts.cores == cores()
 
 
 def test_a_changed_file_is_found_before_the_device_is_asked(device: Address, python: str, tmp_path: Path) -> None:
