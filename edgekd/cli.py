@@ -103,18 +103,20 @@ def deploy(
     from edgekd.terminal import console, live_progress, render_deployed
 
     where = device.parse_address(address)
-    with (
-        live_progress() as progress,
-        device.connect(where, python=python, accept_new_host_key=accept_new_host_key) as connection,
-    ):
+    with device.connect(where, python=python, accept_new_host_key=accept_new_host_key) as connection:
         if connection.accepted_key:
-            progress.note(f"{where.host}: its host key is known from now on: {connection.accepted_key}")
-        if rollback:
-            console().print(render_deployed(where.host, device.rollback(connection, progress)))
-            return
-        done = device.deploy(connection, bundle, now=datetime.now(UTC), keep=keep, progress=progress)
+            console().print(f"{where.host}: its host key is known from now on: {connection.accepted_key}")
+        with live_progress() as progress:
+            if rollback:
+                done = device.rollback(connection, progress)
+            else:
+                done = device.deploy(connection, bundle, now=datetime.now(UTC), keep=keep, progress=progress)
         console().print(render_deployed(where.host, done))
-        console().print(render_device(*device.measure_bundle(connection, bundle, done, threads, progress)))
+        if rollback:
+            return
+        with live_progress() as progress:
+            report, found = device.measure_bundle(connection, bundle, done, threads, progress)
+        console().print(render_device(report, found))
         console().print(f"report: {bundle / 'report.html'}")
 
 

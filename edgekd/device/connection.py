@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import shlex
 import signal
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -91,8 +92,11 @@ def connect(address: Address, *, python: str = "python3", accept_new_host_key: b
 
 def _run(runner: asyncio.Runner, work: Coroutine[Any, Any, T]) -> T:
     """Do the work; Ctrl-C ends it in good order, then does what it did before."""
-    loop, handler = runner.get_loop(), signal.getsignal(signal.SIGINT)
+    loop = runner.get_loop()
     task = loop.create_task(work)
+    if threading.current_thread() is not threading.main_thread():
+        return runner.run(_finished(task))
+    handler = signal.getsignal(signal.SIGINT)
     loop.add_signal_handler(signal.SIGINT, task.cancel)
     try:
         return runner.run(_finished(task))
@@ -189,20 +193,15 @@ class _Talk:
 
     def _lost(self, why: str) -> DeviceError:
         if self._switching:
-            return DeviceError(self._host, f"{why} while it switched", "look there which version current names")
+            return DeviceError(self._host, f"{why} while it switched", "current there names the old version or the new")
         return DeviceError(self._host, why, "what it served before serves on; run again")
 
     def _ended(self, process: "asyncssh.SSHClientProcess[bytes]") -> DeviceError:
         """The program there ended without a last word."""
-        status = process.exit_status
-        if process.exit_signal or (status or 0) > 128:
-            killed = process.exit_signal[0] if process.exit_signal else f"signal {(status or 0) - 128}"
-            during = " while it switched" if self._switching else ""
-            return DeviceError(
-                self._host,
-                f"python was killed there ({shown(killed)}){during}",
-                "what it served before serves on; has it memory enough?",
-            )
+        status = process.exit_status or 0
+        if process.exit_signal or status > 128:
+            killed = process.exit_signal[0] if process.exit_signal else f"signal {status - 128}"
+            return self._lost(f"python was killed there ({shown(killed)}; has it memory enough?)")
         if status in (126, 127):
             problem = f"no python there: {self._noise or 'the shell does not find it'}"
             return DeviceError(self._host, problem, "install python3, or name one with --python PATH")

@@ -10,7 +10,7 @@ from edgekd.bundle.runner import RUNNER
 from edgekd.device.connection import Connection
 from edgekd.device.facts import Facts, check_space, read_facts
 from edgekd.device.order import shown
-from edgekd.device.payload import Payload, listed, read_payload
+from edgekd.device.payload import Payload, listed, read_file, read_payload
 from edgekd.device.remote.versions import VERSION
 from edgekd.errors import DeviceError
 from edgekd.ondevice.machine import isa_warning
@@ -106,7 +106,7 @@ def bench_on_device(
     """
     if RUNNER not in files:
         raise DeviceError(connection.address.host, f"{RUNNER} is not among the files to measure", "export again")
-    content = {name: _content(place) for name, place in files.items()}
+    content = {name: read_file(place) for name, place in files.items()}
     answer = connection.ask({"do": "bench", "files": listed(content), "arguments": [*arguments]}, content, progress)
     report = answer.get("report")
     if not isinstance(report, dict):
@@ -117,13 +117,6 @@ def bench_on_device(
 def version_name(payload: Payload, now: datetime) -> str:
     """A version's name: when it was deployed, in UTC, and the beginning of the bundle's digest."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{payload.digest[:12]}"
-
-
-def _content(place: Path) -> bytes:
-    try:
-        return place.read_bytes()
-    except OSError as error:
-        raise DeviceError(str(place), f"cannot be read: {error.strerror}", "export again") from None
 
 
 def _deployed(answer: Mapping[str, Any], host: str, facts: Facts | None, warning: str) -> Deployed:

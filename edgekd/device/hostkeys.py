@@ -12,6 +12,9 @@ from edgekd.errors import DeviceError
 
 GLOBAL_FILE = "/etc/ssh/ssh_known_hosts"
 
+PREFERRED = (b"ssh-ed25519", b"ecdsa-sha2-nistp256", b"rsa-sha2-512", b"rsa-sha2-256")
+"""As OpenSSH prefers them; dropbear 2022.83 ends where RSA comes first and it has no such key."""
+
 Trusted = tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]
 """Keys of a host, keys of authorities that vouch for it, keys that are revoked."""
 
@@ -43,7 +46,7 @@ class HostKeys:
         """What to ask the host for: the kinds of key that are known, then the others, which tell of a changed key."""
         known = [algorithm for key in self._exact[0] or self._any_port[0] for algorithm in key.sig_algorithms]
         certified = get_default_certificate_algs() if self._exact[1] or self._any_port[1] else []
-        wanted = [*certified, *known, *get_default_public_key_algs()]
+        wanted = [*certified, *known, *PREFERRED, *get_default_public_key_algs()]
         return [algorithm.decode() for algorithm in dict.fromkeys(wanted)]
 
     def trusted(self, _host: str, _address: str, _port: int | None) -> Trusted:

@@ -20,7 +20,7 @@ class Fault(Exception):  # noqa: N818  (told further as an EdgekdError, or as on
 
 
 def printable(text: str) -> str:
-    """Text with every character that a terminal would obey, or that has no shape, written as its escape.
+    r"""Text with every character that a terminal would obey, or that has no shape, written as its escape.
 
     >>> print(printable("a\x1b[2Jb"))
     a\x1b[2Jb

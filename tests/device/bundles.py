@@ -1,8 +1,9 @@
 """A tiny stand-in for a bundle: its program passes its self-test unless ``broken.txt`` lies beside it."""
 
 import hashlib
-import json
 from pathlib import Path
+
+from edgekd.ondevice.contents import sealed
 
 RUNNER = """
 import json, os, sys, time
@@ -23,19 +24,23 @@ def write_bundle(
     folder: Path, model: bytes = b"first model", isa: str = "x86-avx2", bits: int = 7, **more: bytes
 ) -> Path:
     """A bundle around any bytes; further files go to the device too, the report does not."""
-    files = {"model.onnx": model, "edgekd_run.py": RUNNER.encode(), "labels/labels.txt": b"a\nb\n"}
+    files = {"model.onnx": model, "edgekd_run.py": RUNNER.encode(), "labels/labels.txt": b"a\nb\n", "golden.npz": b""}
     files |= {f"{name}.txt": content for name, content in more.items()}
     entries = {path: _entry(folder, path, content, device=True) for path, content in files.items()}
     entries["report.html"] = _entry(folder, "report.html", b"<html>", device=False)
-    manifest = {
+    body = {
         "format": 1,
         "name": "tiny",
-        "digest": hashlib.sha256(model).hexdigest(),
+        "recommended": "qat",
+        "classes": ["a", "b"],
+        "input": {},
+        "golden": {},
+        "models": [{"id": "qat", "file": "model.onnx"}],
         "onnxruntime_min": "1.18",
         "target": {"isa": isa, "weight_bits": bits},
         "files": entries,
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(sealed(body))
     return folder
 
 

@@ -77,12 +77,17 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     folder = tmp_path_factory.mktemp("sshd")
     write_key(folder / "host_key")
+    authority = write_key(folder / "authority")
+    sign = f"ssh-keygen -q -s {authority} -I test -h -n 127.0.0.1 {folder}/host_key.pub"
+    subprocess.run(sign.split(), check=True)
     shutil.copy(f"{write_key(folder / 'user_key')}.pub", folder / "authorized_keys")
     server = Sshd(_free_port(), folder)
     (folder / "config").write_text(
-        f"Port {server.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\nPidFile {folder}/pid\n"
+        f"Port {server.port}\nListenAddress 127.0.0.1\nHostKey {folder}/host_key\n"
+        f"HostCertificate {folder}/host_key-cert.pub\nPidFile {folder}/pid\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
         "PermitRootLogin prohibit-password\nAllowTcpForwarding yes\nMaxStartups 50\n"
+        "SetEnv SHLVL=2\n"  # so that bash does not take this user's .bashrc for a device's
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "config"], stderr=log)

@@ -9,20 +9,31 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def cutting_proxy(
-    port: int | None, after_bytes: int | None = None, when: Callable[[], bool] = lambda: False
+    port: int | None, after_bytes: int | None = None, when: Callable[[], bool] = lambda: False, silent: bool = False
 ) -> Iterator[int]:
-    """The port of a proxy that cuts its one connection after so many bytes of the client, or when told."""
+    """The port of a proxy that cuts its one connection after so many bytes of the client, or when told.
+
+    A silent one does not say so: it holds the connection, and passes nothing on.
+    """
+    done = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=_serve, args=(listener, port, after_bytes, when))
+        thread = threading.Thread(target=_serve, args=(listener, port, after_bytes, when, done if silent else None))
         thread.start()
         try:
             yield int(listener.getsockname()[1])
         finally:
+            done.set()
             thread.join(30)
             assert not thread.is_alive()
 
 
-def _serve(listener: socket.socket, port: int, after_bytes: int | None, when: Callable[[], bool]) -> None:
+def _serve(
+    listener: socket.socket,
+    port: int | None,
+    after_bytes: int | None,
+    when: Callable[[], bool],
+    done: threading.Event | None,
+) -> None:
     client, _ = listener.accept()
     with client, socket.create_connection(("127.0.0.1", port)) as server:
         passed = 0
@@ -33,3 +44,5 @@ def _serve(listener: socket.socket, port: int, after_bytes: int | None, when: Ca
                     return
                 (server if source is client else client).sendall(piece)
                 passed += len(piece) if source is client else 0
+        if done:
+            done.wait(60)

@@ -2,17 +2,25 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+from edgekd.bundle.check import verify
+from edgekd.bundle.write import ON_DEVICE
 from edgekd.device import Address
+from edgekd.ondevice.contents import sealed
+from edgekd.ondevice.machine import host_isa
 from tests.device.bundles import write_bundle
 from tests.device.conftest import write_python
+
+pytestmark = pytest.mark.slow
 
 COMMAND = [sys.executable, "-c", "from edgekd.cli import main; main()", "deploy"]
 REPOSITORY = Path(__file__).parents[2]
@@ -33,22 +41,74 @@ def run(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_deploy_tells_what_is_served_and_measured_and_rollback_what_is_served_again(
-    device: Address, python: str, tmp_path: Path
-) -> None:
-    first = run(write_bundle(tmp_path / "first"), url(device), "--python", python, "--threads", "2")
-    second = run(write_bundle(tmp_path / "second", b"second", isa="arm64", bits=8), url(device), "--python", python)
-    back = run(tmp_path / "second", url(device), "--python", python, "--rollback")
+@pytest.fixture
+def exports(pristine_bundle: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Two bundles of the same files, the second for another CPU."""
+    first, second = (Path(shutil.copytree(pristine_bundle, tmp_path / name)) for name in ("first", "second"))
+    body = json.loads((second / "manifest.json").read_text())
+    del body["digest"]
+    body["target"] |= {"isa": "arm64", "weight_bits": 8}
+    (second / "manifest.json").write_text(sealed(body))
+    return first, second
 
-    assert (first.returncode, second.returncode, back.returncode) == (0, 0, 0), (first, second, back)
-    served = [next(line for line in done.stdout.splitlines() if " now, " in line) for done in (first, second, back)]
+
+def test_a_bundle_is_served_and_measured_where_only_numpy_and_onnxruntime_are(
+    device: Address, newest_device: Path, exports: tuple[Path, Path]
+) -> None:
+    first, second = exports
+    done = run(first, url(device), "--python", newest_device)
+    later = run(second, url(device), "--python", newest_device)
+    back = run(second, url(device), "--python", newest_device, "--rollback")
+
+    assert (done.returncode, later.returncode, back.returncode) == (0, 0, 0), (done, later, back)
+    served = [next(line for line in ended.stdout.splitlines() if " now, " in line) for ended in (done, later, back)]
     versions = [line.split()[2] for line in served]
     assert served[0].startswith(f"127.0.0.1 serves {versions[0]} now, the first there; its self-test passed there")
     assert f"now, instead of {versions[0]};" in served[1]
     assert served[2].startswith(f"127.0.0.1 serves {versions[0]} now, instead of {versions[1]};")
-    assert "WARNING: made for arm64 with 8-bit weights" in second.stdout
-    assert "127.0.0.1 measured: p50_ms 1.5" in first.stdout
-    assert (Path(device.path) / "current/model.onnx").read_bytes() == b"first model"
+    if host_isa() != "arm64":
+        assert "WARNING: made for arm64 with 8-bit weights" in later.stdout
+    assert sorted(path.name for path in (Path(device.path) / "current").iterdir() if path.name[0] != ".") == sorted(
+        [*ON_DEVICE, "manifest.json"]
+    )
+
+
+def test_the_device_s_figures_are_in_the_bundle_its_report_and_the_comparison(
+    device: Address, newest_device: Path, exports: tuple[Path, Path]
+) -> None:
+    first, second = exports
+
+    done = run(first, url(device), "--python", newest_device)
+
+    found = json.loads((first / "device-127.0.0.1.json").read_text())
+    assert [model["id"] for model in found["models"]] == ["teacher", "qat", "qat-ptq"]
+    assert all(model["latency_ms"]["p50"] > 0 for model in found["models"])
+    assert "32 of 32 golden images the same class" in found["selftest"]
+    assert json.loads((first / "report.json").read_text())["devices"] == [found]
+    assert "On devices" in (first / "report.html").read_text()
+    assert "on 127.0.0.1: CPU " in done.stdout
+    assert verify(first)["ok"]
+    compared = subprocess.run([*COMMAND[:-1], "compare", first, second], capture_output=True, text=True, check=False)
+    assert compared.returncode == 0, compared
+    assert "127.0.0.1" in compared.stdout
+
+
+def test_a_bench_on_the_device_leaves_nothing_there(
+    device: Address, newest_device: Path, pristine_bundle: Path
+) -> None:
+    where = f"ssh://{device.user}@{device.host}:{device.port}"
+
+    done = subprocess.run(
+        [*COMMAND[:-1], "bench", pristine_bundle, "--device", where, "--python", newest_device, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    found = json.loads(done.stdout)
+    assert [about["name"] for about in found["files"]] == ["teacher", "qat", "qat-ptq"]
+    assert found["files"][0]["ratio"] == 1.0
+    assert list(Path(tempfile.gettempdir()).glob("edgekd-bench-*")) == []
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(device: Address, tmp_path: Path) -> None:

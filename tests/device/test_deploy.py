@@ -1,22 +1,27 @@
 """A bundle goes to a real ssh server: what is served there, before and after, and when something goes wrong."""
 
 import fcntl
+import importlib.metadata
 import json
 import os
+import platform
 import re
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from edgekd.device import Address, Deployed, connect, deploy, rollback
+from edgekd.device import Address, Deployed, connect, deploy, login, probe, rollback
 from edgekd.device.delivery import bench_on_device
-from edgekd.device.payload import device_files
+from edgekd.ondevice.machine import host_isa, usable_cores
 from edgekd.runtime import Progress
 from tests.device.bundles import write_bundle
-from tests.device.conftest import refused, small_disk, write_python
+from tests.device.conftest import Sshd, refused, small_disk, write_python
 from tests.device.proxy import cutting_proxy
+
+pytestmark = pytest.mark.slow
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 KILL_IN_REPLACE = """
@@ -186,36 +191,58 @@ def test_what_killed_deploys_left_is_cleared(device: Address, python: str, tmp_p
 
 
 def test_a_connection_cut_in_mid_transfer_leaves_the_old_version_serving(
-    device: Address, python: str, tmp_path: Path, serving: list[str], home: Path
+    device: Address, python: str, tmp_path: Path, serving: list[str], home: Path, sshd: Sshd
 ) -> None:
     large = write_bundle(tmp_path / "large", os.urandom(3_000_000))
 
-    with cutting_proxy(device.port, after_bytes=1_000_000) as port:
-        (home / ".ssh/config").write_text(f"Host 127.0.0.1\nHostKeyAlias [127.0.0.1]:{device.port}\nPort {port}\n")
-        with refused("the connection was cut", "serves on"):
-            send(replace(device, port=None), python, large, 1)
+    with cutting_proxy(device.port, after_bytes=1_000_000) as port, refused("the connection was cut", "serves on"):
+        with (home / ".ssh/known_hosts").open("a") as known:
+            known.write(f"[127.0.0.1]:{port} {sshd.host_key}\n")
+        send(replace(device, port=port), python, large, 1)
 
-    (home / ".ssh/config").unlink()
     assert served(device) == b"first model"
     assert send(device, python, large, 2).replaced == serving[0]
 
 
 def test_a_connection_cut_during_the_self_test_switches_nothing(
-    device: Address, python: str, tmp_path: Path, serving: list[str], home: Path
+    device: Address, python: str, tmp_path: Path, serving: list[str], home: Path, sshd: Sshd
 ) -> None:
     began = tmp_path / "began"
     slow = write_bundle(tmp_path / "slow", b"slow model", slow=str(began).encode())
 
-    with cutting_proxy(device.port, when=began.exists) as port:
-        (home / ".ssh/config").write_text(f"Host 127.0.0.1\nHostKeyAlias [127.0.0.1]:{device.port}\nPort {port}\n")
-        with refused("the connection was cut", "serves on"):
-            send(replace(device, port=None), python, slow, 1)
+    with cutting_proxy(device.port, when=began.exists) as port, refused("the connection was cut", "serves on"):
+        with (home / ".ssh/known_hosts").open("a") as known:
+            known.write(f"[127.0.0.1]:{port} {sshd.host_key}\n")
+        send(replace(device, port=port), python, slow, 1)
 
-    (home / ".ssh/config").unlink()
     done = send(device, python, write_bundle(tmp_path / "second", b"second model"), 2)
     assert names(device) == [serving[0], done.version, "current", "versions"]
     with pytest.raises(ProcessLookupError):
         os.kill(int(began.read_text()), 0)
+
+
+def test_a_link_that_went_dead_is_noticed(
+    device: Address,
+    python: str,
+    tmp_path: Path,
+    serving: list[str],
+    home: Path,
+    sshd: Sshd,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began = tmp_path / "began"
+    slow = write_bundle(tmp_path / "slow", b"slow model", slow=str(began).encode())
+    monkeypatch.setattr(login, "KEEPALIVE_S", 1.0)
+
+    with (
+        cutting_proxy(device.port, when=began.exists, silent=True) as port,
+        refused("the connection was cut", "serves on"),
+    ):
+        with (home / ".ssh/known_hosts").open("a") as known:
+            known.write(f"[127.0.0.1]:{port} {sshd.host_key}\n")
+        send(replace(device, port=port), python, slow, 1)
+
+    assert served(device) == b"first model"
 
 
 def test_a_kill_in_mid_switch_leaves_the_old_version_serving(
@@ -231,7 +258,7 @@ def test_a_kill_in_mid_switch_leaves_the_old_version_serving(
     second = write_bundle(tmp_path / "second", b"second model")
     marker.touch()
 
-    with refused("python was killed there", "KILL", "while it switched", "serves on"):
+    with refused("python was killed there (KILL", "while it switched", "names the old version or the new"):
         send(device, fragile, second, 1)
 
     assert served(device) == b"first model"
@@ -311,6 +338,19 @@ def test_what_the_device_lacks_is_told_with_the_command_that_installs_it(
     assert not Path(device.path).exists()
 
 
+def test_what_the_device_has_is_found(device: Address) -> None:
+    with connect(device, python=sys.executable) as connection:
+        facts = probe(connection, "1.18")
+
+    assert facts.python == platform.python_version()
+    assert facts.numpy == importlib.metadata.version("numpy")
+    assert facts.onnxruntime == importlib.metadata.version("onnxruntime")
+    assert facts.isa == host_isa()
+    assert facts.machine == platform.machine()
+    assert facts.free_bytes > 0
+    assert facts.cores == usable_cores()
+
+
 def test_a_changed_file_is_found_before_the_device_is_asked(device: Address, python: str, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
     (bundle / "model.onnx").write_bytes(b"other model")
@@ -328,7 +368,8 @@ def test_a_bundle_for_another_cpu_is_deployed_with_a_warning(device: Address, py
 
 
 def test_the_bench_runs_there_and_leaves_nothing(device: Address, python: str, tmp_path: Path) -> None:
-    files = device_files(write_bundle(tmp_path / "bundle")) | {"teacher.onnx": tmp_path / "bundle/report.html"}
+    bundle = write_bundle(tmp_path / "bundle")
+    files = {"edgekd_run.py": bundle / "edgekd_run.py", "teacher.onnx": bundle / "report.html"}
 
     with connect(device, python=python) as connection:
         report = bench_on_device(connection, files, ["--threads", "2"], Progress())

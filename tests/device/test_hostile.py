@@ -62,9 +62,9 @@ def send(device: Address, python: str, tmp_path: Path) -> str:
     [
         ("echo 'Welcome to \x1b[31mthe board'", ["no answer but 'Welcome to \\\\x1b[31mthe board'"]),
         ("exit 3", ["no answer", "check that python3 runs there"]),
-        ("echo 'Segmentation fault' >&2; exit 139", ["python was killed there (signal 11)", "serves on"]),
-        ("exit 250", ["python was killed there (signal 122)"]),
-        ("kill -9 $$", ["python was killed there (KILL)", "memory"]),
+        ("echo 'Segmentation fault' >&2; exit 139", ["python was killed there (signal 11;", "serves on"]),
+        ("exit 250", ["python was killed there (signal 122;"]),
+        ("kill -9 $$", ["python was killed there (KILL;", "memory"]),
         ("echo 'sh: python3: not found' >&2; exit 127", ["no python there: sh: python3: not found", "--python PATH"]),
         ("echo 'edgekd: not JSON'", ["its answer is not understood"]),
         ("echo 'edgekd: [1]'", ["its answer is not understood"]),

@@ -84,6 +84,29 @@ def test_a_key_known_for_the_host_without_its_port_will_do(device: Address, sshd
     assert log_in(device) == ""
 
 
+def test_a_host_that_is_known_by_its_hash_is_known(device: Address, home: Path, tmp_path: Path) -> None:
+    known = home / ".ssh/known_hosts"
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", known], check=True, capture_output=True)
+
+    assert known.read_text().startswith("|1|")
+    assert log_in(device) == ""
+
+
+def test_a_host_that_an_authority_vouches_for_is_known(device: Address, sshd: Sshd, home: Path) -> None:
+    authority = " ".join((sshd.folder / "authority.pub").read_text().split()[:2])
+    (home / ".ssh/known_hosts").write_text(f"@cert-authority *.0.0.1,[127.0.0.1]:* {authority}\n")
+
+    assert log_in(device) == ""
+
+
+def test_an_authority_for_other_hosts_does_not_vouch_for_this_one(device: Address, sshd: Sshd, home: Path) -> None:
+    authority = " ".join((sshd.folder / "authority.pub").read_text().split()[:2])
+    (home / ".ssh/known_hosts").write_text(f"@cert-authority *.example {authority}\n")
+
+    with refused("its host key is unknown"):
+        log_in(device)
+
+
 def test_another_key_for_the_host_without_its_port_is_another_server(
     device: Address, sshd: Sshd, home: Path, tmp_path: Path
 ) -> None:
