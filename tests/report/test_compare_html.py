@@ -143,6 +143,8 @@ def test_one_broken_run_does_not_flatten_the_plot() -> None:
     )
 
     assert "c, off the scale at 10.0 %" in text
+    assert ">96</text>" in text
+    assert ">20</text>" not in text
 
 
 def test_the_same_comparison_gives_the_same_bytes() -> None:
