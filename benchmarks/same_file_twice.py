@@ -1,6 +1,6 @@
 """How often the same file, measured against itself, is called faster or slower: it must be rare.
 
-python benchmarks/same_file_twice.py exports/mobilenet/qat.onnx [repeats]
+python benchmarks/same_file_twice.py exports/mobilenet/model.onnx [repeats]
 """
 
 import shutil
@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edgekd import ort
-from edgekd.measure import measure_latency, paired_ratio
+from edgekd.measure import measure_latency
+from edgekd.ondevice.latency import paired_ratio
 from edgekd.runtime import Progress
 
 

@@ -1,6 +1,6 @@
 """The same integer files on this CPU and on an emulated one without VNNI: what 8-bit weights lose there.
 
-    python benchmarks/saturation.py exports/mobilenet/qat.onnx ...
+    python benchmarks/saturation.py exports/mobilenet/model.onnx ...
 
 Needs Linux on x86-64 and qemu's user emulation (Debian: qemu-user-static), whose CPU has AVX2 and no VNNI.
 """

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from edgekd import onnx_export, ort
 from edgekd.data import as_input
 from edgekd.errors import EdgekdError
-from edgekd.measure import measure_latency, paired_ratio
+from edgekd.measure import measure_latency
+from edgekd.ondevice.latency import paired_ratio
+from edgekd.ondevice.machine import host_isa, weight_bits
 from edgekd.pruning import check_prunable, prune
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.runtime import Progress, environment
-from edgekd.target import host_isa, weight_bits
 from edgekd.zoo import ModelSpec, build, count_params
 from tests.contract.test_zoo import NAMES
 from tests.tiny import blurred_colours

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from edgekd.disk import disk_errors
 from edgekd.errors import ArtifactError
 from edgekd.zoo import ModelSpec, build, widths, with_widths
 
@@ -111,18 +112,6 @@ class Store:
         with disk_errors(folder):
             aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.set-aside-", dir=self.root))
             folder.rename(aside / "artifact")
-
-
-@contextlib.contextmanager
-def disk_errors(where: Path) -> Iterator[None]:
-    """Turn what the disk refuses into one line."""
-    try:
-        yield
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ArtifactError(
-            str(error.filename or where), f"cannot be written ({reason})", "check room and permissions"
-        ) from None
 
 
 def _seal(folder: Path, manifest: dict[str, Any]) -> None:

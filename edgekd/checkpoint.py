@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekd.artifact import disk_errors, save_tensors
+from edgekd.artifact import save_tensors
+from edgekd.disk import disk_errors
 
 KEPT = 2
 

@@ -4,12 +4,16 @@ import logging
 import signal
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from edgekd.errors import ConfigError, EdgekdError
+
+if TYPE_CHECKING:
+    from edgekd.runtime import Progress
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 pipeline_app = typer.Typer(no_args_is_help=True, help="Run or plan a pipeline file.")
@@ -24,6 +28,9 @@ Overrides = Annotated[
 ]
 Models = Annotated[Path, typer.Option(help="Folder of the model store.")]
 Exports = Annotated[Path, typer.Option(help="Folder that receives one folder per pipeline.")]
+Bundle = Annotated[Path, typer.Argument(help="A bundle, exports/NAME.", show_default=False)]
+Python = Annotated[str, typer.Option(help="Interpreter on the device, as in a virtual environment.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback()
@@ -72,11 +79,128 @@ def plan(file: File, set_: Overrides = None, models: Models = Path("models")) ->
 
 
 @app.command()
+def deploy(
+    bundle: Bundle,
+    address: Annotated[
+        str, typer.Argument(metavar="ADDRESS", help="ssh://[user@]host[:port]/path on the device.", show_default=False)
+    ],
+    keep: Annotated[int, typer.Option(min=1, help="Versions that stay on the device.")] = 3,
+    rollback: Annotated[bool, typer.Option("--rollback", help="Go back to the version before; send nothing.")] = False,
+    accept_new_host_key: Annotated[
+        bool, typer.Option("--accept-new-host-key", help="Take the key of a device that was never seen.")
+    ] = False,
+    python: Python = "python3",
+    threads: Annotated[int | None, typer.Option(min=1, max=256, help="Threads of the bench on the device.")] = None,
+) -> None:
+    """Copy a bundle to a device over ssh, test it there, switch to it, measure it there.
+
+    What the device served before is served on until the new version has passed its self-test there.
+    """
+    from datetime import UTC, datetime
+
+    from edgekd import device
+    from edgekd.report.table import render_device
+    from edgekd.terminal import console, live_progress, render_deployed
+
+    where = device.parse_address(address)
+    with (
+        live_progress() as progress,
+        device.connect(where, python=python, accept_new_host_key=accept_new_host_key) as connection,
+    ):
+        if connection.accepted_key:
+            progress.note(f"{where.host}: its host key is known from now on: {connection.accepted_key}")
+        if rollback:
+            console().print(render_deployed(where.host, device.rollback(connection, progress)))
+            return
+        done = device.deploy(connection, bundle, now=datetime.now(UTC), keep=keep, progress=progress)
+        console().print(render_deployed(where.host, done))
+        console().print(render_device(*device.measure_bundle(connection, bundle, done, threads, progress)))
+        console().print(f"report: {bundle / 'report.html'}")
+
+
+@app.command()
 def doctor() -> None:
     """Show this machine's CPU, instruction set, versions, and whether its integer multiply saturates."""
     from edgekd.terminal import console, render_doctor
 
     console().print(render_doctor())
+
+
+@app.command()
+def verify(bundle: Bundle, json: AsJson = False) -> None:
+    """Check every file of a bundle, and its model's answers on this machine against those recorded in it.
+
+    Exit code 0: all is well; 1: something is not what it was, named on a line each; 2: no bundle, or none to trust.
+    """
+    from edgekd.bundle.check import verify as found_in
+    from edgekd.ondevice.program import selftest_lines
+
+    found = found_in(bundle)
+    _print_json(found) if json else _print_lines(selftest_lines(found))
+    raise typer.Exit(0 if found["ok"] else 1)
+
+
+@app.command()
+def predict(
+    bundle: Bundle,
+    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    top: Annotated[int, typer.Option(min=1, help="Classes of each image.")] = 5,
+    json: AsJson = False,
+) -> None:
+    """Classify image files with a bundle's model: labels and probabilities, the likeliest first."""
+    from edgekd.bundle.check import predict as classes_of
+    from edgekd.ondevice.program import classes_lines
+
+    found = classes_of(bundle, images, top)
+    _print_json(found) if json else _print_lines([line for about in found for line in classes_lines(about)])
+
+
+@app.command()
+def bench(
+    subjects: Annotated[
+        list[Path], typer.Argument(metavar="BUNDLE|FILE.onnx...", help="Bundles and ONNX files.", show_default=False)
+    ],
+    threads: Annotated[int, typer.Option(min=1, help="Threads of one inference.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Images of one inference.")] = 1,
+    device: Annotated[str | None, typer.Option(metavar="SSH", help="Measure there: ssh://[user@]host[:port].")] = None,
+    python: Python = "python3",
+    json: AsJson = False,
+) -> None:
+    """Latency of files against one another, in interleaved rounds of one run; the ratios are to the first.
+
+    A bundle given alone stands for all of its files, beside others for the recommended one.
+    """
+    from edgekd.bundle.bench import bench_here, named_files
+    from edgekd.ondevice.bench import bench_lines
+    from edgekd.terminal import live_progress
+
+    files = named_files(subjects)
+    with live_progress(quiet=json) as progress:
+        if device is None:
+            found = bench_here(files, threads, batch, progress)
+        else:
+            found = _bench_there(device, python, files, threads, batch, progress)
+    _print_json(found) if json else _print_lines(bench_lines(found))
+
+
+def _bench_there(
+    address: str, python: str, files: "Sequence[tuple[str, Path]]", threads: int, batch: int, progress: "Progress"
+) -> "Mapping[str, Any]":
+    from edgekd import device
+
+    with device.connect(device.parse_host(address), python=python) as connection:
+        return device.measure_files(connection, files, threads, batch, progress).model_dump()
+
+
+def _print_json(found: object) -> None:
+    import json
+
+    print(json.dumps(found, indent=1, ensure_ascii=False))
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line)
 
 
 @app.command()

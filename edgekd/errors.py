@@ -9,14 +9,20 @@ EdgekdError
 |- PruningError       a network that cannot be pruned as asked
 |- QuantizationError  a network that cannot be made integer
 |- ExportError        an ONNX file that is not what it should be
+|- BundleError        a bundle that is not whole, or not to be trusted
 |- ReportError        a report.json or its predictions that cannot be read or compared
+|- DeviceError        a device that cannot be reached, lacks something or refuses a bundle
 '- ShapeError         tensors whose shapes do not go together
 """
 
+from edgekd.ondevice.faults import printable
+
 __all__ = [
     "ArtifactError",
+    "BundleError",
     "ConfigError",
     "DataError",
+    "DeviceError",
     "EdgekdError",
     "ExportError",
     "ModelError",
@@ -27,15 +33,6 @@ __all__ = [
     "TrainingError",
     "printable",
 ]
-
-
-def printable(text: str) -> str:
-    """Text with every character that a terminal would obey, or that has no shape, written as its escape.
-
-    >>> print(printable("a\x1b[2Jb"))
-    a\x1b[2Jb
-    """
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 class EdgekdError(Exception):
@@ -102,8 +99,16 @@ class ExportError(EdgekdError):
     """An ONNX file is not what it should be."""
 
 
+class BundleError(EdgekdError):
+    """A bundle is not whole, or not to be trusted."""
+
+
 class ReportError(EdgekdError):
     """A report, or what lies beside it, cannot be read or compared."""
+
+
+class DeviceError(EdgekdError):
+    """A device cannot be reached, lacks something or refuses a bundle; what it served before serves on."""
 
 
 class ShapeError(EdgekdError):

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from edgekd.data import Images
 from edgekd.errors import ExportError
+from edgekd.ondevice.faults import Fault
+from edgekd.ondevice.sessions import logits_of_pixels, open_session
 
 
 def session(path: Path | bytes, threads: int = 1, *, exact: bool = False, optimised: Path | None = None) -> Any:
@@ -22,23 +23,10 @@ def session(path: Path | bytes, threads: int = 1, *, exact: bool = False, optimi
     Raises:
         ExportError: ONNX Runtime refuses the file.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    level = onnxruntime.GraphOptimizationLevel
-    options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
-    if optimised is not None:
-        options.optimized_model_filepath = str(optimised)
     try:
-        return onnxruntime.InferenceSession(
-            path if isinstance(path, bytes) else str(path), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        where = "model" if isinstance(path, bytes) else path.name
-        raise ExportError(
-            where, f"ONNX Runtime refuses it ({str(error).splitlines()[0]})", "report the network"
-        ) from None
+        return open_session(path, threads, exact, optimised)
+    except Fault as fault:
+        raise ExportError(fault.where, fault.problem, "report the network") from None
 
 
 def predict(runner: Any, pixels: np.ndarray | Images, batch: int = 64) -> np.ndarray:
@@ -52,9 +40,8 @@ def predict(runner: Any, pixels: np.ndarray | Images, batch: int = 64) -> np.nda
     Returns:
         float32, shape ``(count, classes)``.
     """
-    name = runner.get_inputs()[0].name
-    parts = [runner.run(None, {name: np.asarray(pixels[i : i + batch])})[0] for i in range(0, len(pixels), batch)]
-    return np.concatenate(parts)
+    found: np.ndarray[Any, Any] = logits_of_pixels(runner, pixels, batch)
+    return found
 
 
 PROBE_CHANNELS = 16

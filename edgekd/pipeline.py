@@ -1,7 +1,7 @@
 """Pipeline: reads a file, plans, runs what is not up to date, reports."""
 
 import contextlib
-import shutil
+import math
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,15 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import Field
-from torch import Tensor
 
-from edgekd.artifact import Artifact, Store, digest_of, disk_errors
+from edgekd.artifact import Artifact, Store, digest_of
+from edgekd.bundle.golden import golden_of, spread
+from edgekd.bundle.write import Input, write_bundle
 from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
 from edgekd.data import DATASETS, Dataset, DataSettings, load_dataset
+from edgekd.disk import disk_errors
 from edgekd.errors import ConfigError, EdgekdError
+from edgekd.onnx_export import IR_VERSION, ONNXRUNTIME_MIN, OPSET
 from edgekd.report.build import Measured, Subject, build_report, measure
+from edgekd.report.predictions import FILE as PREDICTIONS
 from edgekd.report.predictions import write_predictions
+from edgekd.report.reading import recommended_of
 from edgekd.report.schema import Report
 from edgekd.report.verdict import Budget
 from edgekd.runtime import Progress, seed_everything
@@ -75,6 +81,8 @@ class Pipeline(Settings):
         names = [other.name for other in earlier]
         if stage.name == "none":
             raise ConfigError(f"{place}.id", "'none' is no name for a stage: it means no teacher", "choose another id")
+        if stage.name == "model":
+            raise ConfigError(f"{place}.id", "'model' is no name for a stage: model.onnx ships", "choose another id")
         for role, name in stage.references(earlier, place).items():
             later = name in [other.name for other in self.stages]
             if name not in names:
@@ -135,7 +143,7 @@ class Pipeline(Settings):
         progress.stage("report", len(self.stages), len(self.stages) + 1)
         measured = measure(subject, exported[-1], store, progress, force)
         report = build_report(subject, exported[-1], measured)
-        _write_exports(folder, report, exported[-1], measured, data.test.labels)
+        _write_bundle(folder, report, exported[-1], measured, data, self._resize_rule)
         return report
 
     def _plan(self, store: Store, data: Dataset, progress: Progress) -> list["Planned"]:
@@ -214,6 +222,11 @@ class Pipeline(Settings):
     def _augment(self) -> str:
         return self.data.augment or DATASETS[self.data.name][1]
 
+    @property
+    def _resize_rule(self) -> str:
+        """How an image file becomes the square: of your own pictures as said, of published ones all is squeezed in."""
+        return self.data.resize if self.data.name in ("folder", "function") else "stretch"
+
     def _data_settings(self) -> dict[str, Any]:
         """What decides which images are seen, without where they lie."""
         settings = self.data.model_dump(exclude_none=True, exclude={"root", "download", "cache", "cache_gb"})
@@ -270,32 +283,23 @@ def _check_writable(folder: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
 
 
-def _write_exports(folder: Path, report: Report, exported: Artifact, measured: Measured, labels: Tensor) -> None:
-    """Fill ``exports/<name>/`` beside and rename it into place: it is whole or absent."""
-    from edgekd.report.html import render_html
-
-    with disk_errors(folder):
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            for about in exported.manifest["exported"]:
-                if about["role"] == "model":
-                    shutil.copy2(exported.folder / about["file"], beside / about["file"])
-            (beside / "report.json").write_text(
-                report.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8"
-            )
-            write_predictions(beside / "predictions.npz", measured.predictions(), labels)
-            (beside / "report.html").write_text(render_html(report), encoding="utf-8")
-            beside.chmod(0o755)
-            _swap(beside, folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-
-
-def _swap(beside: Path, folder: Path) -> None:
-    if folder.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-        folder.rename(aside / "old")
-        beside.rename(folder)
-        shutil.rmtree(aside)
-    else:
-        beside.rename(folder)
+def _write_bundle(
+    folder: Path, report: Report, exported: Artifact, measured: Measured, data: Dataset, rule: str
+) -> None:
+    """Fill ``exports/<name>/`` with the files, their proof and the reports."""
+    files = {about["id"]: exported.folder / about["file"] for about in measured.files}
+    chosen, test = recommended_of(report), data.test
+    assert chosen is not None
+    rows = torch.tensor(spread(len(test), math.prod(test.images.shape[1:])))
+    golden = golden_of(files[chosen.id], test.images[rows].numpy(), test.labels[rows].numpy(), chosen.weight_bits)
+    pixels = Input(data.image_size, data.in_channels, rule)
+    versions = {"opset": OPSET, "ir_version": IR_VERSION, "onnxruntime_min": ONNXRUNTIME_MIN}
+    write_bundle(
+        folder,
+        report,
+        files,
+        pixels,
+        golden,
+        versions,
+        lambda beside: write_predictions(beside / PREDICTIONS, measured.predictions(), test.labels),
+    )

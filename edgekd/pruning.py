@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.errors import PruningError
-from edgekd.target import Isa, round_width, width_step
+from edgekd.ondevice.machine import Isa
+from edgekd.target import round_width, width_step
 from edgekd.zoo import ModelSpec, count_macs, count_params, example_images
 
 Importance = Literal["l2", "taylor", "bn"]

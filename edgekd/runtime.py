@@ -1,10 +1,11 @@
 """Seeds, threads, the record of versions and CPU, and how progress is told."""
 
 import importlib.metadata
-import os
 import platform
 import random
 from collections.abc import Mapping
+
+from edgekd.ondevice.machine import usable_cores
 
 PACKAGES = ("edgekd", "torch", "torchvision", "torchao", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy")
 
@@ -28,11 +29,6 @@ class Progress:
         """One pass over the training split ended with these figures."""
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def seed_everything(seed: int) -> None:
     """Give every random number generator in use the same seed, and torch its deterministic kernels."""
     import numpy as np
@@ -50,7 +46,7 @@ def environment() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "cores": str(cores()),
+        "cores": str(usable_cores()),
         **versions,
     }
 

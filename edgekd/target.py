@@ -1,15 +1,11 @@
 """The machine that will run the result: its instruction set, threads, batch, and what they allow."""
 
-import platform
-from functools import cache
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from edgekd.config import Settings
-
-Isa = Literal["x86-avx2", "x86-vnni", "arm64"]
+from edgekd.ondevice.machine import Isa, host_isa, weight_bits
 
 
 class Target(Settings):
@@ -30,46 +26,6 @@ class Target(Settings):
     def weight_bits(self) -> int:
         """7 where the integer multiply saturates with 8-bit weights, else 8."""
         return weight_bits(self.resolved_isa)
-
-
-@cache
-def host_isa() -> Isa:
-    """This machine's instruction set as far as integer multiplication goes."""
-    if platform.machine().lower() in ("aarch64", "arm64"):
-        return "arm64"
-    return "x86-vnni" if cpu_flags() & {"avx512_vnni", "avx_vnni"} else "x86-avx2"
-
-
-@cache
-def cpu_flags() -> frozenset[str]:
-    """The flags that Linux lists for this CPU; empty where it lists none."""
-    for line in _cpuinfo():
-        if line.startswith(("flags", "Features")):
-            return frozenset(line.partition(":")[2].split())
-    return frozenset()
-
-
-@cache
-def cpu_name() -> str:
-    """This CPU's name as the system gives it."""
-    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-
-
-def weight_bits(isa: Isa) -> int:
-    """Bits of an integer weight that a CPU multiplies exactly.
-
-    Without VNNI an AVX2 CPU adds two u8*s8 products in 16 bits: 255 * 127 * 2 = 64770 does not fit,
-    255 * 63 * 2 = 32130 does. ONNX Runtime's ARM64 kernels add in 32 bits.
-    """
-    return 7 if isa == "x86-avx2" else 8
 
 
 def weight_limit(bits: int) -> int:

@@ -12,10 +12,12 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from edgekd.runtime import PACKAGES, Progress, cores, environment
-from edgekd.target import Target, cpu_flags, cpu_name, host_isa, weight_bits
+from edgekd.ondevice.machine import cpu_flags, cpu_name, host_isa, usable_cores, weight_bits
+from edgekd.runtime import PACKAGES, Progress, environment
+from edgekd.target import Target
 
-if TYPE_CHECKING:  # reading reports need not wait for torch
+if TYPE_CHECKING:
+    from edgekd.device import Deployed
     from edgekd.pipeline import Planned
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -29,8 +31,11 @@ def console() -> Console:
 
 
 @contextlib.contextmanager
-def live_progress() -> Iterator[Progress]:
-    """Bars on a terminal, plain lines elsewhere."""
+def live_progress(quiet: bool = False) -> Iterator[Progress]:
+    """Bars on a terminal, plain lines elsewhere; ``quiet``: nothing, for standard output is read by a program."""
+    if quiet:
+        yield Progress()
+        return
     if not sys.stdout.isatty():
         yield PlainProgress()
         return
@@ -49,7 +54,8 @@ class PlainProgress(Progress):
     """A line for every stage, epoch and note, and one now and then while long work goes on."""
 
     def __init__(self) -> None:
-        self._began: dict[str, float] = {}
+        self._began: dict[str, tuple[float, float]] = {}
+        """When a work was first told of, and the share of it that was done by then: a training may go on."""
         self._said: dict[str, float] = {}
 
     def note(self, text: str) -> None:
@@ -60,16 +66,21 @@ class PlainProgress(Progress):
 
     def work(self, label: str, done: int, total: int) -> None:
         now = time.monotonic()
-        began = self._began.setdefault(label, now)
+        began, _ = self._began.setdefault(label, (now, done / total))
         if 0 < done < total and now - self._said.setdefault(label, began) > SECONDS_BETWEEN_LINES:
             self._said[label] = now
-            print(f"  {label}: {done}/{total}, {_left(now - began, done, total)} left", flush=True)
+            print(f"  {label}: {done}/{total}, {self._left(label, done / total)} left", flush=True)
 
     def epoch(self, label: str, epoch: int, epochs: int, figures: Mapping[str, float]) -> None:
-        now = time.monotonic()
-        left = _left(now - self._began.get(label, now), epoch, epochs)
-        self._said[label] = now
+        self._began.setdefault(label, (time.monotonic(), 0.0))
+        self._said[label] = time.monotonic()
+        left = self._left(label, epoch / epochs)
         print(f"  {label} epoch {epoch}/{epochs}: {_figures(figures)}, {left} left", flush=True)
+
+    def _left(self, label: str, share: float) -> str:
+        began, share_then = self._began[label]
+        seconds = round((time.monotonic() - began) * (1 - share) / max(share - share_then, 1e-9))
+        return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
 
 
 class LiveProgress(Progress):
@@ -99,11 +110,6 @@ def _figures(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
 
-def _left(elapsed: float, done: int, total: int) -> str:
-    seconds = round(elapsed / done * (total - done))
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
-
-
 def render_plan(planned: "Sequence[Planned]") -> RenderableType:
     """The stages, which are up to date, and what is known of their models."""
     table = Table("stage", "kind", "digest", "state", "MACs", "parameters", "val accuracy", box=None, pad_edge=False)
@@ -130,6 +136,14 @@ def render_target(target: Target) -> str:
     return f"target: {target.resolved_isa} ({how}; {cpu_name()}), {target.weight_bits}-bit weights"
 
 
+def render_deployed(host: str, deployed: "Deployed") -> str:
+    """What a device serves now, and loudly what its CPU means for it."""
+    before = f"instead of {deployed.replaced}" if deployed.replaced else "the first there"
+    removed = f"; removed: {', '.join(deployed.removed)}" if deployed.removed else ""
+    warning = f"\nWARNING: {deployed.warning}" if deployed.warning else ""
+    return f"{host} serves {deployed.version} now, {before}; its self-test passed there{removed}{warning}"
+
+
 def render_doctor() -> RenderableType:
     """This machine, and what it means for integer models."""
     from edgekd import ort
@@ -146,7 +160,7 @@ def render_doctor() -> RenderableType:
         ("asimddp", "ARM dot product"),
     ):
         table.add_row(f"  {name}", "yes" if flag in cpu_flags() else "no")
-    table.add_row("cores", str(cores()))
+    table.add_row("cores", str(usable_cores()))
     table.add_row("saturation probe", _saturation(saturates, weight_bits(isa)))
     found = environment()
     for package in ("python", *PACKAGES):

@@ -1,10 +1,14 @@
 """What every test shares: the number of threads, and a user without root's rights."""
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from tests.devices import make_bundle, make_python, oldest_python, this_python
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +28,28 @@ def unprivileged() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+@pytest.fixture(scope="session")
+def pristine_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small bundle, not to be changed."""
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.fixture
+def bundle(pristine_bundle: Path, tmp_path: Path) -> Path:
+    """A small bundle of one's own."""
+    return Path(shutil.copytree(pristine_bundle, tmp_path / "small"))
+
+
+@pytest.fixture(scope="session")
+def newest_device(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that holds numpy and the newest ONNX Runtime."""
+    return make_python(tmp_path_factory.mktemp("newest") / "venv", this_python(), "numpy", "onnxruntime")
+
+
+@pytest.fixture(scope="session")
+def oldest_device(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python 3.9 that holds numpy, the oldest ONNX Runtime that reads our files, and Pillow."""
+    packages = ("numpy<2", "onnxruntime==1.18.*", "Pillow")
+    return make_python(tmp_path_factory.mktemp("oldest") / "venv", oldest_python(), *packages)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from edgekd import Pipeline, cli, ort
-from edgekd.target import host_isa
+from edgekd.ondevice.machine import host_isa
 from tests.chain import YAML, write_pipeline
 from tests.report.made_up import made_up_report, write_export
 

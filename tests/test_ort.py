@@ -6,7 +6,7 @@ import pytest
 
 from edgekd import ort
 from edgekd.errors import ExportError
-from edgekd.target import host_isa, weight_bits
+from edgekd.ondevice.machine import host_isa, weight_bits
 
 
 def test_the_probe_is_exact_with_seven_bit_weights_on_every_cpu() -> None:
@@ -21,7 +21,7 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"no model")
 
-    with pytest.raises(ExportError, match=r"broken\.onnx: ONNX Runtime refuses it") as caught:
+    with pytest.raises(ExportError, match=r"broken\.onnx: ONNX Runtime \S+ refuses it") as caught:
         ort.session(path)
 
     assert "\n" not in str(caught.value)

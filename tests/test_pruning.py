@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edgekd.errors import PruningError
+from edgekd.ondevice.machine import Isa
 from edgekd.pruning import (
     Group,
     Importance,
@@ -19,7 +20,6 @@ from edgekd.pruning import (
     prune,
     prune_to_macs,
 )
-from edgekd.target import Isa
 from edgekd.zoo import ModelSpec, build, count_macs, count_params, example_images, widths, with_widths
 from tests import tiny
 from tests.tiny import tiny_convnet

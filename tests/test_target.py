@@ -8,7 +8,9 @@ import pytest
 from edgekd import target
 from edgekd.config import validate
 from edgekd.errors import ConfigError
-from edgekd.target import Isa, Target, cpu_flags, cpu_name, host_isa, round_width, weight_bits, weight_limit, width_step
+from edgekd.ondevice import machine as found_machine
+from edgekd.ondevice.machine import Isa, cpu_flags, cpu_name, host_isa, weight_bits
+from edgekd.target import Target, round_width, weight_limit, width_step
 
 ISAS: tuple[Isa, ...] = ("x86-avx2", "x86-vnni", "arm64")
 
@@ -86,7 +88,7 @@ def test_the_host_s_isa_follows_from_its_kind_and_flags(
     cpu: str, lines: list[str], isa: str, machine: pytest.MonkeyPatch
 ) -> None:
     machine.setattr(platform, "machine", lambda: cpu)
-    machine.setattr(target, "_cpuinfo", lambda: lines)
+    machine.setattr(found_machine, "cpuinfo", lambda: lines)
 
     assert Target().isa == "host"
     assert Target().resolved_isa == isa
@@ -95,14 +97,14 @@ def test_the_host_s_isa_follows_from_its_kind_and_flags(
 
 def test_the_flags_and_the_name_are_those_of_the_first_core(machine: pytest.MonkeyPatch) -> None:
     core = ["model name\t: Some CPU: fast", "flags\t\t: fpu avx2", "bugs\t\t:"]
-    machine.setattr(target, "_cpuinfo", lambda: [*core, *core])
+    machine.setattr(found_machine, "cpuinfo", lambda: [*core, *core])
 
     assert cpu_flags() == {"fpu", "avx2"}
     assert cpu_name() == "Some CPU: fast"
 
 
 def test_a_cpu_without_a_name_is_called_by_its_kind(machine: pytest.MonkeyPatch) -> None:
-    machine.setattr(target, "_cpuinfo", list)
+    machine.setattr(found_machine, "cpuinfo", list)
     machine.setattr(platform, "processor", lambda: "")
     machine.setattr(platform, "machine", lambda: "riscv64")
 
@@ -112,7 +114,7 @@ def test_a_cpu_without_a_name_is_called_by_its_kind(machine: pytest.MonkeyPatch)
 @pytest.mark.parametrize("isa", ISAS)
 def test_a_declared_target_is_never_taken_from_this_machine(isa: Isa, machine: pytest.MonkeyPatch) -> None:
     machine.setattr(target, "host_isa", lambda: pytest.fail("asked the host"))
-    machine.setattr(target, "_cpuinfo", lambda: pytest.fail("asked the host"))
+    machine.setattr(found_machine, "cpuinfo", lambda: pytest.fail("asked the host"))
 
     declared = Target(isa=isa)
 

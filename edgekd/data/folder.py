@@ -12,13 +12,14 @@ import numpy as np
 from edgekd.data.augment import Augment
 from edgekd.data.cache import Cache, default_place
 from edgekd.data.dataset import Dataset, DataSettings
-from edgekd.data.decode import BadImage, Pixels, fit_image, quiet, read_image, square, with_margin
 from edgekd.data.duplicates import Numbers, copies_note, first_alike, leak_notes, set_apart
 from edgekd.data.scan import File, Found, Tally, scan
 from edgekd.data.splits import SPLIT_SEED
 from edgekd.data.stored_dataset import PARTS, About, PartWriter, read_stored, seal
 from edgekd.errors import DataError
-from edgekd.runtime import Progress, cores
+from edgekd.ondevice.machine import usable_cores
+from edgekd.ondevice.pixels import BadImage, Pixels, fit_image, quiet, read_image, square, with_margin
+from edgekd.runtime import Progress
 
 STORE_VERSION = 1
 """Part of every key: raised when the same files become other pixels or another layout."""
@@ -153,7 +154,7 @@ class _Reader:
     def __init__(self, root: Path, plan: Plan, total: int, progress: Progress) -> None:
         self._root, self._plan, self._total, self._progress = root, plan, total, progress
         self._done, self._skipped = 0, Tally()
-        self._threads = min(cores(), MOST_THREADS)
+        self._threads = min(usable_cores(), MOST_THREADS)
 
     def images(self, files: Sequence[File], part: str) -> Iterator[tuple[Pixels, int]]:
         """Pixels and label of every file that can be read."""

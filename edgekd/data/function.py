@@ -17,10 +17,10 @@ import torch
 
 from edgekd.data.augment import Augment
 from edgekd.data.dataset import Dataset, DataSettings, Split
-from edgekd.data.decode import Rule, fit_image
 from edgekd.data.splits import hold_out_each
 from edgekd.errors import DataError
 from edgekd.functions import importable_here, named_function
+from edgekd.ondevice.pixels import Rule, fit_image
 from edgekd.runtime import Progress
 
 VAL_SHARE = 0.2

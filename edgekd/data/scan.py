@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from edgekd.data.decode import EXTENSIONS
 from edgekd.errors import DataError, printable
+from edgekd.ondevice.pixels import EXTENSIONS
 
 JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin"})
 NAMED = 3

@@ -1,11 +1,14 @@
 """ONNX files: written, made ready for ONNX Runtime's integer kernels, and audited."""
 
 from edgekd.onnx_export.audit import Census, census, count_macs, count_params, weight_range, with_taps
-from edgekd.onnx_export.export import export_onnx, recaptured
+from edgekd.onnx_export.export import IR_VERSION, ONNXRUNTIME_MIN, OPSET, export_onnx, recaptured
 from edgekd.onnx_export.graph import INPUT, OUTPUT
 
 __all__ = [
     "INPUT",
+    "IR_VERSION",
+    "ONNXRUNTIME_MIN",
+    "OPSET",
     "OUTPUT",
     "Census",
     "census",

@@ -25,6 +25,8 @@ from edgekd.zoo import ModelSpec, example_images
 
 OPSET = 20
 IR_VERSION = 10
+ONNXRUNTIME_MIN = "1.18"
+"""The first that reads files of this version."""
 
 
 def export_onnx(program: nn.Module, spec: ModelSpec, path: Path) -> None:

@@ -11,9 +11,13 @@ import numpy as np
 import torch
 
 from edgekd import ort
-from edgekd.artifact import Artifact, Store, digest_of, disk_errors, load_tensors, save_tensors
+from edgekd.artifact import Artifact, Store, digest_of, load_tensors, save_tensors
 from edgekd.data import Dataset
-from edgekd.measure import ROUNDS, Latencies, measure_latency, paired_ratio, predictions
+from edgekd.disk import disk_errors
+from edgekd.measure import measure_latency, predictions
+from edgekd.ondevice.contents import MODEL
+from edgekd.ondevice.latency import ROUNDS, Latencies, paired_ratio, percentiles
+from edgekd.ondevice.machine import cpu_name, host_isa
 from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages
 from edgekd.report.schema import (
     DataFacts,
@@ -33,7 +37,7 @@ from edgekd.report.schema import (
 from edgekd.report.verdict import Budget, choose
 from edgekd.runtime import Progress, environment
 from edgekd.significance import mcnemar_p, wilson_interval
-from edgekd.target import Target, cpu_name, host_isa
+from edgekd.target import Target
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
     """The report on what was measured."""
     models = [_model(subject, measured, i) for i in range(len(measured.files))]
     choice = choose(models, subject.budget, measured.ratio)
+    models = [model.model_copy(update={"file": MODEL}) if model.id == choice.recommended else model for model in models]
     return Report(
         pipeline=subject.name,
         seed=subject.seed,
@@ -186,7 +191,7 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         accuracy_ci95=wilson_interval(correct, total),
         accuracy_drop=(int(base_right.sum()) - correct) / total,
         paired=_paired(base_right, right),
-        latency_ms=_latency(measured.latencies.runs_ms[index]),
+        latency_ms=Latency.model_validate(percentiles(measured.latencies.runs_ms[index])),
         latency_ratio=Ratio(ratio=ratio, ci95=ci95),
         speedup=Ratio(ratio=1 / ratio, ci95=(1 / ci95[1], 1 / ci95[0])),
         source_ratio=_ratio(measured, about["id"], source) if source in exported else None,
@@ -210,11 +215,6 @@ def _paired(teacher: torch.Tensor, model: torch.Tensor) -> Paired:
         neither=int((~teacher & ~model).sum()),
         p_value=mcnemar_p(only_teacher, only_model),
     )
-
-
-def _latency(runs_ms: np.ndarray) -> Latency:
-    p50, p90, p99 = (float(value) for value in np.percentile(runs_ms, [50, 90, 99]))
-    return Latency(p50=p50, p90=p90, p99=p99, runs=len(runs_ms))
 
 
 def _per_class(right: torch.Tensor, labels: torch.Tensor, classes: int) -> list[float | None]:

@@ -41,7 +41,7 @@ def _badge_word(report: Report) -> str:
 
 def _header(report: Report) -> Html:
     model, kind = recommended_of(report), "pass" if report.verdict.passed else "fail"
-    file = model.file if model else report.recommended
+    file = f"{model.id} ({model.file})" if model else report.recommended
     role = "Recommended" if report.verdict.passed else "Nearest to the budget"
     verdict = el(
         "div",
@@ -124,7 +124,7 @@ def _budget(report: Report) -> Html:
         return NOTHING
     rows = [_check(check) for check in report.verdict.checks]
     head = el("thead", el("tr", *(el("th", title) for title in ("", "limit", "value", "of the limit", ""))))
-    caption = f"held against {recommended.file}" if (recommended := recommended_of(report)) else ""
+    caption = f"held against {recommended.id}" if (recommended := recommended_of(report)) else ""
     table = el("table", head, el("tbody", *rows), class_="budget")
     return el("section", el("h2", "Budget"), el("p", caption, class_="lead"), table)
 

@@ -1,5 +1,6 @@
 """The page's origins: kernels, stages with their settings, data, machine, and how the figures were measured."""
 
+from edgekd.ondevice.latency import REPEATABILITY
 from edgekd.report import wording as w
 from edgekd.report.markup import NOTHING, Html, el, join
 from edgekd.report.page import definitions, pairs
@@ -104,8 +105,8 @@ def measuring(report: Report) -> Html:
         "size": "Bytes of the file that ships, in thousands.",
         "latency": f"{number} of each file on {target.cpu}, batch {target.batch}, threads {target.threads}; all files "
         "in randomly interleaved rounds in one process. p50 is the median.",
-        "ratio": "Latency divided by the teacher's in the same round, with a bootstrap 95 % interval "
-        "over blocks of rounds. "
+        "ratio": "Latency divided by the teacher's in the same rounds, with Student's 95 % interval over blocks of "
+        f"rounds, widened by the {100 * REPEATABILITY:g} % that the same file differs from itself by. "
         f"Where the interval covers 1, the report says “{w.NO_DIFFERENCE}”.",
         "MACs, params": "Counted in the exported graph, for one image.",
         "kernels": "Counted in the graph that ONNX Runtime has optimised for this CPU; operators that only move data "

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from edgekd.artifact import Artifact
+from edgekd.ondevice.machine import host_isa
 from edgekd.report.schema import ModelReport
-from edgekd.target import Target, host_isa
+from edgekd.target import Target
 
 
 def measured_elsewhere(target: Target) -> list[str]:
@@ -40,10 +41,10 @@ def told_by_files(models: Sequence[ModelReport]) -> list[str]:
         if ratio is not None and ratio.ci95[1] >= 1:
             what = "is slower than" if ratio.ci95[0] > 1 else "shows no difference in latency to"
             figures = f"{ratio.ratio:.2f} [{ratio.ci95[0]:.2f}, {ratio.ci95[1]:.2f}]"
-            notes.append(f"{model.file} {what} the float {model.source}.onnx: ratio {figures}, {_why(model)}")
+            notes.append(f"{model.id} {what} the float {model.source}: ratio {figures}, {_why(model)}")
         if model.precision == "int8" and model.kernels.float:
             notes.append(
-                f"{model.file} is not wholly integer: {model.kernels.float} float kernels, "
+                f"{model.id} is not wholly integer: {model.kernels.float} float kernels, "
                 f"{_some(model.kernels.float_ops)}"
             )
     return notes

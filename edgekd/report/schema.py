@@ -74,7 +74,7 @@ class Latency(Record):
 
 
 class Ratio(Record):
-    """Latency of this file divided by the teacher's, with a bootstrap 95 % interval; below 1 is faster."""
+    """Latency of this file divided by the teacher's, with a 95 % interval; below 1 is faster."""
 
     ratio: float
     ci95: tuple[float, float]

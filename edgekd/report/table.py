@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -47,7 +47,7 @@ class _Rendered:
 
 def _verdict(report: Report) -> Text:
     model, verdict = recommended_of(report), report.verdict
-    file = w.plain(model.file if model else report.recommended)
+    file = w.plain(f"{model.id} ({model.file})" if model else report.recommended)
     badge = ("PASS", "bold green") if verdict.passed else ("FAIL", "bold red")
     role = "is recommended" if verdict.passed else "comes nearest to the budget"
     return Text.assemble(badge, "  ", (file, "bold"), f" {role}: {w.plain(verdict.reason)}")
@@ -67,6 +67,11 @@ def _table(report: Report, wide: bool) -> Table:
         chosen = model.id == report.recommended
         table.add_row(*(column.cell(report, model) for column in columns), style="bold" if chosen else None)
     return table
+
+
+def render_device(report: Report, device: DeviceReport) -> RenderableType:
+    """What one device measured."""
+    return Group(*_device(report, device))
 
 
 def _device(report: Report, device: DeviceReport) -> Iterator[RenderableType]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from edgekd.data import DataSettings
-from edgekd.data.decode import Pixels
+from edgekd.ondevice.pixels import Pixels
 
 RED, BLUE = (230, 20, 20), (20, 20, 230)
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from edgekd.data import Dataset, DataSettings, Split, load_dataset
-from edgekd.data.decode import fit_image, square
 from edgekd.errors import DataError
+from edgekd.ondevice.pixels import fit_image, square
 from tests.data.pictures import make_tree, noise, raw_png, save, settings
 
 

@@ -120,7 +120,7 @@ def sample_model(
         id=id,
         stage=id,
         precision=precision,
-        file=f"{id}.onnx",
+        file="model.onnx" if id == "qat" else f"{id}.onnx",
         sha256="5f" * 32,
         params=2_236_682 if big else 595_210,
         macs=94_300_000 if big else 25_400_000,

@@ -96,7 +96,7 @@ def test_the_same_report_gives_the_same_bytes(sample_html: str) -> None:
 def test_the_verdict_comes_before_all_figures(sample_html: str) -> None:
     text = Page(sample_html).text
 
-    assert 0 < text.index("PASS Recommended: qat.onnx The smallest of the files") < text.index("13.0× smaller")
+    assert 0 < text.index("PASS Recommended: qat (model.onnx) The smallest of the files") < text.index("13.0× smaller")
     assert "3.0× faster" in text
     assert "0.3 points above the teacher no difference measured" in text
     assert "64 of 64 kernels" in text
@@ -105,7 +105,7 @@ def test_the_verdict_comes_before_all_figures(sample_html: str) -> None:
 def test_a_missed_budget_shows_the_nearest_miss() -> None:
     text = Page(render_html(sample_failed_report())).text
 
-    assert "FAIL Nearest to the budget: qat.onnx latency_ratio is 0.98, the limit 0.5." in text
+    assert "FAIL Nearest to the budget: qat (model.onnx) latency_ratio is 0.98, the limit 0.5." in text
     assert "latency_ratio 0.50 0.98 missed" in text
     assert "recommended" not in text.lower()
 

@@ -23,13 +23,13 @@ def words(text: str) -> str:
 def test_the_verdict_and_its_reason_come_first() -> None:
     first = printed(sample_report()).splitlines()[0]
 
-    assert first.startswith("PASS  qat.onnx is recommended: The smallest of the files")
+    assert first.startswith("PASS  qat (model.onnx) is recommended: The smallest of the files")
 
 
 def test_a_missed_budget_names_the_nearest_file_and_the_miss() -> None:
     first = printed(sample_failed_report()).splitlines()[0]
 
-    assert first.startswith("FAIL  qat.onnx comes nearest to the budget: latency_ratio is 0.98, the limit 0.5.")
+    assert first.startswith("FAIL  qat (model.onnx) comes nearest to the budget: latency_ratio is 0.98, the limit 0.5.")
 
 
 def test_every_figure_of_a_file_is_shown_at_120_columns() -> None:
@@ -59,7 +59,7 @@ def test_a_narrow_console_leaves_out_what_decides_least() -> None:
 
 def test_an_interval_that_covers_1_says_no_difference_measured() -> None:
     model = sample_model("qat").model_copy(update={"latency_ratio": Ratio(ratio=0.97, ci95=(0.93, 1.02))})
-    text = printed(sample_report().model_copy(update={"models": [sample_report().models[0], model], "notes": []}))
+    text = printed(sample_report().model_copy(update={"models": [sample_report().models[0], model], "notes": []}), 200)
 
     assert "no difference measured" in words(text)
     assert "faster" not in text.partition("\n")[2]

@@ -1,19 +1,20 @@
-"""From an image file to the pixels a model takes: needs numpy and Pillow, and nothing of edgekd, so it can go along.
+"""From an image file to the pixels a model takes.
 
 What a model was taught and what a device shows it must be the same to the last pixel: both go through here.
 """
 
 import contextlib
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Iterator, Literal, Optional, Tuple, Union
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-Pixels: TypeAlias = np.ndarray[Any, Any]
-Rule: TypeAlias = Literal["crop", "stretch"]
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
+Pixels = np.ndarray[Any, Any]
+Rule = Literal["crop", "stretch"]
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """What every Pillow opens; none that runs another program, as EPS does. MPO, of many phones, goes as JPEG."""
@@ -25,13 +26,13 @@ MAX_PIXELS = 89_478_485
 """Pillow's own limit: a quarter of a gigabyte of RGB."""
 _ORIENTATION = 0x0112
 _UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
 }
 
 
@@ -39,7 +40,7 @@ class BadImage(ValueError):  # noqa: N818  (a finding about a file, told further
     """A file that is no image, is damaged, or is too large; says why in a few words."""
 
 
-def read_image(file: str | Path | IO[bytes], channels: Literal[1, 3]) -> Pixels:
+def read_image(file: Union[str, Path, IO[bytes]], channels: Literal[1, 3]) -> Pixels:
     """The first frame of an image file, upright as its EXIF data say, in sRGB or grey as it is stored.
 
     Transparent pixels lie over white (straight alpha). 16 bits become 8 by their high byte, so nothing is clipped.
@@ -54,7 +55,10 @@ def read_image(file: str | Path | IO[bytes], channels: Literal[1, 3]) -> Pixels:
 
     Raises:
         BadImage: it cannot be decoded, or has more than ``MAX_PIXELS``.
+        ImportError: Pillow is missing.
     """
+    from PIL import Image
+
     try:
         with Image.open(file, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -118,16 +122,20 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: "Picture") -> "Picture":
+    from PIL import Image
+
     try:
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # damaged EXIF data: the picture itself may be whole
         turn = None
-    return image if turn is None else image.transpose(turn)
+    return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
-def _in_8_bits(image: Image.Image) -> Image.Image:
+def _in_8_bits(image: "Picture") -> "Picture":
     """Pillow keeps 16-bit grey as it is; 16-bit colour it has already brought down to the high byte."""
+    from PIL import Image
+
     if image.mode == "F":
         raise BadImage("its pixels are fractions of an unknown range")
     if image.mode != "I" and not image.mode.startswith("I;16"):
@@ -138,7 +146,9 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((values >> 8).astype(np.uint8))
 
 
-def _pixels(image: Image.Image, mode: str) -> Pixels:
+def _pixels(image: "Picture", mode: str) -> Pixels:
+    from PIL import Image
+
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
@@ -147,13 +157,17 @@ def _pixels(image: Image.Image, mode: str) -> Pixels:
     return found if found.ndim == 3 else found[..., None]
 
 
-def _resized(pixels: Pixels, size: int, box: tuple[float, float, float, float] | None) -> Pixels:
+def _resized(pixels: Pixels, size: int, box: Optional[Tuple[float, float, float, float]]) -> Pixels:
+    from PIL import Image
+
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     found = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box))
     return found if found.ndim == 3 else found[..., None]
 
 
 def _reason(error: Exception) -> str:
+    from PIL import UnidentifiedImageError
+
     if isinstance(error, UnidentifiedImageError):
         return "no image format that is known"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__

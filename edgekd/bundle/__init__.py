@@ -1,0 +1,1 @@
+"""The bundle: what leaves the workshop, ``exports/<name>/``; checked without torch."""

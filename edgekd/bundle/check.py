@@ -1,0 +1,58 @@
+"""Checks a bundle and asks its model, without torch."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekd.errors import BundleError
+from edgekd.ondevice.classify import classify
+from edgekd.ondevice.contents import GOLDEN, MANIFEST, MODEL, file_problems, read_manifest
+from edgekd.ondevice.faults import Fault
+from edgekd.ondevice.selftest import self_test
+
+
+def checked(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle whose every file is what it says.
+
+    Raises:
+        BundleError: one is not.
+    """
+    with faults(folder):
+        manifest = read_manifest(folder)
+        problems = file_problems(folder, manifest, everything=True)
+        if problems:
+            raise Fault(str(folder), "; ".join(problems), "take the bundle from where it was made")
+        return manifest
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """The self-test on this machine: see ``edgekd.ondevice.selftest.self_test``.
+
+    Raises:
+        BundleError: there is no bundle, or its manifest is not to be trusted.
+    """
+    with faults(folder):
+        return self_test(folder, everything=True)
+
+
+def predict(folder: Path, images: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:
+    """The likeliest classes of image files: see ``edgekd.ondevice.classify.classify``.
+
+    Raises:
+        BundleError: the bundle is not whole, or a file is no image.
+    """
+    manifest = checked(folder)
+    with faults(folder):
+        return classify(folder, manifest, images, top)
+
+
+@contextlib.contextmanager
+def faults(where: Path) -> Iterator[None]:
+    """Tell a fault of a bundle as an error of the program; ``where`` names the bundle."""
+    try:
+        yield
+    except Fault as fault:
+        inside = fault.where in (MANIFEST, MODEL, GOLDEN)
+        place = str(where / fault.where) if inside else fault.where
+        raise BundleError(place, fault.problem, fault.remedy) from None

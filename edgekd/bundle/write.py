@@ -1,0 +1,179 @@
+"""Writes ``exports/<name>/``: what a device needs, the proof that it works, and the reports; whole or absent."""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekd.bundle.check import checked
+from edgekd.bundle.golden import Golden
+from edgekd.bundle.readme import readme
+from edgekd.bundle.runner import RUNNER, runner_source
+from edgekd.disk import disk_errors
+from edgekd.errors import BundleError, printable
+from edgekd.ondevice.contents import FORMAT, GOLDEN, MANIFEST, MODEL, sealed, sha256_of
+from edgekd.report.html import render_html
+from edgekd.report.reading import recommended_of
+from edgekd.report.schema import DeviceReport, Report
+
+ON_DEVICE = (MODEL, GOLDEN, RUNNER, "labels.txt", "README.md")
+"""What a device needs; the other files and the reports stay at home."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """The pixels that the files take: shape ``(batch, height, width, channels)``, uint8.
+
+    Args:
+        resize: how an image file becomes the square: ``crop`` or ``stretch``.
+    """
+
+    image_size: int
+    channels: int
+    resize: str
+
+
+def write_bundle(
+    folder: Path,
+    report: Report,
+    sources: Mapping[str, Path],
+    pixels: Input,
+    golden: Golden,
+    versions: Mapping[str, Any],
+    extra: Callable[[Path], None] = lambda _: None,
+) -> None:
+    """Fill a bundle beside and rename it into place; figures of devices stay where the model is the same.
+
+    Args:
+        folder: the bundle.
+        report: what was measured.
+        sources: where each of the report's models lies, by id.
+        pixels: what the files take.
+        golden: images with known answers.
+        versions: ``opset``, ``ir_version`` and ``onnxruntime_min`` of the files.
+        extra: writes further files of the report into the folder that it is given.
+
+    Raises:
+        BundleError: the disk refuses.
+    """
+    kept = _device_reports(folder, report)
+    with _fresh(folder) as beside:
+        for model in report.models:
+            shutil.copy2(sources[model.id], beside / model.file)
+        classes = [printable(name) for name in report.data.class_names]
+        (beside / "labels.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+        np.savez_compressed(beside / GOLDEN, images=golden.images, logits=golden.logits, labels=golden.labels)
+        (beside / RUNNER).write_text(runner_source(), encoding="utf-8")
+        (beside / "README.md").write_text(readme(report, pixels.image_size, pixels.channels), encoding="utf-8")
+        extra(beside)
+        _write_reports(beside, report.model_copy(update={"devices": kept}))
+        _seal(beside, _body(report, pixels, golden, versions))
+
+
+def add_device(folder: Path, found: DeviceReport) -> Path:
+    """Put a device's figures into a bundle: its own file, and the report anew.
+
+    Returns:
+        The device's file.
+
+    Raises:
+        BundleError: the bundle is not whole, or the disk refuses.
+    """
+    manifest = checked(folder)
+    report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+    others = [device for device in report.devices if device.name != found.name]
+    with _fresh(folder) as beside:
+        shutil.copytree(folder, beside, dirs_exist_ok=True)
+        _write_reports(beside, report.model_copy(update={"devices": [*others, found]}))
+        _seal(beside, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
+    return folder / f"device-{found.name}.json"
+
+
+def _body(report: Report, pixels: Input, golden: Golden, versions: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest without its files."""
+    model = recommended_of(report)
+    assert model is not None
+    return {
+        "format": FORMAT,
+        "name": report.pipeline,
+        "edgekd": report.environment.get("edgekd", ""),
+        "created": report.created,
+        "recommended": model.id,
+        **versions,
+        "input": {
+            "name": "pixels",
+            "dtype": "uint8",
+            "layout": "NHWC",
+            "height": pixels.image_size,
+            "width": pixels.image_size,
+            "channels": pixels.channels,
+            "resize": pixels.resize,
+        },
+        "classes": report.data.class_names,
+        "target": {
+            "isa": report.target.isa,
+            "weight_bits": model.weight_bits or 0,
+            "threads": report.target.threads,
+            "batch": report.target.batch,
+        },
+        "golden": {"images": len(golden.images), "tolerance": golden.tolerance, "derived": golden.derived},
+        "models": [{"id": item.id, "file": item.file, "precision": item.precision} for item in report.models],
+    }
+
+
+def _seal(beside: Path, body: Mapping[str, Any]) -> None:
+    files = {}
+    for path in sorted(beside.iterdir()):
+        if path.name != MANIFEST:
+            goes = path.name in ON_DEVICE
+            files[path.name] = {"sha256": sha256_of(path), "size_bytes": path.stat().st_size, "device": goes}
+    (beside / MANIFEST).write_text(sealed({**body, "files": files}), encoding="utf-8")
+
+
+def _write_reports(beside: Path, report: Report) -> None:
+    text = report.model_dump_json(by_alias=True, indent=1)
+    (beside / "report.json").write_text(text + "\n", encoding="utf-8")
+    (beside / "report.html").write_text(render_html(report), encoding="utf-8")
+    for device in report.devices:
+        text = device.model_dump_json(indent=1)
+        (beside / f"device-{device.name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _device_reports(folder: Path, report: Report) -> list[DeviceReport]:
+    """What devices measured of the very same files before; none where anything is not whole."""
+    try:
+        checked(folder)
+        before = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+    except (BundleError, OSError, ValueError):
+        return []
+    same = {model.id: model.sha256 for model in before.models} == {model.id: model.sha256 for model in report.models}
+    return before.devices if same and before.recommended == report.recommended else []
+
+
+@contextlib.contextmanager
+def _fresh(folder: Path) -> Iterator[Path]:
+    """A fresh folder that takes a bundle's place on leaving: the bundle is whole or absent."""
+    with disk_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            yield beside
+            beside.chmod(0o755)
+            _swap(beside, folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _swap(beside: Path, folder: Path) -> None:
+    if folder.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+        folder.rename(aside / "old")
+        beside.rename(folder)
+        shutil.rmtree(aside)
+    else:
+        beside.rename(folder)

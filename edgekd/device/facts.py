@@ -1,0 +1,122 @@
+"""What a device is, has and lacks, and what its CPU means for a bundle."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgekd.device.order import shown
+from edgekd.errors import DeviceError
+
+SPARE_BYTES = 1 << 20
+"""Left free beside what is sent."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A device as it describes itself; texts are harmless to print.
+
+    Args:
+        python, numpy, onnxruntime: versions.
+        machine: as ``uname -m`` says it.
+        cpu: name of the CPU, or of the board.
+        isa: instruction set as far as integer multiplication goes; another machine's is its ``machine``.
+        flags: those of the CPU's flags that matter to it.
+        cores: CPU cores that a login may use.
+        free_bytes: free space where the bundle goes.
+    """
+
+    python: str
+    numpy: str
+    onnxruntime: str
+    machine: str
+    cpu: str
+    isa: str
+    flags: tuple[str, ...]
+    cores: int
+    free_bytes: int
+
+
+def read_facts(answer: Mapping[str, Any], host: str, python: str, onnxruntime_min: str) -> Facts:
+    """The facts in a device's answer.
+
+    Raises:
+        DeviceError: the answer is not understood; numpy or onnxruntime is missing, broken or too old.
+    """
+    try:
+        packages = {name: _package(answer["packages"][name]) for name in ("numpy", "onnxruntime")}
+        flags = tuple(shown(flag) for flag in list(answer["flags"])[:100])
+        machine = shown(answer["machine"])
+        facts = Facts(
+            python=shown(answer["python"]),
+            numpy=packages["numpy"][0],
+            onnxruntime=packages["onnxruntime"][0],
+            machine=machine,
+            cpu=shown(answer["cpu"]),
+            isa=isa_of(machine, flags),
+            flags=flags,
+            cores=int(answer["cores"]),
+            free_bytes=int(answer["free_bytes"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise DeviceError(host, f"it describes itself in a way that is not understood: {shown(dict(answer))}") from None
+    _check_packages(packages, host, python, onnxruntime_min)
+    return facts
+
+
+def _package(found: Mapping[str, Any]) -> tuple[str, str]:
+    return shown(found["version"]), shown(found["problem"])
+
+
+def _check_packages(packages: Mapping[str, tuple[str, str]], host: str, python: str, onnxruntime_min: str) -> None:
+    wanted = {"onnxruntime": f"onnxruntime>={onnxruntime_min}", "numpy": "numpy"}
+    install = f"{shlex.quote(python)} -m pip install {{}}, or name another interpreter with --python PATH"
+    problems = {name: problem for name, (version, problem) in packages.items() if not version}
+    missing = [name for name in wanted if "No module named" in problems.get(name, "")]
+    if missing:
+        command = " ".join(shlex.quote(wanted[name]) for name in missing)
+        raise DeviceError(host, f"{' and '.join(missing)} missing there", f"install there: {install.format(command)}")
+    for name, problem in problems.items():
+        command = "--force-reinstall " + shlex.quote(wanted[name])
+        raise DeviceError(host, f"{name} is broken there: {problem}", f"install it anew: {install.format(command)}")
+    found = packages["onnxruntime"][0]
+    if _numbers(found) < _numbers(onnxruntime_min):
+        command = f"--upgrade {shlex.quote(wanted['onnxruntime'])}"
+        problem = f"onnxruntime {found} there is older than {onnxruntime_min}, which the bundle needs"
+        raise DeviceError(host, problem, f"upgrade it there: {install.format(command)}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d{1,9}", version)[:3])
+
+
+def check_space(facts: Facts, host: str, path: str, needed_bytes: int) -> None:
+    """Refuse before anything is sent.
+
+    Raises:
+        DeviceError: the device has too little space.
+    """
+    if facts.free_bytes < needed_bytes + SPARE_BYTES:
+        raise DeviceError(
+            host,
+            f"{_megabytes(facts.free_bytes)} free at {path}, {_megabytes(needed_bytes + SPARE_BYTES)} needed",
+            "make room there, or lower --keep",
+        )
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+def isa_of(machine: str, flags: tuple[str, ...]) -> str:
+    """The instruction set of a machine by its name and its CPU's flags, in the words of ``target.isa``.
+
+    >>> isa_of("aarch64", ()), isa_of("x86_64", ("avx2", "avx_vnni")), isa_of("x86_64", ("avx2",)), isa_of("armv7l", ())
+    ('arm64', 'x86-vnni', 'x86-avx2', 'armv7l')
+    """
+    if machine.lower() in ("aarch64", "arm64"):
+        return "arm64"
+    if machine.lower() not in ("x86_64", "amd64", "i686", "i386"):
+        return machine
+    return "x86-vnni" if {"avx512_vnni", "avx_vnni"} & set(flags) else "x86-avx2"

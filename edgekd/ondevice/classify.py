@@ -1,0 +1,52 @@
+"""Classes and probabilities of image files."""
+
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+
+from edgekd.ondevice.contents import MODEL
+from edgekd.ondevice.faults import Fault
+from edgekd.ondevice.pixels import BadImage, fit_image, read_image
+from edgekd.ondevice.sessions import logits_of_pixels, open_session
+
+
+def classify(folder: Path, manifest: Dict[str, Any], images: Sequence[Path], top: int = 5) -> List[Dict[str, Any]]:
+    """The likeliest classes of each image, decoded and resized as the training images were.
+
+    Args:
+        folder: a bundle whose files were checked.
+        manifest: its manifest.
+        images: image files of any kind that Pillow reads.
+        top: classes of each.
+
+    Returns:
+        For each image ``image`` and ``classes``: name and probability (softmax, 0..1), the likeliest first.
+
+    Raises:
+        Fault: a file that is no image; Pillow is missing or too old.
+    """
+    session = open_session(folder / MODEL)
+    return [_classified(session, manifest, image, top) for image in images]
+
+
+def _classified(session: Any, manifest: Dict[str, Any], image: Path, top: int) -> Dict[str, Any]:
+    wanted, names = manifest["input"], manifest["classes"]
+    logits = logits_of_pixels(session, _square_pixels(image, wanted)[None])[0]
+    shares = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    best = np.argsort(-shares, kind="stable")[:top]
+    classes = [{"name": str(names[index]), "probability": round(float(shares[index]), 6)} for index in best]
+    return {"image": str(image), "classes": classes}
+
+
+def _square_pixels(path: Path, wanted: Dict[str, Any]) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return fit_image(read_image(path, wanted["channels"]), wanted["height"], wanted["resize"])
+    except BadImage as error:
+        raise Fault(str(path), f"cannot be read as an image: {error}", "give PNG, JPEG or the like") from None
+    except ImportError:
+        raise Fault("Pillow", "is missing, which reads image files", "python3 -m pip install 'Pillow>=10.1'") from None

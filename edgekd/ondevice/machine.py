@@ -1,0 +1,137 @@
+"""The machine: its CPU, instruction set, memory, temperature, as far as Linux shows them."""
+
+import os
+import platform
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any, Dict, FrozenSet, List, Literal, Optional
+
+import numpy as np
+
+from edgekd.ondevice.sessions import onnxruntime_version
+
+Isa = Literal["x86-avx2", "x86-vnni", "arm64"]
+
+
+@cache
+def host_isa() -> Isa:
+    """This machine's instruction set as far as integer multiplication goes."""
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        return "arm64"
+    return "x86-vnni" if cpu_flags() & {"avx512_vnni", "avx_vnni"} else "x86-avx2"
+
+
+@cache
+def cpu_flags() -> FrozenSet[str]:
+    """The flags that Linux lists for this CPU; empty where it lists none."""
+    for line in cpuinfo():
+        if line.startswith(("flags", "Features")):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+@cache
+def cpu_name() -> str:
+    """This CPU's name as the system gives it; a board's name where the CPU has none."""
+    names = [line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name")]
+    board = _text(Path("/proc/device-tree/model"))
+    return names[0] if names else board or platform.processor() or platform.machine()
+
+
+def cpuinfo() -> List[str]:
+    """The lines of /proc/cpuinfo; none where there is no such file."""
+    return _text(Path("/proc/cpuinfo")).splitlines()
+
+
+def weight_bits(isa: str) -> int:
+    """Bits of an integer weight that a CPU multiplies exactly.
+
+    Without VNNI an AVX2 CPU adds two u8*s8 products in 16 bits: 255 * 127 * 2 = 64770 does not fit,
+    255 * 63 * 2 = 32130 does. ONNX Runtime's ARM64 kernels add in 32 bits.
+    """
+    return 7 if isa == "x86-avx2" else 8
+
+
+def isa_warning(target_isa: str, bits: int, device_isa: str) -> str:
+    """What it means that a model made for one instruction set runs on another; empty where they agree.
+
+    >>> isa_warning("arm64", 8, "arm64")
+    ''
+    """
+    if target_isa == device_isa:
+        return ""
+    made = f"made for {target_isa} with {bits}-bit weights, but this CPU is {device_isa}"
+    if bits > weight_bits(device_isa):
+        return f"{made}: without VNNI its sums SATURATE, accuracy is LOST; export again with target.isa: {device_isa}"
+    if bits < weight_bits(device_isa):
+        return f"{made}: results stay right, but a bit of precision is given away; export again with its own target.isa"
+    return f"{made}: results stay right, but layer widths and speed were chosen and measured for {target_isa}"
+
+
+def machine_facts() -> Dict[str, Any]:
+    """CPU, instruction set, cores, versions."""
+    return {
+        "cpu": cpu_name(),
+        "isa": host_isa(),
+        "machine": platform.machine(),
+        "cores": usable_cores(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime_version(),
+    }
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_rss_bytes() -> Optional[int]:
+    """The most memory this process has held; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(used if sys.platform == "darwin" else used * 1024)
+
+
+def temperature_c(root: Path = Path("/sys")) -> Optional[float]:
+    """The hottest of the kernel's thermal zones, degrees Celsius; None where there are none."""
+    found = [_text(path).strip() for path in sorted(root.glob("class/thermal/thermal_zone*/temp"))]
+    degrees = [int(text) / 1000 for text in found if text.lstrip("-").isdigit()]
+    return max((value for value in degrees if -50 < value < 200), default=None)
+
+
+def throttle_marks(root: Path = Path("/sys")) -> Optional[List[str]]:
+    """What tells whether the CPU was slowed down: counters and flags as text; None where the kernel shows none.
+
+    On x86 the counters of every core, on a Raspberry Pi the firmware's flags; other marks at the end of a measurement
+    than at its beginning mean that it was slowed down.
+    """
+    patterns = ("devices/system/cpu/cpu*/thermal_throttle/*_count", "devices/platform/soc/*firmware/get_throttled")
+    found = [f"{path}: {_text(path).strip()}" for pattern in patterns for path in sorted(root.glob(pattern))]
+    return found or None
+
+
+def slowed_down(before: Optional[List[str]], after: Optional[List[str]]) -> Optional[bool]:
+    """Was the CPU slowed down in between? A Raspberry Pi's low four flag bits say that it is right now."""
+    if before is None or after is None:
+        return None
+    return before != after or any(_throttled_now(mark) for mark in after if "get_throttled" in mark)
+
+
+def _throttled_now(mark: str) -> bool:
+    try:
+        return bool(int(mark.rpartition(" ")[2], 16) & 0xF)
+    except ValueError:
+        return False
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
+    except OSError:
+        return ""

@@ -1,0 +1,109 @@
+"""The self-test: every file is what it was, and the model answers here as it did where it was made."""
+
+import zipfile
+from pathlib import Path
+from typing import Any, Dict, List, Tuple
+
+import numpy as np
+
+from edgekd.ondevice.contents import GOLDEN, MODEL, file_problems, read_manifest
+from edgekd.ondevice.faults import Fault
+from edgekd.ondevice.machine import host_isa, isa_warning
+from edgekd.ondevice.sessions import logits_of_pixels, onnxruntime_version, open_session
+
+MOST_GOLDEN_BYTES = 1 << 30
+
+
+def self_test(folder: Path, everything: bool) -> Dict[str, Any]:
+    """Check a bundle's files and its model's answers to the golden images.
+
+    Args:
+        folder: the bundle.
+        everything: the reports too must be there, which do not go to a device.
+
+    Returns:
+        Plain data: ``ok``, ``problems`` (a line each), ``warnings``, ``files`` (how many were checked), ``golden``
+        (images, same_top1, max_difference, tolerance; None where the files are not whole).
+
+    Raises:
+        Fault: the manifest is missing, damaged, from the future, or points outside.
+    """
+    manifest = read_manifest(folder)
+    problems = file_problems(folder, manifest, everything)
+    target = manifest["target"]
+    warning = isa_warning(str(target.get("isa")), int(target.get("weight_bits", 8)), host_isa())
+    golden = None
+    if not problems:
+        problems += _too_old(manifest)
+    if not problems:
+        golden = compare_golden(folder, manifest)
+        problems += _differences(golden)
+    return {
+        "ok": not problems,
+        "problems": problems,
+        "warnings": [warning] if warning else [],
+        "files": len(manifest["files"]),
+        "golden": golden,
+        "name": manifest["name"],
+    }
+
+
+def compare_golden(folder: Path, manifest: Dict[str, Any]) -> Dict[str, Any]:
+    """The model's logits of the golden images against those that were recorded.
+
+    The class must be the same, unless the recorded logits of two classes are closer than the tolerance.
+    """
+    pixels, wanted = read_golden(folder / GOLDEN)
+    found = logits_of_pixels(open_session(folder / MODEL), pixels)
+    if found.shape != wanted.shape:
+        raise Fault(MODEL, f"gives logits of shape {found.shape}, recorded were {wanted.shape}", "take the bundle anew")
+    tolerance = float(manifest["golden"]["tolerance"])
+    rows = np.arange(len(wanted))
+    behind = wanted[rows, wanted.argmax(1)] - wanted[rows, found.argmax(1)]
+    return {
+        "images": len(wanted),
+        "same_top1": int((found.argmax(1) == wanted.argmax(1)).sum()),
+        "wrong_top1": int((behind > tolerance).sum()),
+        "max_difference": float(np.abs(found - wanted).max()),
+        "tolerance": tolerance,
+    }
+
+
+def read_golden(path: Path) -> Tuple[Any, Any]:
+    """Pixels (uint8, count x height x width x channels) and recorded logits (float32, count x classes).
+
+    Raises:
+        Fault: the file is none of ours.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(item.file_size for item in archive.infolist()) > MOST_GOLDEN_BYTES:
+                raise Fault(path.name, "is too large once unpacked", "do not use this bundle")
+        with np.load(path, allow_pickle=False) as file:
+            pixels, logits = file["images"], file["logits"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        raise Fault(path.name, f"holds no golden images ({error})", "take the bundle anew") from None
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or logits.ndim != 2 or not 0 < len(pixels) == len(logits):
+        raise Fault(path.name, "holds no golden images", "take the bundle anew")
+    return pixels, logits
+
+
+def _differences(golden: Dict[str, Any]) -> List[str]:
+    found, allowed = golden["max_difference"], golden["tolerance"]
+    problems = []
+    if golden["wrong_top1"]:
+        problems.append(f"{MODEL}: another class than recorded for {golden['wrong_top1']} of {golden['images']} images")
+    if not found <= allowed:
+        problems.append(f"{MODEL}: logits differ from the recorded by up to {found:.4g}, allowed are {allowed:.4g}")
+    return problems
+
+
+def _too_old(manifest: Dict[str, Any]) -> List[str]:
+    have, need = onnxruntime_version(), manifest["onnxruntime_min"]
+    if _version(have) >= _version(need):
+        return []
+    return [f"onnxruntime {have} is too old, the model needs {need}; python3 -m pip install 'onnxruntime>={need}'"]
+
+
+def _version(text: str) -> Tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())

@@ -1,0 +1,98 @@
+"""ONNX Runtime: sessions on the CPU and what they take."""
+
+from pathlib import Path
+from typing import Any, Dict, Optional, Union
+
+import numpy as np
+
+from edgekd.ondevice.faults import Fault
+
+_INPUTS = {
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+}
+
+
+def open_session(
+    model: Union[Path, bytes], threads: int = 1, exact: bool = False, optimised: Optional[Path] = None
+) -> Any:
+    """A session on the CPU.
+
+    Args:
+        model: the file, or its bytes.
+        threads: of one inference.
+        exact: run the graph as written, in float arithmetic between the rounding steps: the reference.
+        optimised: where ONNX Runtime shall write the graph it runs.
+
+    Raises:
+        Fault: ONNX Runtime is missing, or refuses the file.
+    """
+    onnxruntime = _onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
+    given = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        where = "model" if isinstance(model, bytes) else model.name
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Fault(where, f"ONNX Runtime {onnxruntime.__version__} refuses it ({reason})") from None
+
+
+def onnxruntime_version() -> str:
+    """ONNX Runtime's version."""
+    return str(_onnxruntime().__version__)
+
+
+def logits_of_pixels(session: Any, pixels: Any, batch: int = 64) -> Any:
+    """Logits of images.
+
+    Args:
+        session: of a file with one input and one output.
+        pixels: uint8, shape ``(count, height, width, channels)``; read in pieces, so that it may lie on disk.
+        batch: images at a time.
+
+    Returns:
+        float32, shape ``(count, classes)``.
+    """
+    name = session.get_inputs()[0].name
+    parts = [session.run(None, {name: np.asarray(pixels[i : i + batch])})[0] for i in range(0, len(pixels), batch)]
+    return np.concatenate(parts)
+
+
+def noise_for(session: Any, batch: int, where: str) -> Dict[str, Any]:
+    """A batch of noise of the shape and type that a file takes: what latency is measured with.
+
+    Raises:
+        Fault: its input is of a kind that nothing is known about.
+    """
+    feed = {}
+    for index, wanted in enumerate(session.get_inputs()):
+        if wanted.type not in _INPUTS or not wanted.shape:
+            raise Fault(where, f"takes {wanted.type} of shape {wanted.shape}", "bench files that take images")
+        sizes = [
+            size if isinstance(size, int) else (batch if axis == 0 else 1) for axis, size in enumerate(wanted.shape)
+        ]
+        if index == 0 and sizes[0] != batch:
+            raise Fault(where, f"takes batches of {sizes[0]} alone", f"use --batch {sizes[0]}")
+        feed[wanted.name] = np.random.RandomState(0).randint(0, 100, sizes).astype(_INPUTS[wanted.type])
+    return feed
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise Fault(
+            "onnxruntime", f"cannot be imported ({error})", "python3 -m pip install onnxruntime numpy"
+        ) from None
+    return onnxruntime

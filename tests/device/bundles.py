@@ -1,0 +1,46 @@
+"""A tiny stand-in for a bundle: its program passes its self-test unless ``broken.txt`` lies beside it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+RUNNER = """
+import json, os, sys, time
+if "--bench" in sys.argv:
+    print(json.dumps({"arguments": sys.argv[1:], "files": sorted(os.listdir()), "folder": os.getcwd(), "p50_ms": 1.5}))
+elif os.path.exists("slow.txt"):
+    print(os.getpid(), file=open(open("slow.txt").read(), "w"))
+    time.sleep(60)
+elif os.path.exists("broken.txt"):
+    print(json.dumps({"ok": False, "problems": ["the top-1 of 3 images differs", open("broken.txt").read()]}))
+    sys.exit(1)
+else:
+    print(json.dumps({"ok": True, "problems": [], "words": sys.argv[1:]}))
+"""
+
+
+def write_bundle(
+    folder: Path, model: bytes = b"first model", isa: str = "x86-avx2", bits: int = 7, **more: bytes
+) -> Path:
+    """A bundle around any bytes; further files go to the device too, the report does not."""
+    files = {"model.onnx": model, "edgekd_run.py": RUNNER.encode(), "labels/labels.txt": b"a\nb\n"}
+    files |= {f"{name}.txt": content for name, content in more.items()}
+    entries = {path: _entry(folder, path, content, device=True) for path, content in files.items()}
+    entries["report.html"] = _entry(folder, "report.html", b"<html>", device=False)
+    manifest = {
+        "format": 1,
+        "name": "tiny",
+        "digest": hashlib.sha256(model).hexdigest(),
+        "onnxruntime_min": "1.18",
+        "target": {"isa": isa, "weight_bits": bits},
+        "files": entries,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def _entry(folder: Path, path: str, content: bytes, *, device: bool) -> dict[str, object]:
+    place = folder / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content), "device": device}

@@ -1,0 +1,55 @@
+"""What stands in for devices: a small bundle, and Pythons that hold no more than a device needs."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekd import Pipeline
+from tests.chain import write_pipeline
+
+TINY = """
+    name: small
+    data: {name: digits, image_size: 8}
+    stages:
+      - {stage: teacher, model: resnet8, epochs: 2}
+      - {stage: qat, epochs: 1}
+      - {stage: export}
+    budget: {accuracy_drop: 0.9}
+"""
+
+
+def make_bundle(folder: Path) -> Path:
+    """A teacher of digits and its integer file, exported below ``folder``."""
+    Pipeline.from_yaml(write_pipeline(folder, TINY)).run(folder / "models", folder / "exports")
+    return folder / "exports" / "small"
+
+
+def make_python(folder: Path, python: str, *packages: str) -> Path:
+    """A virtual environment of a Python that holds these packages and nothing else."""
+    subprocess.run([python, "-m", "venv", folder], check=True)
+    made = subprocess.run(
+        [folder / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", *packages],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode:
+        pytest.skip(f"no package index can be reached: {made.stderr.splitlines()[-1:]}")
+    return folder / "bin" / "python"
+
+
+def oldest_python() -> str:
+    """A Python 3.9 where pyenv keeps it, or on the path."""
+    kept = sorted((Path.home() / ".pyenv" / "versions").glob("3.9.*/bin/python3.9"))
+    found = [*map(str, kept), shutil.which("python3.9")]
+    if not found[0]:
+        pytest.skip("this machine has no Python 3.9")
+    return found[0]
+
+
+def this_python() -> str:
+    """The Python that a virtual environment was made from."""
+    return sys._base_executable  # type: ignore[attr-defined,no-any-return]
