@@ -46,6 +46,13 @@ def test_runs_with_the_same_figures_do_not_beat_each_other() -> None:
     assert on_front(compared(made_up_report("a"), made_up_report("b"))) == {"a": True, "b": True}
 
 
+def test_a_run_that_is_only_smaller_beats_one_of_the_same_accuracy_and_latency() -> None:
+    comparison = compared(made_up_report("a", size_bytes=2_000), made_up_report("b", size_bytes=1_000))
+
+    assert comparison.runs[0].latencies["host"].behind == ["b"]
+    assert comparison.runs[1].latencies["host"].behind == []
+
+
 def test_mcnemar_counts_the_images_that_only_one_gets_right() -> None:
     first = made_up_run(made_up_report("a"), wrong=slice(0, 9))
     second = made_up_run(made_up_report("b"), wrong=slice(6, 15))
@@ -104,6 +111,13 @@ def test_an_old_report_is_comparable_where_the_whole_dataset_is_the_same() -> No
         "b was tested on images that need not be old's (an older report does not say which): "
         "accuracies are not compared."
     ]
+
+
+def test_two_old_reports_on_different_datasets_are_not_taken_for_the_same() -> None:
+    first = made_up_report("a", data={"test_fingerprint": ""})
+    second = made_up_report("b", data={"test_fingerprint": "", "fingerprint": "x"})
+
+    assert len(compared(first, second).reasons) == 1
 
 
 @pytest.mark.parametrize(

@@ -138,11 +138,12 @@ def test_runs_that_cannot_be_compared_at_all_have_neither_cards_nor_plots() -> N
 
 
 def test_one_broken_run_does_not_flatten_the_plot() -> None:
-    text = render_comparison_html(
-        compared(made_up_report("a", 0.97), made_up_report("b", 0.98), made_up_report("c", 0.1))
-    )
+    reports = [made_up_report(name, accuracy, 7_000_000) for name, accuracy in (("a", 0.97), ("b", 0.98), ("c", 0.1))]
+    text = render_comparison_html(compared(*reports))
 
     assert "c, off the scale at 10.0 %" in text
+    assert ">96</text>" in text
+    assert ">20</text>" not in text
 
 
 def test_the_same_comparison_gives_the_same_bytes() -> None:

@@ -66,6 +66,17 @@ def test_what_is_not_compared_is_said_below_the_tables() -> None:
     assert sum("group" in line for line in lines) == 2
 
 
+def test_runs_that_cannot_be_compared_stand_apart() -> None:
+    other = made_up_report("c", target={"cpu": "Z80"})
+    runs = printed(compared(made_up_report("a"), other, made_up_report("b"))).partition("first − second")[0]
+    lines = runs.splitlines()
+    rows = {line.split()[0]: index for index, line in enumerate(lines) if line.startswith((" a ", " b ", " c "))}
+
+    assert list(rows) == ["a", "b", "c"]
+    assert not lines[rows["c"] - 1].strip()
+    assert lines[rows["b"] - 1].strip()
+
+
 def test_a_missed_budget_is_marked() -> None:
     report = made_up_report("a")
     missed = report.model_copy(update={"verdict": report.verdict.model_copy(update={"passed": False})})

@@ -116,16 +116,15 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
 def test_a_damaged_byte_gives_an_error_in_one_line_or_other_predictions(tmp_path: Path) -> None:
     write_predictions(tmp_path / "p.npz", CHOSEN, LABELS)
     whole, damaged, refused = (tmp_path / "p.npz").read_bytes(), tmp_path / "d.npz", 0
-    for position in range(len(whole)):
-        for value in (0, 0x7F, 0xFF):
-            damaged.write_bytes(whole[:position] + bytes([value]) + whole[position + 1 :])
-            try:
-                read_predictions(damaged)
-            except ReportError:
-                refused += 1
+    for position, value in enumerate(whole):
+        damaged.write_bytes(whole[:position] + bytes([value ^ 0xFF]) + whole[position + 1 :])
+        try:
+            read_predictions(damaged)
+        except ReportError:
+            refused += 1
     for length in range(0, len(whole), 7):
         damaged.write_bytes(whole[:length])
         with pytest.raises(ReportError):
             read_predictions(damaged)
 
-    assert refused > len(whole)
+    assert refused > len(whole) / 3

@@ -55,4 +55,4 @@ def test_an_export_given_twice_is_refused_whatever_its_spelling(tmp_path: Path) 
     a = write_export(tmp_path / "a", made_up_report())
 
     with pytest.raises(ReportError, match="is given twice"):
-        load_runs([a, tmp_path / "." / "a" / "report.json"])
+        load_runs([a, a / ".." / "a" / "report.json"])
