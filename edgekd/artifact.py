@@ -100,6 +100,16 @@ class Store:
             return str(error)
         return None
 
+    def inspected(self, folder: Path) -> Artifact | str:
+        """The artifact in a folder, whatever its digest; or what is wrong with it."""
+        try:
+            digest = str(_own_manifest(folder)["digest"])
+            if self.folder(digest) != folder:
+                raise _DamageError(f"{MANIFEST} is about another artifact")
+            return Artifact(folder, _checked_manifest(folder, digest))
+        except _DamageError as error:
+            return str(error)
+
     def _examined(self, digest: str) -> Artifact | None:
         folder = self.folder(digest)
         if not os.path.lexists(folder):

@@ -60,13 +60,13 @@ def release(path: Path, file: int) -> None:
 
 
 def holder(path: Path) -> str | None:
-    """Who holds a lock, as ``pid 1234``; None where nobody does."""
+    """Who holds a lock, or shares it, as ``pid 1234``; None where nobody does."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
         return None
     try:
-        return None if _locked(file, shared=True) else _named(file)
+        return None if _locked(file, shared=False) else _named(file)
     finally:
         os.close(file)
 
