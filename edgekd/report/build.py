@@ -14,7 +14,7 @@ from edgekd import ort
 from edgekd.artifact import Artifact, Store, digest_of, disk_errors, load_tensors, save_tensors
 from edgekd.data import Dataset
 from edgekd.measure import ROUNDS, Latencies, mcnemar_p, measure_latency, paired_ratio, predictions, wilson_interval
-from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages
+from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages, trained_elsewhere
 from edgekd.report.schema import (
     DataFacts,
     Epoch,
@@ -128,6 +128,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
     """The report on what was measured."""
     models = [_model(subject, measured, i) for i in range(len(measured.files))]
     choice = choose(models, subject.budget, measured.ratio)
+    artifacts = {name: artifact for name, (_, _, artifact) in subject.stages.items()}
     return Report(
         pipeline=subject.name,
         seed=subject.seed,
@@ -144,7 +145,8 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         notes=[
             *subject.data.notes,
             *measured_elsewhere(subject.target),
-            *told_by_stages({name: artifact for name, (_, _, artifact) in subject.stages.items()}),
+            *trained_elsewhere(artifacts, environment()),
+            *told_by_stages(artifacts),
             *told_by_files(models),
         ],
     )
