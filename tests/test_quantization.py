@@ -203,7 +203,7 @@ def test_a_network_of_extreme_weights_is_trained_with_finite_scales(weight: floa
     """Whole layers dead, next to dead, or so large that only the batch norm behind them saves the day."""
     model = trained_a_little()
     with torch.no_grad():
-        model.get_submodule("layer1.0.conv1").weight.fill_(weight)  # type: ignore[operator, union-attr]
+        model.get_submodule("layer1.0.conv1").weight.fill_(weight)  # type: ignore[operator]
 
     quantized = QuantizedModel(model, SPEC, 8)
     quantized.calibrate([images()])
