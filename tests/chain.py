@@ -25,7 +25,7 @@ TINY = """
       - {stage: prune, pruning_ratio: 0.5}
       - {stage: distill, epochs: 3, batch_size: 256}
       - {stage: qat, epochs: 2, batch_size: 256}
-      - {stage: export}
+      - {stage: export, models: [teacher, distill]}
     budget: {accuracy_drop: 0.9}
 """
 """The whole chain on a network of three layers: a few seconds."""
