@@ -3,21 +3,26 @@
 import contextlib
 import hashlib
 import json
+import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from torch import Tensor, nn
 
-from edgekd.disk import disk_errors
+from edgekd import lock
+from edgekd.disk import REPLACED, disk_errors, put_in_place
 from edgekd.errors import ArtifactError
 from edgekd.zoo import ModelSpec, build, widths, with_widths
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+WRITING, SET_ASIDE = ".writing-", ".set-aside-"
+PARTIAL, LOCK, IN_USE = ".partial", ".lock", ".in-use"
 
 
 def digest_of(facts: Mapping[str, Any]) -> str:
@@ -47,9 +52,28 @@ class Artifact:
     def digest(self) -> str:
         return str(self.manifest["digest"])
 
+    def read(self, name: str) -> bytes:
+        """A file's content, checked as it is read: what the manifest does not list is not read.
+
+        Raises:
+            ArtifactError: not listed, a symbolic link, or not what was written.
+        """
+        try:
+            return _checked(self.folder, name, self.manifest["files"][name])
+        except (_DamageError, KeyError) as error:
+            reason = "is not in its manifest's list" if isinstance(error, KeyError) else f"is damaged ({error})"
+            raise ArtifactError(
+                str(self.folder / name), reason, "run again: the artifact is set aside and made anew"
+            ) from None
+
+    def path(self, name: str) -> Path:
+        """Where a file lies, for what reads files itself; checked as ``read`` does."""
+        self.read(name)
+        return self.folder / name
+
 
 class Store:
-    """Artifacts by digest, below one folder.
+    """Artifacts by digest, below one folder; several runs may work on it at once.
 
     Args:
         root: made when the first artifact is written.
@@ -59,22 +83,84 @@ class Store:
         self.root = root
 
     def find(self, digest: str) -> Artifact | None:
-        """The artifact if its folder is complete and every checksum holds.
+        """The artifact if its folder is complete and every checksum holds; nothing is changed.
 
-        A damaged folder is set aside under another name, so that it is neither used nor lost.
+        Raises:
+            ArtifactError: the disk refuses.
         """
-        folder = self.root / digest[:16]
-        if not folder.is_dir():
+        with contextlib.suppress(_DamageError):
+            return self._examined(digest)
+        return None
+
+    def damage(self, digest: str) -> str | None:
+        """What is wrong with the artifact; None where it is whole or not there."""
+        try:
+            self._examined(digest)
+        except _DamageError as error:
+            return str(error)
+        return None
+
+    def inspected(self, folder: Path) -> Artifact | str:
+        """The artifact in a folder, whatever its digest; or what is wrong with it."""
+        try:
+            digest = str(_own_manifest(folder)["digest"])
+            if self.folder(digest) != folder:
+                raise _DamageError(f"{MANIFEST} is about another artifact")
+            return Artifact(folder, _checked_manifest(folder, digest))
+        except _DamageError as error:
+            return str(error)
+
+    def _examined(self, digest: str) -> Artifact | None:
+        folder = self.folder(digest)
+        if not os.path.lexists(folder):
             return None
-        manifest = _checked_manifest(folder, digest)
-        if manifest is None:
-            self._set_aside(folder)
-            return None
-        return Artifact(folder, manifest)
+        return Artifact(folder, _checked_manifest(folder, digest))
+
+    @contextlib.contextmanager
+    def claimed(self, digest: str, note: Callable[[str], None]) -> Iterator[Artifact | None]:
+        """Be the only process that makes an artifact; where another one is at it, wait.
+
+        Args:
+            digest: the artifact's name.
+            note: told who is waited for, and of a damaged artifact, which is set aside.
+
+        Yields:
+            The artifact where it is there, perhaps made by who was waited for; None where it is to be made.
+        """
+        with contextlib.ExitStack() as stack:
+            with disk_errors(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                waiting = lambda who: note(f"another run is making this ({who}); waiting")  # noqa: E731
+                stack.enter_context(lock.held(self.lock(digest), waiting))
+            self._clear_left_over(digest)
+            damage = self.damage(digest)
+            if damage is not None:
+                aside = self._set_aside(self.folder(digest))
+                note(f"artifact {digest[:16]} is damaged ({damage}): set aside as {aside.name}, made anew")
+            yield self.find(digest)
+
+    @contextlib.contextmanager
+    def in_use(self, digests: Iterable[str]) -> Iterator[None]:
+        """Keep artifacts, there already or not, from being collected."""
+        with contextlib.ExitStack() as stack:
+            with disk_errors(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                for name in sorted({digest[:16] for digest in digests}):
+                    place = self.root / f"{name}{IN_USE}"
+                    stack.enter_context(lock.held(place, lambda _: None, shared=True))
+            yield
+
+    def folder(self, digest: str) -> Path:
+        """Where an artifact lies when it is complete."""
+        return self.root / digest[:16]
+
+    def lock(self, digest: str) -> Path:
+        """Locked by the run that makes the artifact."""
+        return self.root / f"{digest[:16]}{LOCK}"
 
     def partial(self, digest: str) -> Path:
         """Where work on an artifact that is not complete is kept; gone as soon as it is."""
-        return self.root / f"{digest[:16]}.partial"
+        return self.root / f"{digest[:16]}{PARTIAL}"
 
     @contextlib.contextmanager
     def writing(self, digest: str, facts: dict[str, Any]) -> Iterator[Path]:
@@ -89,29 +175,32 @@ class Store:
         """
         with disk_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=".writing-", dir=self.root))
+            folder = Path(tempfile.mkdtemp(prefix=f"{WRITING}{digest[:16]}-", dir=self.root))
         try:
-            yield folder
-            with disk_errors(self.root):
+            with disk_errors(folder):
+                yield folder
                 _seal(folder, {**facts, "digest": digest, "format": FORMAT_VERSION})
-                self._place(folder, self.root / digest[:16])
+                folder.chmod(0o755)
+                put_in_place(folder, self.folder(digest))
                 shutil.rmtree(self.partial(digest), ignore_errors=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _place(self, folder: Path, final: Path) -> None:
-        folder.chmod(0o755)
-        if not final.exists():
-            folder.rename(final)
-            return
-        with tempfile.TemporaryDirectory(prefix=".replaced-", dir=self.root) as old:
-            final.rename(Path(old) / "artifact")
-            folder.rename(final)
-
-    def _set_aside(self, folder: Path) -> None:
+    def _set_aside(self, folder: Path) -> Path:
         with disk_errors(folder):
-            aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}.set-aside-", dir=self.root))
+            aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}{SET_ASIDE}", dir=self.root))
             folder.rename(aside / "artifact")
+        return aside
+
+    def _clear_left_over(self, digest: str) -> None:
+        """What a killed run left of this artifact, whose lock is held: nobody is writing it."""
+        for prefix in (WRITING, REPLACED):
+            for folder in self.root.glob(f"{prefix}{digest[:16]}-*"):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+class _DamageError(Exception):
+    """An artifact is not what was written; the text says why."""
 
 
 def _seal(folder: Path, manifest: dict[str, Any]) -> None:
@@ -120,33 +209,76 @@ def _seal(folder: Path, manifest: dict[str, Any]) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    body = {**manifest, "files": files}
-    text = json.dumps({**body, "sha256": _body_sha256(body)}, indent=1, sort_keys=True)
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    (folder / MANIFEST).write_text(_manifest_text({**manifest, "files": files}), encoding="utf-8")
 
 
-def _checked_manifest(folder: Path, digest: str) -> dict[str, Any] | None:
-    """The manifest if it is whole, is about this digest, and every file in it has its size and checksum."""
+def _manifest_text(body: Mapping[str, Any]) -> str:
+    """The manifest with its own checksum; one body has one text."""
+    seal = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**body, "sha256": seal}, indent=1, sort_keys=True)
+
+
+def _checked_manifest(folder: Path, digest: str) -> dict[str, Any]:
+    """The manifest, if it is as it was written, is about this digest, and every file in it is there and whole."""
+    if any(path.is_symlink() for path in (folder, *folder.rglob("*"))):
+        raise _DamageError("it holds a symbolic link")
+    manifest = _own_manifest(folder)
+    if manifest["digest"] != digest or manifest["format"] != FORMAT_VERSION:
+        raise _DamageError(f"{MANIFEST} is about another artifact")
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        seal = manifest.pop("sha256")
-        whole = seal == _body_sha256(manifest) and manifest["digest"] == digest and manifest["format"] == FORMAT_VERSION
-        return (
-            manifest
-            if whole and all(_holds(folder, name, about) for name, about in manifest["files"].items())
-            else None
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
+        for name, about in manifest["files"].items():
+            _checked(folder, name, about)
+    except (KeyError, TypeError, AttributeError):
+        raise _DamageError(f"{MANIFEST} has no list of files") from None
+    return manifest
 
 
-def _body_sha256(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+def _own_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, if it is as it was written."""
+    text = _content(folder, MANIFEST)
+    try:
+        manifest: dict[str, Any] = json.loads(text)
+        del manifest["sha256"]
+        whole = _manifest_text(manifest).encode() == text and {"digest", "format", "files"} <= set(manifest)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise _DamageError(f"{MANIFEST} is not as it was written")
+    return manifest
 
 
-def _holds(folder: Path, name: str, about: Mapping[str, Any]) -> bool:
-    path = folder / name
-    return bool(path.stat().st_size == about["bytes"] and file_sha256(path) == about["sha256"])
+def _checked(folder: Path, name: str, about: Mapping[str, Any]) -> bytes:
+    content = _content(folder, name)
+    if len(content) != about["bytes"] or hashlib.sha256(content).hexdigest() != about["sha256"]:
+        raise _DamageError(f"{name} is not as it was written")
+    return content
+
+
+def _content(folder: Path, name: str) -> bytes:
+    """What a regular file inside the folder holds.
+
+    Raises:
+        _DamageError: it is missing, leads out of the folder, or is no regular file.
+        ArtifactError: the disk refuses.
+    """
+    path, parts = folder / name, PurePosixPath(name).parts
+    if PurePosixPath(name).is_absolute() or ".." in parts:
+        raise _DamageError(f"{name} leads out of the folder")
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(file, "rb") as opened:  # noqa: PTH123  (a descriptor)
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise _DamageError(f"{name} is no file")
+            return opened.read()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise _DamageError(f"{name} is missing") from None
+    except OSError as error:
+        if path.is_symlink():
+            raise _DamageError(f"{name} is a symbolic link") from None
+        reason = (error.strerror or str(error)).lower()
+        raise ArtifactError(
+            str(path), f"cannot be read ({reason})", "check its permissions and the disk, or delete its folder"
+        ) from None
 
 
 def save_model(folder: Path, model: nn.Module, spec: ModelSpec) -> dict[str, Any]:
@@ -164,7 +296,7 @@ def save_model(folder: Path, model: nn.Module, spec: ModelSpec) -> dict[str, Any
 def load_model(artifact: Artifact) -> tuple[nn.Module, ModelSpec]:
     """A float model from its folder, bit-equal to the one that was saved, in eval mode; and how it was built."""
     model, spec = empty_model(artifact)
-    model.load_state_dict(load_tensors(artifact.folder / "weights.safetensors"))
+    model.load_state_dict(load_tensors(artifact, "weights.safetensors"))
     return model.eval(), spec
 
 
@@ -192,16 +324,17 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str
             raise OSError(None, str(error).removeprefix("Error while serializing: "), str(path)) from None
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read tensors from a safetensors file.
+def load_tensors(artifact: Artifact, name: str) -> dict[str, Tensor]:
+    """Read tensors from a safetensors file that the artifact's manifest lists.
 
     Raises:
-        ArtifactError: the file is no safetensors file.
+        ArtifactError: the file is not listed, damaged, or no safetensors file.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(str(path), f"is no safetensors file ({error})", "delete the folder and run again") from None
+        return load(artifact.read(name))
+    except SafetensorError as error:
+        problem = f"is no safetensors file ({error})"
+        raise ArtifactError(str(artifact.folder / name), problem, "delete the folder and run again") from None

@@ -60,6 +60,8 @@ class Checkpoints:
         about = {"facts": facts, "sha256": _sha256(checkpoint.tensors, facts)}
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+            for left_over in self.folder.glob(".writing-*"):  # of a killed run: only one at a time is at this training
+                left_over.unlink(missing_ok=True)
             beside = self.folder / f".writing-{os.getpid()}"
             try:
                 save_tensors(beside, checkpoint.tensors, about)

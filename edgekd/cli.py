@@ -1,5 +1,6 @@
 """The command line: thin commands, the only place that prints, and the only one that imports the rest lazily."""
 
+import json
 import logging
 import signal
 import sys
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 pipeline_app = typer.Typer(no_args_is_help=True, help="Run or plan a pipeline file.")
 app.add_typer(pipeline_app, name="pipeline")
+store_app = typer.Typer(no_args_is_help=True, help="Show and tidy the model store.")
+app.add_typer(store_app, name="store")
 
 File = Annotated[Path, typer.Argument(help="Pipeline YAML file.", show_default=False)]
 Overrides = Annotated[
@@ -26,6 +29,7 @@ Overrides = Annotated[
         "--set", metavar="KEY.PATH=VALUE", help="Put a value in place of the file's; may be given several times."
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Models = Annotated[Path, typer.Option(help="Folder of the model store.")]
 Exports = Annotated[Path, typer.Option(help="Folder that receives one folder per pipeline.")]
 Bundle = Annotated[Path, typer.Argument(help="A bundle, exports/NAME.", show_default=False)]
@@ -76,6 +80,70 @@ def plan(file: File, set_: Overrides = None, models: Models = Path("models")) ->
     pipeline = Pipeline.from_yaml(file, set_ or ())
     console().print(render_target(pipeline.target))
     console().print(render_plan(pipeline.plan(models)))
+
+
+@pipeline_app.command()
+def status(
+    file: File,
+    set_: Overrides = None,
+    json_: Json = False,
+    models: Models = Path("models"),
+    exports: Exports = Path("exports"),
+) -> None:
+    """Show what is done, under way and to do, and how long it took; runs go on undisturbed."""
+    from edgekd.pipeline import Pipeline
+    from edgekd.status import as_json, pipeline_status
+    from edgekd.terminal import console, render_status
+
+    pipeline = Pipeline.from_yaml(file, set_ or ())
+    found = pipeline_status(pipeline, models, exports)
+    if json_:
+        print(json.dumps(as_json(pipeline, found), indent=1))
+    else:
+        console().print(render_status(found))
+
+
+@store_app.command("list")
+def list_store(json_: Json = False, models: Models = Path("models"), exports: Exports = Path("exports")) -> None:
+    """Show what lies in the model store, whether it is whole, how much room it takes, and which export refers to it."""
+    from edgekd.artifact import Store
+    from edgekd.inventory import as_json, inventory
+    from edgekd.terminal import console, render_inventory, total
+
+    entries = inventory(Store(models), exports)
+    if json_:
+        print(json.dumps(as_json(entries), indent=1))
+        return
+    console().print(render_inventory(entries))
+    console().print(f"in all: {total(entries)}")
+
+
+@store_app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Do it; without it nothing is deleted.")] = False,
+    models: Models = Path("models"),
+    exports: Exports = Path("exports"),
+) -> None:
+    """Collect what no shipped export refers to, and what killed runs left; never what a run is using.
+
+    Shipped is what has a report.json below the exports folder. Only shown, unless --delete is given.
+    """
+    from edgekd.artifact import Store
+    from edgekd.inventory import collect, inventory
+    from edgekd.terminal import console, render_inventory, total
+
+    store = Store(models)
+    entries = inventory(store, exports)
+    doomed = [entry for entry in entries if not entry.kept]
+    if not delete:
+        console().print(render_inventory(doomed))
+        console().print(f"dry run, nothing is deleted; --delete would delete {total(doomed)}")
+        return
+    gone, stays = collect(entries, store, exports)
+    console().print(render_inventory(gone))
+    console().print(f"deleted: {total(gone)}")
+    if stays:
+        console().print(f"kept, because a run has begun to use it: {', '.join(entry.path.name for entry in stays)}")
 
 
 @app.command()

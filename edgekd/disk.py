@@ -1,10 +1,17 @@
-"""What a disk refuses, in one line."""
+"""Folders that change their place in one step, and what a disk refuses in one line."""
 
 import contextlib
+import ctypes
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgekd.errors import ArtifactError
+
+REPLACED = ".replaced-"
+"""Begins the name of what had another's place."""
 
 
 @contextlib.contextmanager
@@ -17,3 +24,31 @@ def disk_errors(where: Path) -> Iterator[None]:
         raise ArtifactError(
             str(error.filename or where), f"cannot be written ({reason})", "check room and permissions"
         ) from None
+
+
+def put_in_place(beside: Path, final: Path) -> None:
+    """Rename a filled folder to its name; what had the name is whole until the new one has it, and then is gone.
+
+    In one step where system and file system can swap two names; else, killed between two steps, the name is free and
+    the old folder lies beside.
+    """
+    if not os.path.lexists(final):
+        beside.rename(final)
+    elif _swapped(beside, final):
+        shutil.rmtree(beside, ignore_errors=True)
+    else:
+        old = Path(tempfile.mkdtemp(prefix=f"{REPLACED}{final.name}-", dir=final.parent)) / "old"
+        final.rename(old)
+        try:
+            beside.rename(final)
+        except BaseException:
+            old.rename(final)
+            raise
+        finally:
+            shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def _swapped(one: Path, other: Path) -> bool:
+    """Linux's renameat2 with RENAME_EXCHANGE (2), relative to the working folder (-100)."""
+    swap = getattr(ctypes.CDLL(None), "renameat2", None)
+    return swap is not None and swap(-100, os.fsencode(one), -100, os.fsencode(other), 2) == 0

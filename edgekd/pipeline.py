@@ -5,14 +5,15 @@ import math
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import Field
 
-from edgekd.artifact import Artifact, Store, digest_of
+from edgekd import lock
+from edgekd.artifact import LOCK, Artifact, Store, digest_of
 from edgekd.bundle.golden import golden_of, spread
 from edgekd.bundle.write import Input, write_bundle
 from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
@@ -101,7 +102,7 @@ class Pipeline(Settings):
     def plan(self, models: str | Path = "models", progress: Progress | None = None) -> list["Planned"]:
         """Every stage with its digest, and its artifact where that is up to date; nothing is run."""
         progress = progress or Progress()
-        return self._plan(Store(Path(models)), load_dataset(self.data, progress), progress)
+        return _found(self._drafts(load_dataset(self.data, progress)), Store(Path(models)))
 
     def run(
         self,
@@ -131,8 +132,14 @@ class Pipeline(Settings):
         for writable in (Path(models), Path(exports)):
             _check_writable(writable)
         data, store = load_dataset(self.data, progress), Store(Path(models))
+        drafts = self._drafts(data)
+        with store.in_use(draft.digest for draft in drafts):
+            return self._run_planned(_found(drafts, store), data, store, folder, force, progress)
+
+    def _run_planned(
+        self, plan: "list[Planned]", data: Dataset, store: Store, folder: Path, force: bool, progress: Progress
+    ) -> Report | None:
         artifacts: dict[str, Artifact] = {}
-        plan = self._plan(store, data, progress)
         _check_networks(plan, data)
         for index, planned in enumerate(plan):
             artifacts[planned.name] = self._run_stage(index, planned, artifacts, data, store, force, progress)
@@ -143,10 +150,12 @@ class Pipeline(Settings):
         progress.stage("report", len(self.stages), len(self.stages) + 1)
         measured = measure(subject, exported[-1], store, progress, force)
         report = build_report(subject, exported[-1], measured)
-        _write_bundle(folder, report, exported[-1], measured, data, self._resize_rule)
+        with _alone(folder, progress):
+            _write_bundle(folder, report, exported[-1], measured, data, self._resize_rule)
         return report
 
-    def _plan(self, store: Store, data: Dataset, progress: Progress) -> list["Planned"]:
+    def _drafts(self, data: Dataset) -> list["Planned"]:
+        """Every stage with its digest; the store is not looked into."""
         fingerprint = data.fingerprint()
         planned: list[Planned] = []
         digests: dict[str, str] = {}
@@ -154,7 +163,7 @@ class Pipeline(Settings):
             references = stage.references(list(self.stages[:index]), f"stages[{index}]")
             facts = self._facts(stage, {role: digests[name] for role, name in references.items()}, fingerprint)
             digest = digests[stage.name] = digest_of(facts)
-            planned.append(Planned(stage.name, stage, digest, references, store.find(digest), facts))
+            planned.append(Planned(stage.name, stage, digest, references, None, facts))
         return planned
 
     def _facts(self, stage: Stage, parents: dict[str, str], fingerprint: str) -> dict[str, Any]:
@@ -182,6 +191,22 @@ class Pipeline(Settings):
         if planned.artifact is not None and not force:
             progress.note(f"{planned.name} is up to date")
             return planned.artifact
+        with store.claimed(planned.digest, progress.note) as found, _placed(index, planned.name):
+            if found is not None and not force:
+                progress.note(f"{planned.name} is up to date")
+                return found
+            return self._made(index, planned, done, data, store, force, progress)
+
+    def _made(
+        self,
+        index: int,
+        planned: "Planned",
+        done: dict[str, Artifact],
+        data: Dataset,
+        store: Store,
+        force: bool,
+        progress: Progress,
+    ) -> Artifact:
         seed_everything(self.seed)
         facts = {**planned.facts, "id": planned.name, "stage": planned.stage.kind}
         inputs = {role: done[name] for role, name in planned.references.items()}
@@ -201,8 +226,7 @@ class Pipeline(Settings):
         )
         if force:
             ctx.checkpoints.discard()
-        with _placed(index, planned.name):
-            return planned.stage.run(ctx)
+        return planned.stage.run(ctx)
 
     def _subject(self, data: Dataset, artifacts: dict[str, Artifact]) -> Subject:
         earlier: list[Stage] = []
@@ -243,6 +267,24 @@ class Planned:
     references: dict[str, str]
     artifact: Artifact | None
     facts: dict[str, Any]
+
+
+def _found(drafts: "Sequence[Planned]", store: Store) -> "list[Planned]":
+    """The stages with the artifacts of those that are up to date."""
+    return [replace(draft, artifact=store.find(draft.digest)) for draft in drafts]
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, progress: Progress) -> Iterator[None]:
+    """One run at a time writes ``exports/<name>/``."""
+
+    def waiting(who: str) -> None:
+        progress.note(f"another run is writing {folder} ({who}); waiting")
+
+    with contextlib.ExitStack() as stack:
+        with disk_errors(folder):
+            stack.enter_context(lock.held(folder.with_name(f".{folder.name}{LOCK}"), waiting))
+        yield
 
 
 @contextlib.contextmanager

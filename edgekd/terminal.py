@@ -1,6 +1,7 @@
 """What a terminal shows: live progress, the plan, the doctor's findings."""
 
 import contextlib
+import datetime
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,12 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd.ondevice.machine import cpu_flags, cpu_name, host_isa, usable_cores, weight_bits
+from edgekd.report.wording import kilobytes
 from edgekd.runtime import PACKAGES, Progress, environment
 from edgekd.target import Target
 
 if TYPE_CHECKING:
     from edgekd.device import Deployed
+    from edgekd.inventory import Entry
     from edgekd.pipeline import Planned
+    from edgekd.status import Status
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -128,6 +132,49 @@ def render_plan(planned: "Sequence[Planned]") -> RenderableType:
 def _size(manifest: Mapping[str, Any]) -> tuple[str, str]:
     size = manifest.get("size")
     return (f"{size['macs']:,}", f"{size['params']:,}") if size else ("", "")
+
+
+def render_status(found: Sequence[Status]) -> RenderableType:
+    """How far every stage is: state, epochs, how long it took, and who is at it or what is wrong."""
+    table = Table("stage", "kind", "digest", "state", "epoch", "took", "", box=None, pad_edge=False)
+    for status in found:
+        epoch = f"{status.epoch} of {status.epochs}" if status.epoch is not None and status.epochs else ""
+        took = "" if status.seconds is None else duration(status.seconds)
+        table.add_row(status.name, status.stage, status.digest[:12], status.state, epoch, took, status.detail)
+    return table
+
+
+def render_inventory(entries: Sequence[Entry]) -> RenderableType:
+    """What lies in the store: what it is, its room, its date, and which exports refer to it."""
+    table = Table("name", "state", "stage", "size, kB", "changed", "exports", "", box=None, pad_edge=False)
+    table.columns[3].justify = "right"
+    for entry in entries:
+        changed = datetime.datetime.fromtimestamp(entry.changed).isoformat(" ", "minutes")
+        detail = ", ".join(filter(None, [entry.detail, "in use by a run" if entry.live else ""]))
+        exports, size = ", ".join(entry.exports), kilobytes(entry.size_bytes)
+        table.add_row(entry.path.name, entry.state, entry.stage, size, changed, exports, detail)
+    return table
+
+
+def total(entries: Sequence[Entry]) -> str:
+    """How many, and how much room they take.
+
+    >>> total([])
+    '0, 0.0 kB'
+    """
+    return f"{len(entries)}, {kilobytes(sum(entry.size_bytes for entry in entries))} kB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words.
+
+    >>> duration(0.04), duration(8.25), duration(754), duration(8000)
+    ('0.0 s', '8.2 s', '12 min 34 s', '2 h 13 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def render_target(target: Target) -> str:

@@ -21,6 +21,9 @@ from edgekd.data import Dataset, Split, batches, batches_per_epoch, train_batche
 from edgekd.errors import TrainingError
 from edgekd.runtime import Progress
 
+STEPS_BETWEEN_LOOKS = 16
+"""At the losses: each look waits for the arithmetic."""
+
 
 class LossParts:
     """A batch's loss and the named parts it is made of.
@@ -121,7 +124,7 @@ def fit(
         checkpoints: written after every epoch; where there are some, the training goes on from the last.
 
     Raises:
-        TrainingError: a loss is not a finite number.
+        TrainingError: a loss is not a finite number; the checkpoints of the epochs before stay.
     """
     progress = progress or Progress()
     optimizer, generator = sgd(model, recipe), torch.Generator().manual_seed(seed)
@@ -205,9 +208,14 @@ def _one_epoch(
     progress: Progress,
     label: str,
 ) -> dict[str, float]:
-    """Mean losses by part; nothing is read back from the tensors before the epoch's end."""
+    """Mean losses by part; tensors are read back only every few steps and at the epoch's end.
+
+    Raises:
+        TrainingError: the loss of a step is not a finite number.
+    """
     steps = batches_per_epoch(data, recipe.batch_size)
     sums: dict[str, Tensor] = {}
+    finite = torch.zeros((), dtype=torch.int64)
     for step, (images, labels) in enumerate(train_batches(data, recipe.batch_size, generator)):
         at = (epoch * steps + step) / (recipe.epochs * steps)
         for group in optimizer.param_groups:
@@ -217,17 +225,37 @@ def _one_epoch(
         loss.total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         sums = {name: sums.get(name, 0) + value for name, value in loss.parts.items()}
+        finite += (finite == step) & torch.isfinite(loss.parts["loss"])  # counts up to the first that is not
+        if step % STEPS_BETWEEN_LOOKS == 0 or step + 1 == steps:
+            _check_steps(int(finite), step + 1, steps, sums, label, epoch + 1, recipe.lr)
         progress.work(label, epoch * steps + step + 1, recipe.epochs * steps)
     return {name: float(value) / steps for name, value in sums.items()}
 
 
+def _check_steps(
+    finite: int, done: int, steps: int, sums: dict[str, Tensor], label: str, epoch: int, lr: float
+) -> None:
+    """Say which step was the first whose loss is no finite number, and which parts of the loss are none."""
+    if finite < done:
+        bad = {name: float(value) for name, value in sums.items() if not math.isfinite(float(value))}
+        raise _not_finite(bad, label, f"epoch {epoch}, step {finite + 1} of {steps}", epoch, lr)
+
+
 def _check_finite(losses: dict[str, float], label: str, epoch: int, lr: float) -> None:
-    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+    bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
     if bad:
-        found = ", ".join(f"{name} {losses[name]}" for name in bad)
-        raise TrainingError(
-            label, f"the loss is not a finite number in epoch {epoch} ({found})", f"lower lr (now {lr})"
-        )
+        raise _not_finite(bad, label, f"epoch {epoch}", epoch, lr)
+
+
+def _not_finite(bad: dict[str, float], label: str, place: str, epoch: int, lr: float) -> TrainingError:
+    found = ", ".join(f"{name} {value}" for name, value in bad.items())
+    kept = f"; epoch {epoch - 1} and those before are kept" if epoch > 1 else ""
+    return TrainingError(
+        label,
+        f"the loss is not a finite number in {place} ({found})",
+        f"lower lr (now {lr}), raise batch_size, or set precision: float32 where it is bf16; "
+        f"look for images or weights that are odd{kept}",
+    )
 
 
 def _copy_state(model: nn.Module) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from edgekd import disk
 from edgekd.artifact import Store, digest_of, load_model, load_tensors, save_model, save_tensors
+from edgekd.disk import put_in_place
 from edgekd.errors import ArtifactError
 from edgekd.pruning import prune
 from edgekd.zoo import ModelSpec, build, widths
@@ -78,9 +81,16 @@ def test_a_written_artifact_is_found_with_its_facts(tmp_path: Path) -> None:
     assert (artifact.folder / "weights.bin").read_text() == "weights"
 
 
+def claim(store: Store) -> tuple[bool, list[str]]:
+    """Is the artifact there for a run that wants to make it, and what is the run told?"""
+    notes: list[str] = []
+    with store.claimed(DIGEST, notes.append) as found:
+        return found is not None, notes
+
+
 @pytest.mark.parametrize("file", ["weights.bin", "manifest.json"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
-def test_a_damaged_artifact_is_not_found_and_set_aside(tmp_path: Path, file: str, damage: str) -> None:
+def test_a_damaged_artifact_is_not_found_and_set_aside_with_a_word(tmp_path: Path, file: str, damage: str) -> None:
     store = stored(tmp_path)
     path = tmp_path / DIGEST[:16] / file
     whole = path.read_bytes()
@@ -93,26 +103,163 @@ def test_a_damaged_artifact_is_not_found_and_set_aside(tmp_path: Path, file: str
         )
 
     assert store.find(DIGEST) is None
+    assert path.parent.exists()  # looking changes nothing
+    found, notes = claim(store)
+
+    assert not found
     assert not (tmp_path / DIGEST[:16]).exists()
     (aside,) = tmp_path.glob("*.set-aside-*/artifact")
+    reason = f"{file} is missing" if damage == "remove" else f"{file} is not as it was written"
+    assert notes == [f"artifact {DIGEST[:16]} is damaged ({reason}): set aside as {aside.parent.name}, made anew"]
     other = "manifest.json" if file == "weights.bin" else "weights.bin"
     assert (aside / other).stat().st_size > 0
     assert (aside / file).exists() == (damage != "remove")
 
 
+def test_a_whole_artifact_is_handed_to_who_wants_to_make_it(tmp_path: Path) -> None:
+    assert claim(stored(tmp_path)) == (True, [])
+    assert [path.name for path in tmp_path.iterdir()] == [DIGEST[:16]]
+
+
 @pytest.mark.parametrize("file", ["weights.bin", "manifest.json"])
-def test_a_flip_of_any_byte_is_noticed(tmp_path: Path, file: str) -> None:
-    store, folder = stored(tmp_path), tmp_path / DIGEST[:16]
-    whole = (folder / file).read_bytes()
+def test_a_flip_of_any_bit_is_noticed(tmp_path: Path, file: str) -> None:
+    store, path = stored(tmp_path), tmp_path / DIGEST[:16] / file
+    whole = path.read_bytes()
 
     for place in range(len(whole)):
-        (folder / file).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        assert store.find(DIGEST) is None, place
-        (aside,) = tmp_path.glob("*.set-aside-*/artifact")
-        aside.rename(folder)
-        aside.parent.rmdir()
-        (folder / file).write_bytes(whole)
+        for bit in range(8):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :])
+            assert store.find(DIGEST) is None, (place, bit)
+    path.write_bytes(whole)
     assert store.find(DIGEST) is not None
+
+
+def test_a_manifest_that_says_the_same_in_other_letters_is_noticed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.writing(DIGEST, {"small": 1e-09}):
+        pass
+    path = tmp_path / DIGEST[:16] / "manifest.json"
+    path.write_text(path.read_text().replace("1e-09", "1E-09"))
+
+    assert store.damage(DIGEST) == "manifest.json is not as it was written"
+
+
+def sealed_with(root: Path, files: dict[str, Any]) -> Store:
+    """An artifact whose manifest has the right checksum and lists what an attacker wants."""
+    folder = root / DIGEST[:16]
+    folder.mkdir()
+    body = {"digest": DIGEST, "format": 1, "files": files}
+    seal = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps({**body, "sha256": seal}, indent=1, sort_keys=True))
+    return Store(root)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "sub/../../secret"])
+def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("secret")
+    about = {"sha256": hashlib.sha256(b"secret").hexdigest(), "bytes": 6}
+
+    store = sealed_with(tmp_path, {name: about})
+
+    assert store.damage(DIGEST) == f"{name} leads out of the folder"
+
+
+@pytest.mark.parametrize("files", [{"a": 1}, {"a": {}}, [], None])
+def test_a_manifest_without_a_list_of_files_is_damaged(tmp_path: Path, files: Any) -> None:
+    (tmp_path / DIGEST[:16]).parent.mkdir(exist_ok=True)
+    store = sealed_with(tmp_path, files)
+    (tmp_path / DIGEST[:16] / "a").write_text("a")
+
+    assert store.damage(DIGEST) == "manifest.json has no list of files"
+
+
+@pytest.mark.parametrize("link", ["weights.bin", "manifest.json", "further", "."])
+def test_a_symbolic_link_in_an_artifact_is_refused(tmp_path: Path, link: str) -> None:
+    store, folder = stored(tmp_path / "store"), tmp_path / "store" / DIGEST[:16]
+    elsewhere = tmp_path / "elsewhere"
+    if (folder / link).exists():
+        (folder / link).rename(elsewhere)
+    (folder / link).symlink_to(elsewhere)
+
+    assert store.damage(DIGEST) == "it holds a symbolic link"
+    assert store.find(DIGEST) is None
+    assert claim(store)[0] is False
+    assert not elsewhere.exists() or elsewhere.stat().st_size > 0
+
+
+def test_a_pipe_in_a_file_s_place_is_damage_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    store, path = stored(tmp_path), tmp_path / DIGEST[:16] / "weights.bin"
+    path.unlink()
+    os.mkfifo(path)
+
+    assert store.damage(DIGEST) == "weights.bin is no file"
+
+
+def test_only_what_the_manifest_lists_is_read_and_only_as_it_was_written(tmp_path: Path) -> None:
+    artifact = stored(tmp_path).find(DIGEST)
+    assert artifact is not None
+    (artifact.folder / "planted.safetensors").write_bytes(b"planted")
+
+    assert artifact.read("weights.bin") == b"weights"
+    for name in ("planted.safetensors", "../other", "manifest.json"):
+        with pytest.raises(ArtifactError, match="is not in its manifest's list"):
+            load_tensors(artifact, name)
+    (artifact.folder / "weights.bin").write_bytes(b"weightz")
+    with pytest.raises(ArtifactError, match=r"weights.bin: is damaged .*; run again: the artifact is set aside"):
+        artifact.path("weights.bin")
+
+
+@pytest.mark.usefixtures("unprivileged")
+def test_an_artifact_that_may_not_be_read_is_told_and_stays_where_it_is() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        store = stored(Path(place))
+        (Path(place) / DIGEST[:16] / "weights.bin").chmod(0)
+
+        with pytest.raises(ArtifactError, match=r"weights.bin: cannot be read \(permission denied\); check its perm"):
+            store.find(DIGEST)
+        with pytest.raises(ArtifactError, match="cannot be read"):
+            claim(store)
+
+        (Path(place) / DIGEST[:16] / "weights.bin").chmod(0o644)
+        assert store.find(DIGEST) is not None
+
+
+@pytest.mark.parametrize("can_swap", [True, False])
+def test_a_folder_takes_another_s_place(tmp_path: Path, can_swap: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not can_swap:
+        monkeypatch.setattr(disk, "_swapped", lambda *_: False)
+    for text in ("first", "second"):
+        (tmp_path / "beside").mkdir()
+        (tmp_path / "beside" / "text").write_text(text)
+        put_in_place(tmp_path / "beside", tmp_path / "final")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+    assert (tmp_path / "final" / "text").read_text() == "second"
+
+
+def test_killed_between_two_renames_both_folders_are_whole_beside(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from edgekd import artifact, disk\n"
+        "disk._swapped = lambda *_: False\n"
+        "rename, seen = Path.rename, []\n"
+        "def killed(path, to):\n"
+        "    rename(path, to)\n"
+        "    os._exit(9)\n"
+        "Path.rename = killed\n"
+        "with artifact.Store(Path(sys.argv[1])).writing(sys.argv[2], {}) as folder:\n"
+        "    (folder / 'weights.bin').write_text('second')\n"
+    )
+    store = stored(tmp_path, "first")
+
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path), DIGEST], capture_output=True)
+
+    assert done.returncode == 9
+    assert store.find(DIGEST) is None
+    assert {path.read_text() for path in tmp_path.rglob("weights.bin")} == {"first", "second"}
+    assert claim(store) == (False, [])
+    assert list(tmp_path.iterdir()) == []  # the next run that makes it clears what was left
 
 
 EDITS: dict[str, dict[str, Any]] = {
@@ -132,6 +279,7 @@ def test_an_edited_manifest_is_noticed(tmp_path: Path, edit: dict[str, Any]) -> 
     path.write_text(json.dumps({**manifest, **edit}))
 
     assert store.find(DIGEST) is None
+    assert claim(store)[0] is False
     assert len(list(tmp_path.glob("*.set-aside-*/artifact/manifest.json"))) == 1
 
 
@@ -236,15 +384,18 @@ def test_a_root_that_is_read_only_is_told_in_one_line(read_only: Path) -> None:
 
 
 def test_tensors_come_back_equal_and_a_broken_file_is_told(tmp_path: Path) -> None:
-    tensors = {"a": torch.randn(3, 4).T, "b": torch.tensor([1, 2])}
-    save_tensors(tmp_path / "t.safetensors", tensors)
-    (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 100)
+    tensors, store = {"a": torch.randn(3, 4).T, "b": torch.tensor([1, 2])}, Store(tmp_path)
+    with store.writing(DIGEST, {}) as folder:
+        save_tensors(folder / "t.safetensors", tensors)
+        (folder / "broken.safetensors").write_bytes(b"\xff" * 100)
+    artifact = store.find(DIGEST)
+    assert artifact is not None
 
-    found = load_tensors(tmp_path / "t.safetensors")
+    found = load_tensors(artifact, "t.safetensors")
 
     assert all(torch.equal(found[name], value) for name, value in tensors.items())
     with pytest.raises(ArtifactError, match=r"broken\.safetensors: is no safetensors file"):
-        load_tensors(tmp_path / "broken.safetensors")
+        load_tensors(artifact, "broken.safetensors")
 
 
 def test_a_pruned_model_reloads_bit_equal_in_a_fresh_process_without_pickle(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def test_the_same_pipeline_gives_the_same_digests_and_weights_again(
     first = Store(folder / "models").find(again.digest)
     assert first is not None
     assert again.artifact is not None
-    one, other = (load_tensors(item.folder / "weights.safetensors") for item in (first, again.artifact))
+    one, other = (load_tensors(item, "weights.safetensors") for item in (first, again.artifact))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -247,10 +247,11 @@ def test_a_damaged_artifact_is_set_aside_and_made_again(ran: tuple[Path, Report,
     path = export.artifact.folder / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
 
-    pipeline = Pipeline.from_yaml(folder / "small.yaml", ['stages.export.models=["prune"]'])
-    again = pipeline.run(tmp_path / "models", tmp_path / "exports")
+    pipeline, notes = Pipeline.from_yaml(folder / "small.yaml", ['stages.export.models=["prune"]']), Notes()
+    again = pipeline.run(tmp_path / "models", tmp_path / "exports", progress=notes)
 
     assert again is not None
+    assert f"artifact {export.digest[:16]} is damaged (weights.safetensors is not as it was written)" in notes.notes[1]
     assert again.models[0].sha256 == next(model.sha256 for model in report.models if model.id == "prune")
     assert list((tmp_path / "models").glob("*.set-aside-*"))
 

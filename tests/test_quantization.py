@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.quantization.batchnorm import fold_factor, folded_tensors
+from edgekd.quantization.quantizer import SCALE_FLOOR
 from edgekd.zoo import ModelSpec, build
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=16)
@@ -190,9 +191,32 @@ def test_a_dead_and_a_huge_channel_keep_scales_finite_and_above_the_floor() -> N
 
     scales = torch.cat([value.ravel() for name, value in quantized.state_dict().items() if name.endswith("scale")])
     assert scales.isfinite().all()
-    assert (scales > 0).all()
+    assert (scales >= SCALE_FLOOR).all()
+    assert scales.max() > 1e3 * scales.median()  # the huge channel is there
     assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in quantized.parameters())
     assert quantized(images()).isfinite().all()
+    assert quantized.integers()(images()).isfinite().all()
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-30, 1e30])
+def test_a_network_of_extreme_weights_is_trained_with_finite_scales(weight: float) -> None:
+    """Whole layers dead, next to dead, or so large that only the batch norm behind them saves the day."""
+    model = trained_a_little()
+    with torch.no_grad():
+        model.get_submodule("layer1.0.conv1").weight.fill_(weight)  # type: ignore[operator]
+
+    quantized = QuantizedModel(model, SPEC, 8)
+    quantized.calibrate([images()])
+    optimizer = torch.optim.SGD(quantized.parameters(), 0.01)
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(quantized.train()(images()), torch.arange(8)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    quantized.eval()
+
+    scales = torch.cat([value.ravel() for name, value in quantized.state_dict().items() if name.endswith("scale")])
+    assert scales.isfinite().all()
+    assert (scales >= SCALE_FLOOR).all()
 
 
 def test_the_fold_factor_of_a_dead_channel_is_never_zero() -> None:

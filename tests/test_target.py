@@ -9,7 +9,7 @@ from edgekd import target
 from edgekd.config import validate
 from edgekd.errors import ConfigError
 from edgekd.ondevice import machine as found_machine
-from edgekd.ondevice.machine import Isa, cpu_flags, cpu_name, host_isa, weight_bits
+from edgekd.ondevice.machine import Isa, cpu_flags, cpu_name, host_isa, multiplies_bf16, weight_bits
 from edgekd.target import Target, round_width, weight_limit, width_step
 
 ISAS: tuple[Isa, ...] = ("x86-avx2", "x86-vnni", "arm64")
@@ -101,6 +101,25 @@ def test_the_flags_and_the_name_are_those_of_the_first_core(machine: pytest.Monk
 
     assert cpu_flags() == {"fpu", "avx2"}
     assert cpu_name() == "Some CPU: fast"
+
+
+@pytest.mark.parametrize(
+    ("lines", "multiplies"),
+    [
+        (["flags\t\t: avx512_bf16 avx2"], True),
+        (["flags\t\t: amx_bf16 amx_tile"], True),
+        (["Features\t: asimd bf16 i8mm"], True),
+        (["flags\t\t: fpu avx2 avx512f avx512_vnni"], False),
+        (["Features\t: asimd asimddp"], False),
+        ([], False),
+    ],
+)
+def test_bf16_is_multiplied_where_a_flag_says_so(
+    lines: list[str], multiplies: bool, machine: pytest.MonkeyPatch
+) -> None:
+    machine.setattr(found_machine, "cpuinfo", lambda: lines)
+
+    assert multiplies_bf16() == multiplies
 
 
 def test_a_cpu_without_a_name_is_called_by_its_kind(machine: pytest.MonkeyPatch) -> None:

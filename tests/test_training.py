@@ -1,15 +1,20 @@
 """The training loop: what it keeps, repeats, and refuses."""
 
+import itertools
 import math
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgekd.checkpoint import Checkpoints
 from edgekd.data import Dataset, DataSettings, Split, load_dataset
 from edgekd.errors import TrainingError
+from edgekd.runtime import Progress
 from edgekd.training import (
     BatchLoss,
     Evaluation,
@@ -113,16 +118,62 @@ def test_a_start_that_no_epoch_beats_is_kept(digits: Dataset) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
-def test_a_loss_that_is_no_number_ends_with_its_epoch_and_a_remedy(digits: Dataset) -> None:
-    model = linear()
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("bad_step", [1, 5, 16, 17])
+def test_a_loss_that_is_no_finite_number_ends_with_its_epoch_its_step_and_remedies(
+    digits: Dataset, value: float, bad_step: int
+) -> None:
+    """17 steps of 64 images; looked at in steps 1 and 17."""
+    model, steps = linear(), itertools.count(1)
 
-    def broken(images: Tensor, labels: Tensor, progress: float) -> LossParts:
-        return LossParts(model(images).sum() * (math.nan if progress >= 0.5 else 1e-6))
+    def broken(images: Tensor, labels: Tensor, _progress: float) -> LossParts:
+        ce = F.cross_entropy(model(images), labels)
+        return LossParts(ce * value if next(steps) == 17 + bad_step else ce, ce=ce)
 
-    with pytest.raises(
-        TrainingError, match=r"not a finite number in epoch 2 \(loss nan, val_loss nan\); lower lr \(now 0.1\)"
-    ):
+    with pytest.raises(TrainingError) as caught:
         fit(model, broken, digits, Recipe(2, 0.1, 64, 0.0), seed=1)
+
+    told = re.fullmatch(
+        r"train: the loss is not a finite number in epoch 2, step (\d+) of 17 \(loss (nan|-?inf).*\); "
+        r"lower lr \(now 0.1\), raise batch_size, .*; epoch 1 and those before are kept",
+        str(caught.value),
+    )
+    assert told is not None, caught.value
+    assert int(told[1]) == bad_step
+
+
+def test_a_training_that_broke_goes_on_from_its_last_good_epoch(digits: Dataset, tmp_path: Path) -> None:
+    def trained(breaks_at: float) -> tuple[nn.Module, list[str]]:
+        model, told = linear(), Told()
+
+        def loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+            ce = F.cross_entropy(model(images), labels)
+            return LossParts(ce * math.inf if progress >= breaks_at else ce)
+
+        saved = Checkpoints(tmp_path / "saved")
+        fit(model, loss, digits, Recipe(3, 0.1, 64, 0.0), seed=1, progress=told, checkpoints=saved)
+        return model, told.notes
+
+    with pytest.raises(TrainingError, match="epoch 3, step 3 of"):
+        trained(0.7)
+    broken = Checkpoints(tmp_path / "saved").latest()
+    model, notes = trained(2.0)
+
+    assert broken is not None
+    assert len(broken.facts["logs"]) == 2
+    assert all(value.isfinite().all() for value in broken.tensors.values() if value.is_floating_point())
+    assert notes == ["train: going on after epoch 2 of 3"]
+    assert evaluate(model, digits.val).accuracy > 0.8
+
+
+class Told(Progress):
+    """Keeps the notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def test_weight_decay_is_for_weights_alone() -> None:

@@ -14,7 +14,7 @@ from edgekd.bundle.check import checked
 from edgekd.bundle.golden import Golden
 from edgekd.bundle.readme import readme
 from edgekd.bundle.runner import RUNNER, runner_source
-from edgekd.disk import disk_errors
+from edgekd.disk import disk_errors, put_in_place
 from edgekd.errors import BundleError, printable
 from edgekd.ondevice.contents import FORMAT, GOLDEN, MANIFEST, MODEL, sealed, sha256_of
 from edgekd.report.html import render_html
@@ -164,16 +164,6 @@ def _fresh(folder: Path) -> Iterator[Path]:
         try:
             yield beside
             beside.chmod(0o755)
-            _swap(beside, folder)
+            put_in_place(beside, folder)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-
-
-def _swap(beside: Path, folder: Path) -> None:
-    if folder.exists():
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-        folder.rename(aside / "old")
-        beside.rename(folder)
-        shutil.rmtree(aside)
-    else:
-        beside.rename(folder)

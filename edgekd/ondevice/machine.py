@@ -31,6 +31,11 @@ def cpu_flags() -> FrozenSet[str]:
     return frozenset()
 
 
+def multiplies_bf16() -> bool:
+    """Has this CPU instructions for bfloat16? Without them each product is computed in float32, slowly."""
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
 @cache
 def cpu_name() -> str:
     """This CPU's name as the system gives it; a board's name where the CPU has none."""

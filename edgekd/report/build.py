@@ -18,7 +18,7 @@ from edgekd.measure import measure_latency, predictions
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.latency import ROUNDS, Latencies, paired_ratio, percentiles
 from edgekd.ondevice.machine import cpu_name, host_isa
-from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages
+from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages, trained_elsewhere
 from edgekd.report.schema import (
     DataFacts,
     Epoch,
@@ -90,17 +90,19 @@ def measure(subject: Subject, exported: Artifact, store: Store, progress: Progre
     digest = digest_of(
         {"stage": "measure", "parents": {"export": exported.digest}, "host": host, "target": target, "rounds": ROUNDS}
     )
-    found = None if force else store.find(digest)
-    return _read(found, exported) if found else _measure(subject, exported, store, digest, progress)
+    with store.in_use([digest]), store.claimed(digest, progress.note) as found:
+        if found is None or force:
+            found = _measure(subject, exported, store, digest, progress)
+        return _read(found, exported)
 
 
-def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, progress: Progress) -> Measured:
+def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, progress: Progress) -> Artifact:
     every = exported.manifest["exported"]
     files = [about for about in every if about["role"] == "model"]
     chosen: dict[str, torch.Tensor] = {}
     for done, about in enumerate(every):
         progress.work("accuracy on test", done, len(every))
-        path = exported.folder / about["file"]
+        path = exported.path(about["file"])
         chosen[about["id"]] = torch.from_numpy(predictions(path, subject.data.test).astype(np.int32))
         if about["precision"] == "int8":
             chosen[f"{about['id']}/exact"] = torch.from_numpy(
@@ -122,14 +124,14 @@ def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, pr
             (folder / "latency.json").write_text(json.dumps(body), encoding="utf-8")
     saved = store.find(digest)
     assert saved is not None
-    return _read(saved, exported)
+    return saved
 
 
 def _read(artifact: Artifact, exported: Artifact) -> Measured:
-    body = json.loads((artifact.folder / "latency.json").read_text(encoding="utf-8"))
+    body = json.loads(artifact.read("latency.json"))
     latencies = Latencies([np.array(runs) for runs in body["runs_ms"]], np.array(body["rounds_ms"]))
     files = [about for about in exported.manifest["exported"] if about["role"] == "model"]
-    chosen = load_tensors(artifact.folder / "predictions.safetensors")
+    chosen = load_tensors(artifact, "predictions.safetensors")
     return Measured(files, exported.folder, chosen, latencies, bool(artifact.manifest["saturates"]))
 
 
@@ -138,6 +140,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
     models = [_model(subject, measured, i) for i in range(len(measured.files))]
     choice = choose(models, subject.budget, measured.ratio)
     models = [model.model_copy(update={"file": MODEL}) if model.id == choice.recommended else model for model in models]
+    artifacts = {name: artifact for name, (_, _, artifact) in subject.stages.items()}
     return Report(
         pipeline=subject.name,
         seed=subject.seed,
@@ -154,7 +157,8 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         notes=[
             *subject.data.notes,
             *measured_elsewhere(subject.target),
-            *told_by_stages({name: artifact for name, (_, _, artifact) in subject.stages.items()}),
+            *trained_elsewhere(artifacts, environment()),
+            *told_by_stages(artifacts),
             *told_by_files(models),
         ],
     )

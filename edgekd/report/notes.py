@@ -7,6 +7,9 @@ from edgekd.ondevice.machine import host_isa
 from edgekd.report.schema import ModelReport
 from edgekd.target import Target
 
+DECIDES_BITS = ("vector instructions", "training threads", "torch", "torchvision", "torchao", "numpy")
+"""What of an environment decides how sums are rounded."""
+
 
 def measured_elsewhere(target: Target) -> list[str]:
     """Where the files are meant for another kind of CPU than the one that measured them."""
@@ -31,6 +34,22 @@ def told_by_stages(stages: Mapping[str, Artifact]) -> list[str]:
                 f"{name}: training did not beat calibration alone (PTQ {figures}): the calibrated model was kept"
             )
     return notes
+
+
+def trained_elsewhere(stages: Mapping[str, Artifact], here: Mapping[str, str]) -> list[str]:
+    """Stages that were made where the same file and seed need not give the same bits as here."""
+    notes: dict[str, list[str]] = {}
+    for name, artifact in stages.items():
+        there = artifact.manifest.get("environment", {})
+        differs = [
+            f"{key} {there[key]}, here {here[key]}" for key in DECIDES_BITS if there.get(key, here[key]) != here[key]
+        ]
+        if differs:
+            notes.setdefault("; ".join(differs), []).append(name)
+    return [
+        f"{', '.join(names)}: made elsewhere ({differs}): made here the weights might differ in their last bits"
+        for differs, names in notes.items()
+    ]
 
 
 def told_by_files(models: Sequence[ModelReport]) -> list[str]:

@@ -17,6 +17,7 @@ from edgekd.checkpoint import Checkpoints
 from edgekd.config import Settings
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
+from edgekd.ondevice.machine import multiplies_bf16
 from edgekd.runtime import Progress, environment
 from edgekd.target import Target
 from edgekd.training import BatchLoss, History, LossParts, Recipe
@@ -113,6 +114,14 @@ class Context:
     def checkpoints(self) -> Checkpoints:
         """Where this stage's training leaves what it needs to go on."""
         return Checkpoints(self.store.partial(self.digest))
+
+    def warn_of_precision(self, precision: str) -> None:
+        """Say it where a training is about to be slow for want of instructions."""
+        if precision == "bf16" and not multiplies_bf16():
+            self.progress.note(
+                f"{self.name}: this CPU has no bf16 arithmetic: precision: bf16 trains ten or more times slower here "
+                "than precision: float32"
+            )
 
     def load_teacher(self, spec: ModelSpec) -> nn.Module:
         """The teacher, frozen, checked to answer the same question as the student."""

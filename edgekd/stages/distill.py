@@ -105,6 +105,7 @@ class Distill(Stage):
         return spec.model_copy(update={"activations": self.activations})
 
     def run(self, ctx: Context) -> Artifact:
+        ctx.warn_of_precision(self.precision)
         student, spec = self._student(ctx)
         teacher = ctx.load_teacher(spec)
         warning = capacity_gap(count_params(teacher), count_params(student)) if self.beta else None

@@ -114,7 +114,7 @@ def restored(artifact: Artifact, weights: str, bits: int) -> QuantizedModel:
     """A quantized model from its folder; with other weight bits than it was saved with, weights are ranged anew."""
     network, spec = empty_model(artifact)
     model = QuantizedModel(network, spec, bits)
-    model.load_state_dict(load_tensors(artifact.folder / f"{weights}.safetensors"))
+    model.load_state_dict(load_tensors(artifact, f"{weights}.safetensors"))
     model.eval()
     if bits != artifact.manifest["quantized"]["weight_bits"]:
         model.refit_weight_ranges()

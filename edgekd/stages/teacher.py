@@ -112,6 +112,8 @@ class Teacher(Stage):
 
     def run(self, ctx: Context) -> Artifact:
         model, spec = self._network(ctx)
+        if self.epochs:
+            ctx.warn_of_precision(self.precision)
         logits_of = in_precision(model, self.precision)
         start = evaluate(model.eval(), ctx.data.val) if self.weights else None
         if start is not None:

@@ -162,3 +162,20 @@ def test_a_bias_is_there_only_where_the_fold_needs_one(pixels: Any, bias: bool, 
     artifact = one.plan(tmp_path / "models")[0].artifact
     assert artifact is not None
     assert load_model(artifact)[1].stem_bias is bias
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_bf16", "told"), [("bf16", False, 1), ("bf16", True, 0), ("float32", False, 0)]
+)
+def test_training_in_bf16_without_the_arithmetic_is_told_when_it_starts(
+    tmp_path: Path, precision: str, has_bf16: bool, told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekd.stages.base.multiplies_bf16", lambda: has_bf16)
+    one, notes = pipeline(model="tests.tiny:own_network", precision=precision, epochs=1, batch_size=512), Notes()
+
+    one.run(tmp_path / "models", tmp_path / "exports", progress=notes)
+
+    assert [said for said in notes.said if "bf16" in said] == told * [
+        "teacher: this CPU has no bf16 arithmetic: precision: bf16 trains ten or more times slower here than "
+        "precision: float32"
+    ]

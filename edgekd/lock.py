@@ -1,0 +1,110 @@
+"""Locks between processes: files that the system locks, so that a lock ends with its process however that ends."""
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def held(path: Path, waiting: Callable[[str], None], *, shared: bool = False) -> Iterator[None]:
+    """Hold a file's lock; where another process has it, say so once and wait."""
+    file = take(path, shared=shared, waiting=waiting)
+    assert file is not None
+    try:
+        yield
+    finally:
+        release(path, file)
+
+
+def take(path: Path, *, shared: bool = False, waiting: Callable[[str], None] | None = None) -> int | None:
+    """Lock a file, made where it is missing.
+
+    Args:
+        path: says what is locked; nobody but this module may delete it.
+        shared: several processes may hold it at once, none of which wants it alone.
+        waiting: told once who holds it (``pid 1234``); this function then waits. None: it does not wait.
+
+    Returns:
+        What ``release`` takes; None where another process holds it and nobody waits.
+
+    Raises:
+        OSError: the file cannot be made or locked.
+    """
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            if not _locked(file, shared):
+                if waiting is None:
+                    os.close(file)
+                    return None
+                waiting(_named(file))
+                waiting = _silent
+                _wait(file, shared)
+            if _is_at(path, file):
+                _name(file)
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)  # whoever held it deleted it: lock the one that is there now
+
+
+def release(path: Path, file: int) -> None:
+    """Give a lock back; its file goes with it unless others hold it too."""
+    with contextlib.suppress(OSError):
+        if _locked(file, shared=False) and _is_at(path, file):
+            path.unlink()
+    os.close(file)
+
+
+def holder(path: Path) -> str | None:
+    """Who holds a lock, or shares it, as ``pid 1234``; None where nobody does."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        return None if _locked(file, shared=False) else _named(file)
+    finally:
+        os.close(file)
+
+
+def _silent(_holder: str) -> None:
+    pass
+
+
+def _locked(file: int, shared: bool) -> bool:
+    import fcntl  # here, so that everything else works where there is no such module
+
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait(file: int, shared: bool) -> None:
+    """Ctrl-C ends it: Python runs signal handlers in between."""
+    import fcntl
+
+    fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+
+def _is_at(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
+
+
+def _name(file: int) -> None:
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"pid {os.getpid()}".encode(), 0)
+
+
+def _named(file: int) -> str:
+    text = os.pread(file, 100, 0).decode("ascii", "replace")
+    return text if re.fullmatch(r"pid \d+", text) else "pid unknown"
