@@ -9,7 +9,8 @@ EdgekdError
 |- PruningError       a network that cannot be pruned as asked
 |- QuantizationError  a network that cannot be made integer
 |- ExportError        an ONNX file that is not what it should be
-'- ShapeError         tensors whose shapes do not go together
+|- ShapeError         tensors whose shapes do not go together
+'- LostProcessError   one of several processes is gone (exit code 3: run again)
 """
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "DataError",
     "EdgekdError",
     "ExportError",
+    "LostProcessError",
     "ModelError",
     "PruningError",
     "QuantizationError",
@@ -102,3 +104,9 @@ class ExportError(EdgekdError):
 
 class ShapeError(EdgekdError):
     """Tensors have shapes that do not go together."""
+
+
+class LostProcessError(EdgekdError):
+    """One of the processes of a run was killed or crashed; nothing is wrong with the input."""
+
+    exit_code = 3

@@ -14,7 +14,8 @@ from pydantic import Field
 from edgekd.artifact import Artifact, Store, digest_of, disk_errors
 from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
 from edgekd.data import DATASETS, Dataset, DataSettings, load_dataset
-from edgekd.errors import ConfigError, EdgekdError
+from edgekd.errors import ConfigError, DataError, EdgekdError
+from edgekd.processes import ALONE, Processes
 from edgekd.report.build import Subject, build_report, measure
 from edgekd.report.schema import Report
 from edgekd.report.verdict import Budget
@@ -100,6 +101,7 @@ class Pipeline(Settings):
         *,
         force: bool = False,
         progress: Progress | None = None,
+        processes: Processes = ALONE,
     ) -> Report | None:
         """Run every stage that is not up to date, then measure and report.
 
@@ -108,9 +110,10 @@ class Pipeline(Settings):
             exports: folder that receives ``<name>/`` with the ONNX files and the reports.
             force: run stages and measurements that are up to date too.
             progress: told what happens.
+            processes: those that train together; the first one does the rest alone.
 
         Returns:
-            The report; None where the pipeline has no export stage.
+            The report; None where the pipeline has no export stage, and in all processes but the first.
 
         Raises:
             EdgekdError: a mistake, told in one line.
@@ -118,14 +121,20 @@ class Pipeline(Settings):
         self.check()
         progress = progress or Progress()
         folder = Path(exports) / self.name
-        for writable in (Path(models), Path(exports)):
-            _check_writable(writable)
-        data, store = load_dataset(self.data, progress), Store(Path(models))
+        _check_same_target(self.target, processes)
+        processes.by_first(lambda: _check_writable(Path(models), Path(exports)))
+        data = processes.first_then_others(lambda: load_dataset(self.data, progress))
+        _check_same_images(data, processes)
         artifacts: dict[str, Artifact] = {}
-        plan = self._plan(store, data, progress)
-        _check_networks(plan, data)
-        for index, planned in enumerate(plan):
-            artifacts[planned.name] = self._run_stage(index, planned, artifacts, data, store, force, progress)
+        store = Store(Path(models))
+        plan = processes.by_first(lambda: self._checked_plan(store, data, progress, processes))
+        with processes.store_root(Path(models)) as root:
+            for index, planned in enumerate(plan):
+                artifacts[planned.name] = self._run_stage(
+                    index, planned, artifacts, data, Store(root), force, progress, processes
+                )
+        if not processes.first:
+            return None
         exported = [artifacts[stage.name] for stage in self.stages if stage.kind == "export"]
         if not exported:
             return None
@@ -135,6 +144,16 @@ class Pipeline(Settings):
         report = build_report(subject, exported[-1], measured)
         _write_exports(folder, report, exported[-1])
         return report
+
+    def _checked_plan(self, store: Store, data: Dataset, progress: Progress, processes: Processes) -> list["Planned"]:
+        plan = self._plan(store, data, progress)
+        _check_networks(plan, data)
+        for index, item in enumerate(plan):
+            if item.stage.trains and item.artifact is None:
+                with _placed(index, item.name):
+                    images = int(item.stage.recipe_settings()["batch_size"])
+                    processes.check_batch(min(images, len(data.train)), "batch_size")
+        return plan
 
     def _plan(self, store: Store, data: Dataset, progress: Progress) -> list["Planned"]:
         fingerprint = data.fingerprint()
@@ -168,6 +187,7 @@ class Pipeline(Settings):
         store: Store,
         force: bool,
         progress: Progress,
+        processes: Processes,
     ) -> Artifact:
         progress.stage(planned.name, index, len(self.stages) + 1)
         if planned.artifact is not None and not force:
@@ -189,11 +209,14 @@ class Pipeline(Settings):
             progress,
             facts,
             time.monotonic(),
+            processes,
         )
         if force:
             ctx.checkpoints.discard()
         with _placed(index, planned.name):
-            return planned.stage.run(ctx)
+            if planned.stage.trains:
+                return processes.of_first(planned.stage.run(ctx))
+            return processes.by_first(lambda: planned.stage.run(ctx))
 
     def _subject(self, data: Dataset, artifacts: dict[str, Artifact]) -> Subject:
         earlier: list[Stage] = []
@@ -253,11 +276,25 @@ def _key(stage: Stage, role: str) -> str:
     return "models" if stage.kind == "export" else role
 
 
-def _check_writable(folder: Path) -> None:
+def _check_writable(*folders: Path) -> None:
     """Say it before the work, not after it."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+    for folder in folders:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+
+
+def _check_same_target(target: Target, processes: Processes) -> None:
+    isa = processes.of_first(target.resolved_isa)
+    if target.resolved_isa != isa:
+        found = f"host is {target.resolved_isa} for process {processes.rank + 1}, {isa} for the first"
+        raise ConfigError("target.isa", found, "declare one")
+
+
+def _check_same_images(data: Dataset, processes: Processes) -> None:
+    if processes.size > 1 and data.fingerprint() != processes.of_first(data.fingerprint()):
+        found = f"process {processes.rank + 1} reads other images than the first"
+        raise DataError("data", found, "give every machine the same files")
 
 
 def _write_exports(folder: Path, report: Report, exported: Artifact) -> None:

@@ -1,7 +1,7 @@
 """The teacher: a network trained on the labels, fine-tuned from given weights, or only loaded."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
@@ -60,6 +60,8 @@ Pixels = Annotated[
 
 class Teacher(Stage):
     """Train a network with cross-entropy and keep the epoch that is best on val; or begin with given weights."""
+
+    trains: ClassVar[bool] = True
 
     stage: Literal["teacher"] = "teacher"
     model: str = Field(
@@ -130,6 +132,7 @@ class Teacher(Stage):
             label=ctx.name,
             start=start,
             checkpoints=ctx.checkpoints,
+            processes=ctx.processes,
         )
         return ctx.save(model, spec, history)
 
