@@ -44,10 +44,12 @@ def run(
 
     Exit code 0: done, the budget is kept; 1: the budget is missed; 2: bad input; 3: one of several processes was lost.
     """
-    from edgekd.launch import check_devices, has_peers, launch
+    from edgekd.launch import check_devices, has_peers, launch, quiet_torch
 
     check_devices(devices)
-    if devices > 1 and not has_peers():
+    if has_peers():
+        quiet_torch()
+    elif devices > 1:
         ended = launch(devices, sys.argv[1:])
         print("".join(f"{line}\n" for line in ended.lines), end="", file=sys.stderr)
         raise typer.Exit(ended.exit_code)

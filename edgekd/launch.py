@@ -38,6 +38,11 @@ def has_peers(environ: Mapping[str, str] = os.environ) -> bool:
     return all(name in environ for name in names)
 
 
+def quiet_torch() -> None:
+    """To be called before torch is imported: DDP would warn in C++ of parameters that are all in use."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
 def check_devices(devices: int, environ: Mapping[str, str] = os.environ) -> None:
     """Raise ConfigError where processes are asked for that torchrun has started already, in another number."""
     if devices > 1 and has_peers(environ) and environ["LOCAL_WORLD_SIZE"] != str(devices):
@@ -115,7 +120,6 @@ def _environment(rank: int, count: int, port: int) -> dict[str, str]:
     return {
         "OMP_NUM_THREADS": str(max(1, cores() // count)),
         "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
-        "TORCH_CPP_LOG_LEVEL": "ERROR",  # DDP warns that no parameter is without use
         **os.environ,
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),

@@ -58,7 +58,7 @@ class Processes:
         return dict(values)
 
     def averaging(self, model: nn.Module, loss: Tensors) -> Tensors:
-        """A loss that calls ``model``, changed so that its gradients are the mean over the processes."""
+        """A loss that calls ``model``, changed so that its gradients are the mean over the processes; to be kept."""
         return loss
 
     def average_statistics(self, model: nn.Module, then: Callable[[], None]) -> None:
