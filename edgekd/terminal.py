@@ -12,6 +12,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from edgekd.errors import printable
 from edgekd.pipeline import Planned
 from edgekd.runtime import PACKAGES, Progress, cores, environment
 from edgekd.target import Target, cpu_flags, cpu_name, host_isa, weight_bits
@@ -51,7 +52,7 @@ class PlainProgress(Progress):
         self._said: dict[str, float] = {}
 
     def note(self, text: str) -> None:
-        print("".join(f"  {line}\n" for line in text.splitlines()), end="", flush=True)
+        print("".join(f"  {printable(line)}\n" for line in text.splitlines()), end="", flush=True)
 
     def stage(self, label: str, index: int, total: int) -> None:
         print(f"[{index + 1}/{total}] {label}", flush=True)
@@ -79,7 +80,7 @@ class LiveProgress(Progress):
 
     def note(self, text: str) -> None:
         for line in text.splitlines():
-            self._bars.console.print(Text(f"  {line}", "dim"))
+            self._bars.console.print(Text(f"  {printable(line)}", "dim"))
 
     def stage(self, label: str, index: int, total: int) -> None:
         self._bars.console.print(Text(f"[{index + 1}/{total}] {label}", "bold"))
