@@ -9,6 +9,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -363,6 +364,7 @@ class Trier:
         self._seconds, self._canary = seconds, canary
         self._process: subprocess.Popen[str] | None = None
         self._answers: Queue[str] = Queue()
+        self._start()
 
     def __call__(self, path: Path) -> Outcome:
         process = self._process or self._start()
@@ -409,17 +411,16 @@ def _pass_on(lines: IO[str], answers: "Queue[str]") -> None:
     answers.put("")
 
 
-def tried(cases: Iterator[Case], folder: Path, seconds: float) -> Iterator[tuple[Case, Outcome]]:
-    """Every case written to a file in ``folder`` and tried; a failure's file stays, beside its number."""
+def tried(cases: Iterator[Case], folder: Path, seconds: float) -> Iterator[tuple[Case, Outcome, float]]:
+    """Every case written to a file in ``folder`` and tried: what became of it and how many seconds it took."""
     trier = Trier(seconds, folder / "canary")
     try:
         for number, case in enumerate(cases):
             path = folder / f"{number:05d}{case.ending}"
             path.write_bytes(case.content)
-            outcome = trier(path)
-            if outcome.kind not in FAILURES:
-                path.unlink()
-            yield case, outcome
+            begun = time.monotonic()
+            yield case, trier(path), time.monotonic() - begun
+            path.unlink()
     finally:
         trier.close()
 

@@ -12,7 +12,7 @@ SECONDS = 30
 def failures(cases: Iterator[Case], folder: Path) -> tuple[Counter[str], list[str]]:
     """How many ended how, and all that must not be."""
     kinds, told = Counter[str](), []
-    for case, outcome in tried(cases, folder, SECONDS):
+    for case, outcome, _ in tried(cases, folder, SECONDS):
         kinds[outcome.kind] += 1
         if outcome.kind in FAILURES:
             told.append(f"{case.made} {case.ending}: {outcome.kind}: {outcome.words}")

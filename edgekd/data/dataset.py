@@ -45,7 +45,7 @@ class DataSettings(Settings):
         None, description="folder of resized images; below ~/.cache/edgekd or $XDG_CACHE_HOME/edgekd unless given"
     )
     cache_gb: float = Field(
-        20.0, gt=0, description="most that folder may hold, in 1e9 bytes; the oldest images go first"
+        20.0, gt=0, le=1e9, description="most that folder may hold, in 1e9 bytes; the oldest images go first"
     )
 
     @model_validator(mode="after")
