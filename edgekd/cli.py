@@ -49,18 +49,33 @@ def run(
     force: Annotated[bool, typer.Option(help="Run stages and measurements that are up to date too.")] = False,
     models: Models = Path("models"),
     exports: Exports = Path("exports"),
+    devices: Annotated[int, typer.Option(min=1, max=1024, help="Processes that share the training.")] = 1,
 ) -> None:
     """Run a pipeline's stages in order, skipping those that are up to date, then measure and report.
 
-    Exit code 0: done, the budget is kept; 1: the budget is missed; 2: bad input.
+    Exit code 0: done, the budget is kept; 1: the budget is missed; 2: bad input; 3: one of several processes was lost.
     """
+    from edgekd.launch import check_devices, has_peers, launch, quiet_torch
+
+    check_devices(devices)
+    if has_peers():
+        quiet_torch()
+    elif devices > 1:
+        ended = launch(devices, sys.argv[1:])
+        print("".join(f"{line}\n" for line in ended.lines), end="", file=sys.stderr)
+        raise typer.Exit(ended.exit_code)
     from edgekd.pipeline import Pipeline
+    from edgekd.processes import joined
     from edgekd.terminal import console, live_progress, render_target
 
-    pipeline = Pipeline.from_yaml(file, set_ or ())
-    console().print(render_target(pipeline.target))
-    with live_progress() as progress:
-        report = pipeline.run(models, exports, force=force, progress=progress)
+    with joined() as processes:
+        pipeline = processes.by_first(lambda: Pipeline.from_yaml(file, set_ or ()))
+        if not processes.first:
+            pipeline.run(models, exports, force=force, processes=processes)
+            return
+        console().print(render_target(pipeline.target))
+        with live_progress() as progress:
+            report = pipeline.run(models, exports, force=force, progress=progress, processes=processes)
     if report is None:
         console().print(f"no export stage, so nothing to report; the models are in {models}")
         return

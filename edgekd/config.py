@@ -1,19 +1,23 @@
 """Settings, YAML reading, --set overrides; every mistake becomes one line with its dotted place."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from yaml.reader import ReaderError
 
 from edgekd.errors import ConfigError
 
-MAX_YAML_BYTES = 1_000_000
+MAX_YAML_BYTES = 100_000
 MAX_YAML_DEPTH = 20
+MOST_MISTAKES = 50
+"""So many of one file are told."""
+MAX_PATH_BYTES, MAX_NAME_BYTES = 4095, 255
 
 
 class Settings(BaseModel):
@@ -31,6 +35,24 @@ class SettingError(ValueError):
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def _path(text: str) -> str:
+    try:
+        raw = os.fsencode(Path(text).expanduser())
+    except RuntimeError:
+        raise ValueError("begins with the home folder of an unknown user; write the whole path") from None
+    except UnicodeEncodeError:
+        raise ValueError("holds a character that no path has; remove it") from None
+    if b"\0" in raw:
+        raise ValueError("holds the character U+0000, which no path has; remove it")
+    if len(raw) > MAX_PATH_BYTES or max(map(len, raw.split(b"/"))) > MAX_NAME_BYTES:
+        raise ValueError(f"is too long for a path ({len(raw)} bytes); write a shorter one")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_path)]
+"""A path that a file system takes; whether anything lies there is another question."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -190,12 +212,15 @@ def validate(kind: type[AnySettings], tree: Mapping[str, Any], where: str) -> An
         where: names the source in errors.
 
     Raises:
-        ConfigError: with one line per mistake.
+        ConfigError: with one line per mistake, up to ``MOST_MISTAKES``.
     """
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        mistakes = [_mistake(item, kind, where) for item in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        mistakes = [_mistake(item, kind, where) for item in found[:MOST_MISTAKES]]
+        if len(found) > MOST_MISTAKES:
+            mistakes.append(ConfigError(where, f"{len(found) - MOST_MISTAKES} more mistakes", "is it a pipeline file?"))
         first = mistakes[0]
         raise ConfigError(first.where, first.problem, first.remedy, tuple(mistakes[1:])) from None
 

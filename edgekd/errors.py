@@ -12,7 +12,8 @@ EdgekdError
 |- BundleError        a bundle that is not whole, or not to be trusted
 |- ReportError        a report.json or its predictions that cannot be read or compared
 |- DeviceError        a device that cannot be reached, lacks something or refuses a bundle
-'- ShapeError         tensors whose shapes do not go together
+|- ShapeError         tensors whose shapes do not go together
+'- LostProcessError   one of several processes is gone (exit code 3: run again)
 """
 
 from edgekd.ondevice.faults import printable
@@ -25,6 +26,7 @@ __all__ = [
     "DeviceError",
     "EdgekdError",
     "ExportError",
+    "LostProcessError",
     "ModelError",
     "PruningError",
     "QuantizationError",
@@ -113,3 +115,9 @@ class DeviceError(EdgekdError):
 
 class ShapeError(EdgekdError):
     """Tensors have shapes that do not go together."""
+
+
+class LostProcessError(EdgekdError):
+    """One of the processes of a run was killed or crashed; nothing is wrong with the input."""
+
+    exit_code = 3

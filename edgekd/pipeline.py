@@ -19,8 +19,9 @@ from edgekd.bundle.write import Input, write_bundle
 from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
 from edgekd.data import DATASETS, Dataset, DataSettings, load_dataset
 from edgekd.disk import disk_errors
-from edgekd.errors import ConfigError, EdgekdError
+from edgekd.errors import ConfigError, DataError, EdgekdError
 from edgekd.onnx_export import IR_VERSION, ONNXRUNTIME_MIN, OPSET
+from edgekd.processes import ALONE, Processes
 from edgekd.report.build import Measured, Subject, build_report, measure
 from edgekd.report.predictions import FILE as PREDICTIONS
 from edgekd.report.predictions import write_predictions
@@ -111,6 +112,7 @@ class Pipeline(Settings):
         *,
         force: bool = False,
         progress: Progress | None = None,
+        processes: Processes = ALONE,
     ) -> Report | None:
         """Run every stage that is not up to date, then measure and report.
 
@@ -119,9 +121,10 @@ class Pipeline(Settings):
             exports: folder that receives ``<name>/`` with the ONNX files and the reports.
             force: run stages and measurements that are up to date too.
             progress: told what happens.
+            processes: those that train together; the first one does the rest alone.
 
         Returns:
-            The report; None where the pipeline has no export stage.
+            The report; None where the pipeline has no export stage, and in all processes but the first.
 
         Raises:
             EdgekdError: a mistake, told in one line.
@@ -129,20 +132,34 @@ class Pipeline(Settings):
         self.check()
         progress = progress or Progress()
         folder = Path(exports) / self.name
-        for writable in (Path(models), Path(exports)):
-            _check_writable(writable)
-        data, store = load_dataset(self.data, progress), Store(Path(models))
+        _check_same_target(self.target, processes)
+        processes.by_first(lambda: _check_writable(Path(models), Path(exports)))
+        data = processes.first_then_others(lambda: load_dataset(self.data, progress))
+        _check_same_images(data, processes)
         drafts = self._drafts(data)
-        with store.in_use(draft.digest for draft in drafts):
-            return self._run_planned(_found(drafts, store), data, store, folder, force, progress)
+        with processes.store_root(Path(models)) as root:
+            store = Store(root)
+            with store.in_use(draft.digest for draft in drafts):
+                return self._run_planned(drafts, data, store, folder, force, progress, processes)
 
     def _run_planned(
-        self, plan: "list[Planned]", data: Dataset, store: Store, folder: Path, force: bool, progress: Progress
+        self,
+        drafts: "list[Planned]",
+        data: Dataset,
+        store: Store,
+        folder: Path,
+        force: bool,
+        progress: Progress,
+        processes: Processes,
     ) -> Report | None:
+        plan = processes.by_first(lambda: _checked(_found(drafts, store), data, processes))
         artifacts: dict[str, Artifact] = {}
-        _check_networks(plan, data)
         for index, planned in enumerate(plan):
-            artifacts[planned.name] = self._run_stage(index, planned, artifacts, data, store, force, progress)
+            artifacts[planned.name] = self._run_stage(
+                index, planned, artifacts, data, store, force, progress, processes
+            )
+        if not processes.first:
+            return None
         exported = [artifacts[stage.name] for stage in self.stages if stage.kind == "export"]
         if not exported:
             return None
@@ -186,16 +203,19 @@ class Pipeline(Settings):
         store: Store,
         force: bool,
         progress: Progress,
+        processes: Processes,
     ) -> Artifact:
         progress.stage(planned.name, index, len(self.stages) + 1)
         if planned.artifact is not None and not force:
             progress.note(f"{planned.name} is up to date")
             return planned.artifact
-        with store.claimed(planned.digest, progress.note) as found, _placed(index, planned.name):
+        with contextlib.ExitStack() as claim, _placed(index, planned.name):
+            claimed = store.claimed(planned.digest, progress.note)
+            found = processes.by_first(lambda: claim.enter_context(claimed))
             if found is not None and not force:
                 progress.note(f"{planned.name} is up to date")
                 return found
-            return self._made(index, planned, done, data, store, force, progress)
+            return self._made(index, planned, done, data, store, force, progress, processes)
 
     def _made(
         self,
@@ -206,6 +226,7 @@ class Pipeline(Settings):
         store: Store,
         force: bool,
         progress: Progress,
+        processes: Processes,
     ) -> Artifact:
         seed_everything(self.seed)
         facts = {**planned.facts, "id": planned.name, "stage": planned.stage.kind}
@@ -223,10 +244,13 @@ class Pipeline(Settings):
             progress,
             facts,
             time.monotonic(),
+            processes,
         )
         if force:
             ctx.checkpoints.discard()
-        return planned.stage.run(ctx)
+        if planned.stage.trains:
+            return processes.of_first(planned.stage.run(ctx))
+        return processes.by_first(lambda: planned.stage.run(ctx))
 
     def _subject(self, data: Dataset, artifacts: dict[str, Artifact]) -> Subject:
         earlier: list[Stage] = []
@@ -298,6 +322,17 @@ def _placed(index: int, name: str) -> Iterator[None]:
         raise
 
 
+def _checked(plan: "list[Planned]", data: Dataset, processes: Processes) -> "list[Planned]":
+    """The plan, of which everything that can be refused before it runs was refused."""
+    _check_networks(plan, data)
+    for index, item in enumerate(plan):
+        if item.stage.trains and item.artifact is None:
+            with _placed(index, item.name):
+                images = int(item.stage.recipe_settings()["batch_size"])
+                processes.check_batch(min(images, len(data.train)), "batch_size")
+    return plan
+
+
 def _check_networks(plan: Sequence[Planned], data: Dataset) -> None:
     """What cannot be built, pruned or quantized is refused before the training that would come first."""
     specs: dict[str, ModelSpec] = {}
@@ -318,11 +353,25 @@ def _key(stage: Stage, role: str) -> str:
     return "models" if stage.kind == "export" else role
 
 
-def _check_writable(folder: Path) -> None:
+def _check_writable(*folders: Path) -> None:
     """Say it before the work, not after it."""
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+    for folder in folders:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+
+
+def _check_same_target(target: Target, processes: Processes) -> None:
+    isa = processes.of_first(target.resolved_isa)
+    if target.resolved_isa != isa:
+        found = f"host is {target.resolved_isa} for process {processes.rank + 1}, {isa} for the first"
+        raise ConfigError("target.isa", found, "declare one")
+
+
+def _check_same_images(data: Dataset, processes: Processes) -> None:
+    if processes.size > 1 and data.fingerprint() != processes.of_first(data.fingerprint()):
+        found = f"process {processes.rank + 1} reads other images than the first"
+        raise DataError("data", found, "give every machine the same files")
 
 
 def _write_bundle(

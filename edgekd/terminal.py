@@ -13,6 +13,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from edgekd.errors import printable
 from edgekd.ondevice.machine import cpu_flags, cpu_name, host_isa, usable_cores, weight_bits
 from edgekd.report.wording import kilobytes
 from edgekd.runtime import PACKAGES, Progress, environment
@@ -63,7 +64,7 @@ class PlainProgress(Progress):
         self._said: dict[str, float] = {}
 
     def note(self, text: str) -> None:
-        print("".join(f"  {line}\n" for line in text.splitlines()), end="", flush=True)
+        print("".join(f"  {printable(line)}\n" for line in text.splitlines()), end="", flush=True)
 
     def stage(self, label: str, index: int, total: int) -> None:
         print(f"[{index + 1}/{total}] {label}", flush=True)
@@ -96,7 +97,7 @@ class LiveProgress(Progress):
 
     def note(self, text: str) -> None:
         for line in text.splitlines():
-            self._bars.console.print(Text(f"  {line}", "dim"))
+            self._bars.console.print(Text(f"  {printable(line)}", "dim"))
 
     def stage(self, label: str, index: int, total: int) -> None:
         self._bars.console.print(Text(f"[{index + 1}/{total}] {label}", "bold"))
@@ -134,7 +135,7 @@ def _size(manifest: Mapping[str, Any]) -> tuple[str, str]:
     return (f"{size['macs']:,}", f"{size['params']:,}") if size else ("", "")
 
 
-def render_status(found: Sequence[Status]) -> RenderableType:
+def render_status(found: "Sequence[Status]") -> RenderableType:
     """How far every stage is: state, epochs, how long it took, and who is at it or what is wrong."""
     table = Table("stage", "kind", "digest", "state", "epoch", "took", "", box=None, pad_edge=False)
     for status in found:
@@ -144,7 +145,7 @@ def render_status(found: Sequence[Status]) -> RenderableType:
     return table
 
 
-def render_inventory(entries: Sequence[Entry]) -> RenderableType:
+def render_inventory(entries: "Sequence[Entry]") -> RenderableType:
     """What lies in the store: what it is, its room, its date, and which exports refer to it."""
     table = Table("name", "state", "stage", "size, kB", "changed", "exports", "", box=None, pad_edge=False)
     table.columns[3].justify = "right"
@@ -156,7 +157,7 @@ def render_inventory(entries: Sequence[Entry]) -> RenderableType:
     return table
 
 
-def total(entries: Sequence[Entry]) -> str:
+def total(entries: "Sequence[Entry]") -> str:
     """How many, and how much room they take.
 
     >>> total([])

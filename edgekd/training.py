@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import torch
@@ -17,8 +17,9 @@ from edgekd.checkpoint import (
     restore_momenta,
     restore_random_states,
 )
-from edgekd.data import Dataset, Split, batches, batches_per_epoch, train_batches
+from edgekd.data import Dataset, Split, batches, batches_per_epoch, shared_batches, train_batches
 from edgekd.errors import TrainingError
+from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress
 
 STEPS_BETWEEN_LOOKS = 16
@@ -108,6 +109,8 @@ def fit(
     before_epoch: Callable[[float], None] = lambda _: None,
     start: Evaluation | None = None,
     checkpoints: Checkpoints | None = None,
+    processes: Processes = ALONE,
+    after_averaging: Callable[[], None] = lambda: None,
 ) -> History:
     """Train ``model`` in place and leave it with the weights that were best on ``val``.
 
@@ -122,27 +125,36 @@ def fit(
         before_epoch: called with the progress (0..1) of the schedule before each epoch.
         start: what the model as it comes reaches on val, where an epoch must beat it to be kept.
         checkpoints: written after every epoch; where there are some, the training goes on from the last.
+        processes: those that share every batch; all leave with the same weights and history.
+        after_averaging: called whenever the buffers of ``model`` became their mean over several processes.
 
     Raises:
-        TrainingError: a loss is not a finite number; the checkpoints of the epochs before stay.
+        TrainingError: a loss is not a finite number (the checkpoints of the epochs before stay), or a batch is too
+            small for so many processes.
     """
     progress = progress or Progress()
+    images = min(recipe.batch_size, len(data.train))
+    processes.check_batch(images, label)
     optimizer, generator = sgd(model, recipe), torch.Generator().manual_seed(seed)
-    course = _Course(start, _copy_state(model))
-    if checkpoints is not None and (saved := checkpoints.latest()) is not None:
+    course = _Course(processes.of_first(start), _copy_state(model))
+    if checkpoints is not None and (saved := processes.by_first(checkpoints.latest)) is not None:
         course = _resume(saved, model, optimizer, generator)
         progress.note(f"{label}: going on after epoch {len(course.logs)} of {recipe.epochs}")
+    shared_loss = _shared(batch_loss, model, images, processes)
     for epoch in range(len(course.logs), recipe.epochs):
         before_epoch(epoch / recipe.epochs)
         model.train()
         started = time.monotonic()
-        losses = _one_epoch(batch_loss, data, recipe, optimizer, generator, epoch, progress, label)
+        batches_of_epoch = _batches(data, recipe.batch_size, generator, processes)
+        losses = _one_epoch(shared_loss, batches_of_epoch, data, recipe, optimizer, epoch, progress, label)
+        losses = processes.mean(losses)
+        processes.average_statistics(model, after_averaging)
         model.eval()
-        found = evaluate(model, data.val)
+        found = processes.of_first(evaluate(model, data.val))
         _check_finite({**losses, "val_loss": found.loss}, label, epoch + 1, recipe.lr)
         lr = float(optimizer.param_groups[0]["lr"])
         course.add(EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started), model)
-        if checkpoints is not None:
+        if checkpoints is not None and processes.first:
             checkpoints.save(epoch + 1, _checkpoint(course, model, optimizer, generator))
         progress.epoch(label, epoch + 1, recipe.epochs, {**losses, "val_accuracy": found.accuracy})
     model.load_state_dict(course.best_state)
@@ -198,12 +210,38 @@ def _resume(saved: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimize
     return course
 
 
+def _shared(batch_loss: BatchLoss, model: nn.Module, images: int, processes: Processes) -> BatchLoss:
+    """The loss of one process's part of a batch of ``images``: its mean over the processes is the loss of the batch."""
+    if processes.size == 1:
+        return batch_loss
+
+    def weighted(part: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        found, weight = batch_loss(part, labels, progress), len(labels) * processes.size / images
+        return {"total": weight * found.total, **{name: weight * value for name, value in found.parts.items()}}
+
+    averaging = processes.averaging(model, weighted)
+
+    def shared(part: Tensor, labels: Tensor, progress: float) -> LossParts:
+        found = averaging(part, labels, progress)
+        return LossParts(found.pop("total"), **found)
+
+    return shared
+
+
+def _batches(
+    data: Dataset, batch_size: int, generator: Generator, processes: Processes
+) -> Iterator[tuple[Tensor, Tensor]]:
+    if processes.size == 1:
+        return train_batches(data, batch_size, generator)
+    return shared_batches(data, batch_size, generator, processes.rank, processes.size)
+
+
 def _one_epoch(
     batch_loss: BatchLoss,
+    batches_of_epoch: Iterator[tuple[Tensor, Tensor]],
     data: Dataset,
     recipe: Recipe,
     optimizer: torch.optim.Optimizer,
-    generator: Generator,
     epoch: int,
     progress: Progress,
     label: str,
@@ -216,7 +254,7 @@ def _one_epoch(
     steps = batches_per_epoch(data, recipe.batch_size)
     sums: dict[str, Tensor] = {}
     finite = torch.zeros((), dtype=torch.int64)
-    for step, (images, labels) in enumerate(train_batches(data, recipe.batch_size, generator)):
+    for step, (images, labels) in enumerate(batches_of_epoch):
         at = (epoch * steps + step) / (recipe.epochs * steps)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(at, recipe.lr, recipe.warmup)

@@ -1,5 +1,6 @@
 """Given weights: read as plain numbers, fitted to the network, and made to see edgekd's pixels."""
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +35,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by name from a .safetensors or a PyTorch file; a checkpoint's ``state_dict`` or ``model`` is looked into.
 
     Raises:
-        ModelError: the file is missing, holds more than plain numbers, or no tensors.
+        ModelError: the file is missing, holds more than plain numbers, no tensors, or more of them than it has bytes.
     """
     try:
-        found = _read_safetensors(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     except FileNotFoundError:
         raise ModelError(str(path), "is missing", "check the path") from None
     except Exception as error:
@@ -50,6 +51,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             break
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise ModelError(str(path), "holds no tensors by name", "save model.state_dict()")
+    odd = [str(name) for name, value in found.items() if not _is_dense(value)]
+    if odd:
+        raise ModelError(
+            str(path), f"{odd[0][:60]!r} is no plain array of numbers", "save a float network's state_dict()"
+        )
     return {str(name).removeprefix("module."): value for name, value in found.items()}
 
 
@@ -57,6 +63,22 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     return load_file(path)
+
+
+def _read_torch(path: Path) -> Any:
+    """Nothing but numbers, and not so compressed that a small file fills the memory."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(item.file_size for item in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it unpacks to more than its own size")
+    return torch.load(path, "cpu", weights_only=True)
+
+
+def _is_dense(value: Tensor) -> bool:
+    """Is every number stored, once? Sparse and expanded tensors claim any size."""
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+        return False
+    return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
 
 
 def imagenet_weights(name: str) -> tuple[dict[str, Tensor], Normalization]:

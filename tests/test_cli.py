@@ -12,6 +12,7 @@ import pytest
 
 from edgekd import Pipeline, cli, ort
 from edgekd.ondevice.machine import host_isa
+from edgekd.terminal import PlainProgress
 from tests.chain import YAML, write_pipeline
 from tests.report.made_up import made_up_report, write_export
 
@@ -332,6 +333,12 @@ def test_a_shipped_pipeline_is_valid_and_begins_with_its_own_command(path: Path)
 
     assert f"#   edgekd pipeline run pipelines/{path.name}" in comment
     assert Pipeline.from_yaml(path).name == path.stem
+
+
+def test_a_note_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    PlainProgress().note("layer \x1b[2J\x07 is wide\nand so on")
+
+    assert capsys.readouterr().out == "  layer \\x1b[2J\\x07 is wide\n  and so on\n"
 
 
 def test_help_waits_for_neither_torch_nor_pydantic() -> None:

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, model_validator
 
-from edgekd.config import MAX_YAML_BYTES, MAX_YAML_DEPTH, Settings, dotted, read_yaml, validate, with_overrides
+from edgekd.config import (
+    MAX_YAML_BYTES,
+    MAX_YAML_DEPTH,
+    MOST_MISTAKES,
+    PathText,
+    Settings,
+    dotted,
+    read_yaml,
+    validate,
+    with_overrides,
+)
 from edgekd.errors import ConfigError
 
 
@@ -109,7 +119,7 @@ def test_the_largest_file_is_read_and_one_byte_more_is_not(tmp_path: Path) -> No
     room = MAX_YAML_BYTES - len(text)
 
     assert read(tmp_path, text + b"#" * room) == {"name": "cake"}
-    assert refused(tmp_path, text + b"#" * (room + 1)).startswith("cake.yaml: is larger than 1000000 bytes")
+    assert refused(tmp_path, text + b"#" * (room + 1)).startswith("cake.yaml: is larger than 100000 bytes")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +158,7 @@ def test_nesting_is_read_up_to_the_limit(tmp_path: Path) -> None:
 
     read(tmp_path, "a: " + "[" * lists + "]" * lists)
     assert "nested more than 20 deep" in refused(tmp_path, "a: " + "[" * (lists + 1) + "]" * (lists + 1))
-    assert "nested more than 20 deep" in refused(tmp_path, "a: " + "[" * 100_000)
+    assert "nested more than 20 deep" in refused(tmp_path, "a: " + "[" * 90_000)
 
 
 @pytest.mark.parametrize(
@@ -302,6 +312,46 @@ def test_every_mistake_has_a_line_of_its_own() -> None:
     assert sorted(places) == [
         "name", "oven.kind", "stages[0].degrees", "stages[0].minutes", "stages[1].stage", "x",
     ]  # fmt: skip
+
+
+def test_of_thousands_of_mistakes_the_first_are_told_and_the_rest_counted() -> None:
+    lines = mistakes({"name": "a", **{f"k{number}": 1 for number in range(5000)}})
+
+    assert len(lines) == MOST_MISTAKES + 1
+    assert lines[-1] == f"cake.yaml: {5000 - MOST_MISTAKES} more mistakes; is it a pipeline file?"
+
+
+@pytest.mark.parametrize("text", ["[", "{a: ", "- ", "? "])
+def test_ten_megabytes_of_nesting_are_refused_at_once(text: str, tmp_path: Path) -> None:
+    assert "is larger than" in refused(tmp_path, text * (10_000_000 // len(text)))
+    assert "nested more than 20 deep" in refused(tmp_path, text * (MAX_YAML_BYTES // len(text))) or text == "{a: "
+
+
+class Shelf(Settings):
+    place: PathText
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("~nosuchuser/x", "begins with the home folder of an unknown user"),
+        ("a\0b", "holds the character U+0000"),
+        ("\ud800", "holds a character that no path has"),
+        ("a" * 256, "is too long for a path (256 bytes)"),
+        ("a/" * 2100, "is too long for a path"),
+        ("猫" * 86, "is too long for a path (258 bytes)"),
+    ],
+)
+def test_a_path_that_no_disk_takes_is_told_with_its_place(text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        validate(Shelf, {"place": text}, "shelf.yaml")
+
+    assert str(error.value).startswith(f"shelf.yaml: place: {told}")
+
+
+def test_every_other_path_is_taken_as_it_is_written() -> None:
+    for text in ("~/x", "a b/../c", "猫" * 85, "x\ny", "a/" * 2000, "nowhere"):
+        assert validate(Shelf, {"place": text}, "shelf.yaml").place == text
 
 
 def test_long_and_unprintable_words_are_shown_short_and_escaped() -> None:

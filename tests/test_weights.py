@@ -1,7 +1,12 @@
 """Given weights: what is read, what is refused, and a normalisation folded into the first convolution."""
 
+import io
+import json
 import os
+import pickle
 import urllib.error
+import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +105,75 @@ class Bomb:
         return os.mkdir, (str(self.trace),)
 
 
-def test_a_file_that_carries_code_is_refused_and_not_run(tmp_path: Path) -> None:
-    path, trace = tmp_path / "bomb.pt", tmp_path / "trace"
-    torch.save({"weight": Bomb(trace)}, path)
+@pytest.mark.parametrize("form", ["archive", "legacy", "pickle", "the whole of it", "renamed"])
+def test_a_file_that_carries_code_is_refused_and_not_run(tmp_path: Path, form: str) -> None:
+    path, trace = tmp_path / ("bomb.safetensors" if form == "renamed" else "bomb.pt"), tmp_path / "trace"
+    bomb = Bomb(trace)
+    if form == "pickle":
+        path.write_bytes(pickle.dumps({"weight": bomb}))
+    else:
+        content = bomb if form == "the whole of it" else {"weight": bomb}
+        torch.save(content, path, _use_new_zipfile_serialization=form != "legacy")
 
     with pytest.raises(ModelError, match="no file of plain weights"):
         read_weights(path)
 
     assert not trace.exists()
+    load = pickle.load if form == "pickle" else partial(torch.load, weights_only=False)
+    load(io.BytesIO(path.read_bytes()))
+    assert trace.exists(), "it was no bomb"
+
+
+def test_an_archive_that_unpacks_to_more_than_its_size_is_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1_000_000)}, tmp_path / "whole.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pt") as whole,
+        zipfile.ZipFile(tmp_path / "small.pt", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for item in whole.infolist():
+            small.writestr(item.filename, whole.read(item))
+
+    assert (tmp_path / "small.pt").stat().st_size < 10_000
+    with pytest.raises(ModelError, match="unpacks to more than its own size"):
+        read_weights(tmp_path / "small.pt")
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.zeros(1).expand(10**6, 10**6),
+        torch.eye(3).to_sparse(),
+        torch.empty(3, device="meta"),
+    ],
+    ids=["expanded", "sparse", "meta"],
+)
+def test_a_tensor_that_claims_more_than_it_holds_is_refused(tmp_path: Path, tensor: Tensor) -> None:
+    torch.save({"conv1.weight": tensor}, tmp_path / "odd.pt")
+
+    with pytest.raises(ModelError, match=r"'conv1.weight' is no plain array of numbers|no file of plain weights"):
+        read_weights(tmp_path / "odd.pt")
+
+
+WHOLE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"a": WHOLE, "b": {**WHOLE, "data_offsets": [4, 12]}},
+        {"a": {**WHOLE, "data_offsets": [0, 2**40]}},
+        {"a": {**WHOLE, "shape": [2**62, 2**62]}},
+        {"a": {**WHOLE, "dtype": "F64"}},
+        {"a": {**WHOLE, "dtype": "CODE"}},
+    ],
+    ids=["overlap", "beyond the end", "overflow", "another dtype", "no dtype"],
+)
+def test_a_safetensors_header_that_lies_is_refused(tmp_path: Path, header: dict[str, Any]) -> None:
+    path, text = tmp_path / "lying.safetensors", json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(12 if len(header) == 2 else 8))
+
+    with pytest.raises(ModelError, match="no file of plain weights"):
+        read_weights(path)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,14 @@
 """Datasets by name, fixed splits, augmentation of whole batches, batches."""
 
 from edgekd.data.augment import Augment
-from edgekd.data.batches import as_input, batches, batches_per_epoch, calibration_batches, train_batches
+from edgekd.data.batches import (
+    as_input,
+    batches,
+    batches_per_epoch,
+    calibration_batches,
+    shared_batches,
+    train_batches,
+)
 from edgekd.data.dataset import PIXEL_CENTRE, PIXEL_SCALE, Dataset, DataSettings, Split
 from edgekd.data.sources import DATASETS, load_dataset
 from edgekd.data.stored import Images
@@ -20,5 +27,6 @@ __all__ = [
     "batches_per_epoch",
     "calibration_batches",
     "load_dataset",
+    "shared_batches",
     "train_batches",
 ]

@@ -34,6 +34,35 @@ def train_batches(dataset: Dataset, batch_size: int, generator: Generator) -> It
         yield dataset.augment(as_input(images[chosen]), generator), split.labels[chosen]
 
 
+def shared_batches(
+    dataset: Dataset, batch_size: int, generator: Generator, rank: int, size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One process's part of every batch of a pass over ``train``; the parts of all are a batch of ``train_batches``.
+
+    Every process draws the same order; augmentation, and what a network draws itself (dropout), differ between them
+    and follow from the generator, so that its state is enough to go on.
+
+    Args:
+        dataset: whose ``train`` is passed over.
+        batch_size: images of all processes together.
+        generator: in the same state in every process.
+        rank: this process's number, from 0.
+        size: how many there are.
+    """
+    split = dataset.train
+    images = split.images if split.uncropped is None else split.uncropped
+    order = torch.randperm(len(split), generator=generator)
+    torch.manual_seed(_draw(generator) + rank)
+    for start in range(0, batches_per_epoch(dataset, batch_size) * batch_size, batch_size):
+        chosen = order[start : start + batch_size][rank::size]
+        own = torch.Generator().manual_seed(_draw(generator) + rank)
+        yield dataset.augment(as_input(images[chosen]), own), split.labels[chosen]
+
+
+def _draw(generator: Generator) -> int:
+    return int(torch.randint(2**62, (), generator=generator))
+
+
 def batches_per_epoch(dataset: Dataset, batch_size: int) -> int:
     """Full batches in one pass over ``train``; at least 1."""
     return max(1, len(dataset.train) // batch_size)

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from edgekd.config import Settings
+from edgekd.config import PathText, Settings
 from edgekd.data.augment import Augment
 from edgekd.data.stored import Images
 from edgekd.functions import FUNCTION
@@ -27,7 +27,7 @@ class DataSettings(Settings):
     augment: Literal["none", "shift_rotate_scale", "crop_flip", "photo"] | None = Field(
         None, description="small random changes of the training images; chosen for the dataset unless given"
     )
-    root: str | None = Field(None, description="folder that holds the dataset, or receives it")
+    root: PathText | None = Field(None, description="folder that holds the dataset, or receives it")
     download: bool = Field(False, description="fetch the dataset into root where it is not there")
     function: str | None = Field(
         None,
@@ -41,11 +41,11 @@ class DataSettings(Settings):
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="folder: stop at a file that cannot be read, or leave it out and say so in the report"
     )
-    cache: str | None = Field(
+    cache: PathText | None = Field(
         None, description="folder of resized images; below ~/.cache/edgekd or $XDG_CACHE_HOME/edgekd unless given"
     )
     cache_gb: float = Field(
-        20.0, gt=0, description="most that folder may hold, in 1e9 bytes; the oldest images go first"
+        20.0, gt=0, le=1e9, description="most that folder may hold, in 1e9 bytes; the oldest images go first"
     )
 
     @model_validator(mode="after")

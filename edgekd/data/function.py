@@ -65,6 +65,9 @@ def _class_names(found: Mapping[str, Any], name: str) -> tuple[str, ...]:
         raise DataError(name, "gives no list of text under 'class_names'", "one name for each class")
     if len(names) < 2 or len(set(names)) < len(names):
         raise DataError(name, "gives fewer than two class_names, or one twice", "one name for each class")
+    for item in names:
+        if any("\ud800" <= letter <= "\udfff" for letter in item):
+            raise DataError(name, f"gives the class name {item!r}, which is not UTF-8", "rename it")
     return tuple(names)
 
 

@@ -104,6 +104,13 @@ class QuantizedModel(nn.Module):
             self(example_images(self.spec))
         self._observe(activations=False, weights=False)
 
+    def refit_activation_ranges(self) -> None:
+        """Set every scale and zero point to what the seen minima and maxima ask for, after these were changed."""
+        for quantizer in self._quantizers():
+            scale, zero_point = quantizer.calculate_qparams()
+            quantizer.scale.copy_(scale)
+            quantizer.zero_point.copy_(zero_point)
+
     def _observe(self, activations: bool, weights: bool) -> None:
         for quantizer in self._quantizers():
             quantizer.enable_observer(weights if quantizer.is_per_channel else activations)

@@ -18,6 +18,7 @@ from edgekd.config import Settings
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.ondevice.machine import multiplies_bf16
+from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress, environment
 from edgekd.target import Target
 from edgekd.training import BatchLoss, History, LossParts, Recipe
@@ -41,6 +42,8 @@ class Stage(Settings, ABC):
 
     reads_target: ClassVar[bool] = False
     """Does the declared target change the result?"""
+    trains: ClassVar[bool] = False
+    """Is the work shared by all processes of a run? Otherwise the first one does it alone."""
 
     id: StageId | None = Field(None, description="name for other stages and files; the kind of stage unless given")
 
@@ -88,6 +91,7 @@ class Context:
         inputs: artifacts by role.
         facts: goes into the manifest: settings, parents, data fingerprint, seed.
         started: the monotonic clock when the stage began, seconds.
+        processes: those that share the training.
     """
 
     where: str
@@ -101,6 +105,7 @@ class Context:
     progress: Progress
     facts: dict[str, Any]
     started: float
+    processes: Processes = ALONE
 
     def load(self, role: str) -> tuple[nn.Module, ModelSpec]:
         """The float model in a role, loaded afresh, in eval mode; and how it was built."""
@@ -141,7 +146,8 @@ class Context:
 
     def manifest(self, **facts: Any) -> dict[str, Any]:
         """A manifest of what was done up to now."""
-        return {"facts": self.facts, "environment": environment(), "seconds": time.monotonic() - self.started, **facts}
+        made_by = {**environment(), **self.processes.record()}
+        return {"facts": self.facts, "environment": made_by, "seconds": time.monotonic() - self.started, **facts}
 
     def saved(self) -> Artifact:
         """The artifact that was just written."""

@@ -1,7 +1,7 @@
 """Distillation: the smaller network learns from the labels and from the big one."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -36,6 +36,8 @@ CAPACITY_GAP = 20
 
 class Distill(Stage):
     """Train a student on the labels and on a frozen teacher's softened outputs: alpha * CE + beta * T^2 * KL."""
+
+    trains: ClassVar[bool] = True
 
     stage: Literal["distill"] = "distill"
     source: StageId | None = Field(
@@ -121,6 +123,7 @@ class Distill(Stage):
             progress=ctx.progress,
             label=ctx.name,
             checkpoints=ctx.checkpoints,
+            processes=ctx.processes,
         )
         return ctx.save(student, spec, history, warnings=[warning] if warning else [])
 

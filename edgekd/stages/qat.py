@@ -33,6 +33,7 @@ class Qat(Stage):
     """Calibrate first (PTQ), then train with rounded numbers; the better of the two on val is kept."""
 
     reads_target: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
 
     stage: Literal["qat"] = "qat"
     source: StageId | None = Field(
@@ -85,6 +86,8 @@ class Qat(Stage):
             before_epoch=lambda progress: self._freeze(model, progress),
             start=ptq,
             checkpoints=ctx.checkpoints,
+            processes=ctx.processes,
+            after_averaging=model.refit_activation_ranges,
         )
         about = {
             "weight_bits": model.weight_bits,

@@ -1,16 +1,16 @@
 """The teacher: a network trained on the labels, fine-tuned from given weights, or only loaded."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.artifact import Artifact, file_sha256
-from edgekd.config import SettingError, Settings
+from edgekd.config import PathText, SettingError, Settings
 from edgekd.data import Dataset
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, ModelError
 from edgekd.stages.base import (
     BatchSize,
     Context,
@@ -61,6 +61,8 @@ Pixels = Annotated[
 class Teacher(Stage):
     """Train a network with cross-entropy and keep the epoch that is best on val; or begin with given weights."""
 
+    trains: ClassVar[bool] = True
+
     stage: Literal["teacher"] = "teacher"
     model: str = Field(
         description="architecture: any torchvision classifier, timm/NAME, resnet8, resnet14, ..., package.module:name"
@@ -68,8 +70,8 @@ class Teacher(Stage):
     width_mult: float = Field(
         1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it"
     )
-    weights: str | None = Field(
-        None, min_length=1, description="a .pt or .safetensors file, or imagenet (downloaded by torchvision or timm)"
+    weights: Annotated[PathText, Field(min_length=1)] | None = Field(
+        None, description="a .pt or .safetensors file, or imagenet (downloaded by torchvision or timm)"
     )
     normalization: Pixels | None = Field(
         None,
@@ -107,7 +109,7 @@ class Teacher(Stage):
     def recipe_settings(self) -> dict[str, Any]:
         settings = super().recipe_settings()
         if self.weights not in (None, IMAGENET):
-            settings["weights"] = file_sha256(Path(str(self.weights)).expanduser())
+            settings["weights"] = _sha256(Path(str(self.weights)).expanduser())
         return settings
 
     def run(self, ctx: Context) -> Artifact:
@@ -132,6 +134,7 @@ class Teacher(Stage):
             label=ctx.name,
             start=start,
             checkpoints=ctx.checkpoints,
+            processes=ctx.processes,
         )
         return ctx.save(model, spec, history)
 
@@ -153,3 +156,11 @@ class Teacher(Stage):
         if isinstance(self.normalization, MeanStd):
             return given, Normalization(tuple(self.normalization.mean), tuple(self.normalization.std))
         return given, IMAGENET_PIXELS if self.normalization == "imagenet" else EDGEKD_PIXELS
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        problem = f"cannot be read ({(error.strerror or str(error)).lower()})"
+        raise ModelError(str(path), problem, "check its permissions") from None

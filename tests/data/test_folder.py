@@ -133,6 +133,22 @@ def test_names_in_any_script_are_read(root: Path) -> None:
     assert load(root).class_names == tuple(sorted(names))
 
 
+def test_the_longest_names_are_read(root: Path) -> None:
+    names = ["猫" * 85, "x" * 255]
+    make_tree(root, dict.fromkeys(names, 4))
+    for path in list((root / names[0]).iterdir()):
+        path.rename(path.with_name(f"{path.stem}{'é' * 124}.png"))
+
+    assert load(root).class_names == tuple(sorted(names))
+
+
+def test_a_class_whose_name_is_not_utf_8_is_refused(root: Path) -> None:
+    make_tree(root, {"a": 4, "b": 4})
+    os.rename(root / "b", os.fsencode(root) + b"/\xff")  # noqa: PTH104  (bytes)
+
+    assert "the name of the class '\\udcff' is not UTF-8; rename it" in refused(root)
+
+
 def test_an_error_writes_control_characters_out(root: Path) -> None:
     make_tree(root, {"a": 3, "b": 3})
     (root / "a" / "x\x1b[2J\n.png").write_bytes(b"")

@@ -98,6 +98,10 @@ def test_grey_arrays_without_channels_are_taken(place: Path) -> None:
         ("found['class_names'] = ['cat']", r"mine:bad: gives fewer than two class_names"),
         ("found['class_names'] = ['cat', 'cat']", r"mine:bad: gives fewer than two class_names, or one twice"),
         ("found['class_names'] = [1, 2]", r"mine:bad: gives no list of text under 'class_names'"),
+        (
+            "found['class_names'] = ['a', '\\ud800']",
+            r"mine:bad: gives the class name '.*', which is not UTF-8; rename it",
+        ),
         ("found['train'] = 5", r"mine:bad: train: is no pair; give \(pixels, labels\)"),
         ("found['train'] = (x.astype(float), y)", r"mine:bad: train: has pixels of type float64"),
         ("found['train'] = (x[..., :2], y)", r"mine:bad: train: has pixels of type uint8 and shape \(20, 12, 12, 2\)"),

@@ -1,5 +1,7 @@
 """The teacher: weights that are given, a network of the user's own."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +136,23 @@ def test_a_new_classifier_is_said(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_told_before_anything_runs(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         pipeline(**settings)
+
+
+@pytest.fixture
+def secret() -> Iterator[Path]:
+    """Weights that only root may read, in a folder that anybody may enter."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = weights_at(Path(folder) / "secret.pt")
+        path.chmod(0)
+        yield path
+
+
+def test_weights_that_may_not_be_read_are_told_in_one_line(secret: Path, unprivileged: None) -> None:
+    stage = pipeline(weights=str(secret), normalization="edgekd").stages[0]
+
+    with pytest.raises(ModelError, match=r"secret\.pt: cannot be read \(permission denied\)"):
+        stage.recipe_settings()
 
 
 def test_a_network_of_ones_own_is_trained_and_reloaded(tmp_path: Path) -> None:
