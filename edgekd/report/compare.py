@@ -3,8 +3,8 @@
 ``edgekd compare --json`` prints a ``Comparison``:
 
     {"schema": 1,
-     "runs": [{"name": "a", "path": "exports/a", "file": "qat.onnx", "precision": "int8", "budget_kept": true,
-               "accuracy": 0.99, "accuracy_ci95": [0.97, 1.0], "correct": 356, "total": 360,
+     "runs": [{"name": "a", "path": "exports/a", "model": "qat", "file": "model.onnx", "precision": "int8",
+               "budget_kept": true, "accuracy": 0.99, "accuracy_ci95": [0.97, 1.0], "correct": 356, "total": 360,
                "size_bytes": 0, "macs": 0, "params": 0,
                "dataset": "digits", "image_size": 32, "test_group": 0,
                "latencies": {"host": {"latency_ms": {"p50": 0, "p90": 0, "p99": 0, "runs": 0},
@@ -65,6 +65,7 @@ class RunFacts(Record):
 
     name: str
     path: str
+    model: str = Field(description="id of the recommended file")
     file: str
     precision: str
     budget_kept: bool = Field(description="else the file is the nearest miss")
@@ -162,6 +163,7 @@ def _facts(run: Run, tested: Sequence[Sequence[Run]], measured: Mapping[str, Seq
     return RunFacts(
         name=run.name,
         path=str(run.path),
+        model=model.id,
         budget_kept=run.report.verdict.passed,
         dataset=run.report.data.name,
         image_size=run.report.data.image_size,

@@ -136,7 +136,7 @@ def _list(texts: Sequence[str], class_: str) -> Html:
 def _run_row(comparison: Comparison, run: RunFacts) -> Html:
     missed = NOTHING if run.budget_kept else join([" ", el("span", "budget missed", class_="tag warn")])
     cells = [
-        join([el("b", run.name), missed, small(f"{run.file}, {run.precision}")]),
+        join([el("b", run.name), missed, small(f"{run.model}, {run.precision}")]),
         join([w.percent(run.accuracy), small(w.percent_interval(run.accuracy_ci95))]),
         w.kilobytes(run.size_bytes),
         *(_latency(comparison, place, run) for place in comparison.places),

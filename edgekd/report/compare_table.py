@@ -58,7 +58,7 @@ class _Column:
 
 def _columns(comparison: Comparison) -> list[_Column]:
     return [
-        _Column("run", "file", _run),
+        _Column("run", "recommended", _run),
         _Column("accuracy", "95 % interval", _accuracy),
         _Column("size, kB", "", lambda run: Text(w.kilobytes(run.size_bytes)), justify="right"),
         *(_latency_column(comparison, place) for place in comparison.places),
@@ -81,7 +81,7 @@ def _latency_column(comparison: Comparison, place: str) -> _Column:
 
 def _run(run: RunFacts) -> Text:
     missed = "" if run.budget_kept else "\nbudget missed"
-    return two_lines(Text(w.plain(run.name), "bold"), w.plain(run.file)).append(missed, "yellow")
+    return two_lines(Text(w.plain(run.name), "bold"), w.plain(run.model)).append(missed, "yellow")
 
 
 def _accuracy(run: RunFacts) -> Text:

@@ -27,7 +27,7 @@ def on_front(comparison: Comparison, place: str = "host") -> dict[str, bool | No
 def test_figures_are_those_of_the_recommended_file() -> None:
     run = compared(made_up_report("a", 0.975, 123_456, 0.8), made_up_report("b")).runs[0]
 
-    assert (run.name, run.file, run.correct, run.total, run.size_bytes) == ("a", "qat.onnx", 351, 360, 123_456)
+    assert (run.name, run.model, run.correct, run.total, run.size_bytes) == ("a", "qat", 351, 360, 123_456)
     assert run.latencies["host"].latency_ms.p50 == 0.8
 
 

@@ -32,7 +32,7 @@ def test_every_figure_of_a_run_stands_in_its_row() -> None:
     row = next(index for index, line in enumerate(lines) if line.startswith(" a "))
 
     assert words(lines[row]) == "a 98.9 % 684 0.53 3.40 25.4 M host: on the front"
-    assert words(lines[row + 1]) == "qat.onnx [97.1, 99.7] p99 0.64 p99 4.76 595 k pi: not compared"
+    assert words(lines[row + 1]) == "qat [97.1, 99.7] p99 0.64 p99 4.76 595 k pi: not compared"
 
 
 def test_a_pair_without_a_significant_difference_says_no_difference_measured() -> None:
