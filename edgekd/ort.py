@@ -1,6 +1,5 @@
 """ONNX Runtime: sessions, predictions, its optimised graph, the saturation probe."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,49 +27,6 @@ def session(path: Path | bytes, threads: int = 1, *, exact: bool = False, optimi
         return open_session(path, threads, exact, optimised)
     except Fault as fault:
         raise ExportError(fault.where, fault.problem, "report the network") from None
-
-
-MAX_ONNX_BYTES = 2**31 - 1
-"""protobuf's limit."""
-
-
-def check_untrusted(path: Path) -> bytes:
-    """The bytes of an ONNX file from elsewhere, which makes ONNX Runtime open no other file.
-
-    Give these to ``session`` rather than the path, behind which another file may lie by then.
-
-    Raises:
-        ExportError: the file cannot be read, is no ONNX file, or keeps weights in other files.
-    """
-    from google.protobuf.message import DecodeError
-    from onnx import ModelProto, TensorProto
-
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_ONNX_BYTES + 1)
-    except OSError as error:
-        raise ExportError(str(path), f"cannot be read ({(error.strerror or str(error)).lower()})", "check it") from None
-    if len(raw) > MAX_ONNX_BYTES:
-        raise ExportError(str(path), f"is larger than {MAX_ONNX_BYTES} bytes", "no ONNX file is")
-    try:
-        model = ModelProto.FromString(raw)
-    except DecodeError:
-        raise ExportError(str(path), "is no ONNX file", "export the network again") from None
-    for part in _messages(model):
-        if isinstance(part, TensorProto) and (part.external_data or part.data_location == TensorProto.EXTERNAL):
-            place = next((entry.value for entry in part.external_data if entry.key == "location"), "")
-            found = f"keeps the weight {part.name[:60]!r} in another file ({place[:100]!r})"
-            raise ExportError(str(path), found, "put all weights into one file: onnx.save(onnx.load(FILE), ONE_FILE)")
-    return raw
-
-
-def _messages(message: Any) -> Iterator[Any]:
-    """A protobuf message and all that lie in it: subgraphs, functions and attributes too."""
-    yield message
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in [value] if hasattr(value, "ListFields") else value:
-                yield from _messages(part)
 
 
 def predict(runner: Any, pixels: np.ndarray | Images, batch: int = 64) -> np.ndarray:

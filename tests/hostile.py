@@ -312,11 +312,12 @@ def try_onnx(path: Path) -> None:
 
     from edgekd import ort
 
-    ort.predict(ort.session(ort.check_untrusted(path)), np.zeros((2, 8, 8, 1), np.uint8))
+    ort.predict(ort.session(check_untrusted(path)), np.zeros((2, 8, 8, 1), np.uint8))
 
 
 def try_image(path: Path) -> None:
-    from edgekd.errors import DataError
+    from edgekd.onnx_files import check_untrusted
+from edgekd.errors import DataError
     from edgekd.ondevice.pixels import BadImage, fit_image, quiet, read_image
 
     with quiet():

@@ -8,6 +8,7 @@ from edgekd.bundle.check import checked, faults
 from edgekd.errors import BundleError
 from edgekd.ondevice.bench import bench
 from edgekd.ondevice.contents import MODEL
+from edgekd.onnx_files import check_untrusted
 from edgekd.runtime import Progress
 
 
@@ -18,6 +19,7 @@ def named_files(subjects: Sequence[Path]) -> list[tuple[str, Path]]:
 
     Raises:
         BundleError: neither a whole bundle nor a file.
+        ExportError: an ONNX file that would open others.
     """
     return [named for subject in subjects for named in _named(subject, alone=len(subjects) == 1)]
 
@@ -30,6 +32,7 @@ def _named(subject: Path, alone: bool) -> list[tuple[str, Path]]:
         return [(f"{manifest['name']}/{manifest['recommended']}", subject / MODEL)]
     if not subject.is_file():
         raise BundleError(str(subject), "is neither a bundle nor a file", "name exports/NAME or an ONNX file")
+    check_untrusted(subject)
     return [(subject.name, subject)]
 
 

@@ -10,6 +10,7 @@ from edgekd.ondevice.classify import classify
 from edgekd.ondevice.contents import GOLDEN, MANIFEST, MODEL, file_problems, read_manifest
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.selftest import self_test
+from edgekd.onnx_files import check_untrusted
 
 
 def checked(folder: Path) -> dict[str, Any]:
@@ -23,7 +24,8 @@ def checked(folder: Path) -> dict[str, Any]:
         problems = file_problems(folder, manifest, everything=True)
         if problems:
             raise Fault(str(folder), "; ".join(problems), "take the bundle from where it was made")
-        return manifest
+    _check_models(folder, manifest)
+    return manifest
 
 
 def verify(folder: Path) -> dict[str, Any]:
@@ -33,6 +35,9 @@ def verify(folder: Path) -> dict[str, Any]:
         BundleError: there is no bundle, or its manifest is not to be trusted.
     """
     with faults(folder):
+        manifest = read_manifest(folder)
+        if not file_problems(folder, manifest, everything=True):
+            _check_models(folder, manifest)
         return self_test(folder, everything=True)
 
 
@@ -45,6 +50,12 @@ def predict(folder: Path, images: Sequence[Path], top: int = 5) -> list[dict[str
     manifest = checked(folder)
     with faults(folder):
         return classify(folder, manifest, images, top)
+
+
+def _check_models(folder: Path, manifest: dict[str, Any]) -> None:
+    """Checksums tell damage, not malice: no model may make ONNX Runtime open files outside of the bundle."""
+    for about in manifest["models"]:
+        check_untrusted(folder / about["file"])
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Verify and predict: what was changed is named, nothing points outside, and torch is not needed."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,8 +14,9 @@ import pytest
 from PIL import Image
 
 from edgekd.bundle.check import checked, predict, verify
-from edgekd.errors import BundleError
+from edgekd.errors import BundleError, ExportError
 from edgekd.ondevice.contents import MANIFEST, is_inside, sealed
+from tests.hostile import external_onnx
 
 
 def reseal(bundle: Path, **changes: Any) -> None:
@@ -152,6 +154,18 @@ def test_other_golden_answers_are_told_though_every_checksum_holds(bundle: Path)
 
     assert not found["ok"]
     assert "logits differ from the recorded by up to" in found["problems"][-1]
+
+
+def test_a_model_that_would_open_other_files_is_refused_though_every_checksum_holds(bundle: Path) -> None:
+    model = external_onnx("../../secret.bin", hidden=False)
+    (bundle / "model.onnx").write_bytes(model)
+    files = json.loads((bundle / MANIFEST).read_text())["files"]
+    about = {"sha256": hashlib.sha256(model).hexdigest(), "size_bytes": len(model), "device": True}
+    reseal(bundle, files={**files, "model.onnx": about})
+
+    for ask in (verify, checked):
+        with pytest.raises(ExportError, match=r"keeps the weight 'w' in another file"):
+            ask(bundle)
 
 
 def test_a_model_that_needs_a_newer_runtime_is_told_with_the_command(bundle: Path) -> None:
