@@ -311,13 +311,13 @@ def try_onnx(path: Path) -> None:
     import numpy as np
 
     from edgekd import ort
+    from edgekd.onnx_files import check_untrusted
 
     ort.predict(ort.session(check_untrusted(path)), np.zeros((2, 8, 8, 1), np.uint8))
 
 
 def try_image(path: Path) -> None:
-    from edgekd.onnx_files import check_untrusted
-from edgekd.errors import DataError
+    from edgekd.errors import DataError
     from edgekd.ondevice.pixels import BadImage, fit_image, quiet, read_image
 
     with quiet():
