@@ -16,7 +16,7 @@ EdgekdError
 '- LostProcessError   one of several processes is gone (exit code 3: run again)
 """
 
-from edgekd.ondevice.faults import printable
+from edgekd.ondevice.faults import Fault, printable
 
 __all__ = [
     "ArtifactError",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-class EdgekdError(Exception):
+class EdgekdError(Fault):
     """A mistake told in one line: where it is, what is wrong and was found, what to do.
 
     Args:
@@ -47,14 +47,6 @@ class EdgekdError(Exception):
     """
 
     exit_code = 2
-
-    def __init__(self, where: str, problem: str, remedy: str = "") -> None:
-        super().__init__(where, problem, remedy)
-        self.where, self.problem, self.remedy = where, problem, remedy
-
-    def __str__(self) -> str:
-        text = f"{self.where}: {self.problem}" + (f"; {self.remedy}" if self.remedy else "")
-        return printable(" ".join(text.split()))
 
 
 class ConfigError(EdgekdError):

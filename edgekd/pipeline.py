@@ -138,34 +138,24 @@ class Pipeline(Settings):
         _check_same_images(data, processes)
         drafts = self._drafts(data)
         with processes.store_root(Path(models)) as root:
-            store = Store(root)
-            with store.in_use(draft.digest for draft in drafts):
-                return self._run_planned(drafts, data, store, folder, force, progress, processes)
+            run = _Run(data, Store(root), force, progress, processes)
+            with run.store.in_use(draft.digest for draft in drafts):
+                return self._run_planned(drafts, folder, run)
 
-    def _run_planned(
-        self,
-        drafts: "list[Planned]",
-        data: Dataset,
-        store: Store,
-        folder: Path,
-        force: bool,
-        progress: Progress,
-        processes: Processes,
-    ) -> Report | None:
-        plan = processes.by_first(lambda: _checked(_found(drafts, store), data, processes))
+    def _run_planned(self, drafts: "list[Planned]", folder: Path, run: "_Run") -> Report | None:
+        data, store, progress = run.data, run.store, run.progress
+        plan = run.processes.by_first(lambda: _checked(_found(drafts, store), data, run.processes))
         artifacts: dict[str, Artifact] = {}
         for index, planned in enumerate(plan):
-            artifacts[planned.name] = self._run_stage(
-                index, planned, artifacts, data, store, force, progress, processes
-            )
-        if not processes.first:
+            artifacts[planned.name] = self._run_stage(index, planned, artifacts, run)
+        if not run.processes.first:
             return None
         exported = [artifacts[stage.name] for stage in self.stages if stage.kind == "export"]
         if not exported:
             return None
         subject = self._subject(data, artifacts)
         progress.stage("report", len(self.stages), len(self.stages) + 1)
-        measured = measure(subject, exported[-1], store, progress, force)
+        measured = measure(subject, exported[-1], store, progress, run.force)
         report = build_report(subject, exported[-1], measured)
         with _alone(folder, progress):
             _write_bundle(folder, report, exported[-1], measured, data, self._resize_rule)
@@ -194,40 +184,20 @@ class Pipeline(Settings):
             "target": target,
         }
 
-    def _run_stage(
-        self,
-        index: int,
-        planned: "Planned",
-        done: dict[str, Artifact],
-        data: Dataset,
-        store: Store,
-        force: bool,
-        progress: Progress,
-        processes: Processes,
-    ) -> Artifact:
-        progress.stage(planned.name, index, len(self.stages) + 1)
-        if planned.artifact is not None and not force:
-            progress.note(f"{planned.name} is up to date")
+    def _run_stage(self, index: int, planned: "Planned", done: dict[str, Artifact], run: "_Run") -> Artifact:
+        run.progress.stage(planned.name, index, len(self.stages) + 1)
+        if planned.artifact is not None and not run.force:
+            run.progress.note(f"{planned.name} is up to date")
             return planned.artifact
         with contextlib.ExitStack() as claim, _placed(index, planned.name):
-            claimed = store.claimed(planned.digest, progress.note)
-            found = processes.by_first(lambda: claim.enter_context(claimed))
-            if found is not None and not force:
-                progress.note(f"{planned.name} is up to date")
+            claimed = run.store.claimed(planned.digest, run.progress.note)
+            found = run.processes.by_first(lambda: claim.enter_context(claimed))
+            if found is not None and not run.force:
+                run.progress.note(f"{planned.name} is up to date")
                 return found
-            return self._made(index, planned, done, data, store, force, progress, processes)
+            return self._made(index, planned, done, run)
 
-    def _made(
-        self,
-        index: int,
-        planned: "Planned",
-        done: dict[str, Artifact],
-        data: Dataset,
-        store: Store,
-        force: bool,
-        progress: Progress,
-        processes: Processes,
-    ) -> Artifact:
+    def _made(self, index: int, planned: "Planned", done: dict[str, Artifact], run: "_Run") -> Artifact:
         seed_everything(self.seed)
         facts = {**planned.facts, "id": planned.name, "stage": planned.stage.kind}
         inputs = {role: done[name] for role, name in planned.references.items()}
@@ -237,20 +207,20 @@ class Pipeline(Settings):
             planned.name,
             planned.digest,
             inputs,
-            data,
+            run.data,
             self.target,
             self.seed,
-            store,
-            progress,
+            run.store,
+            run.progress,
             facts,
             time.monotonic(),
-            processes,
+            run.processes,
         )
-        if force:
+        if run.force:
             ctx.checkpoints.discard()
         if planned.stage.trains:
-            return processes.of_first(planned.stage.run(ctx))
-        return processes.by_first(lambda: planned.stage.run(ctx))
+            return run.processes.of_first(planned.stage.run(ctx))
+        return run.processes.by_first(lambda: planned.stage.run(ctx))
 
     def _subject(self, data: Dataset, artifacts: dict[str, Artifact]) -> Subject:
         earlier: list[Stage] = []
@@ -279,6 +249,17 @@ class Pipeline(Settings):
         """What decides which images are seen, without where they lie."""
         settings = self.data.model_dump(exclude_none=True, exclude={"root", "download", "cache", "cache_gb"})
         return {**settings, "augment": self._augment}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What every stage of a run shares; see ``Pipeline.run``."""
+
+    data: Dataset
+    store: Store
+    force: bool
+    progress: Progress
+    processes: Processes
 
 
 @dataclass(frozen=True)

@@ -209,28 +209,22 @@ def _point(run: Run, place: str) -> Point:
 
 
 def _pair(one: Run, other: Run) -> Pair:
-    difference = one.model.accuracy - other.model.accuracy
+    pair = Pair(
+        first=one.name,
+        second=other.name,
+        accuracy_difference=one.model.accuracy - other.model.accuracy,
+        only_first=None,
+        only_second=None,
+        p_value=None,
+    )
     if _cannot_pair(one, other):
-        return Pair(
-            first=one.name,
-            second=other.name,
-            accuracy_difference=difference,
-            only_first=None,
-            only_second=None,
-            p_value=None,
-        )
+        return pair
     assert one.answers is not None
     assert other.answers is not None
     right, others = one.answers.right(one.model.id), other.answers.right(other.model.id)
     only_first, only_second = int((right & ~others).sum()), int((others & ~right).sum())
-    return Pair(
-        first=one.name,
-        second=other.name,
-        accuracy_difference=difference,
-        only_first=only_first,
-        only_second=only_second,
-        p_value=mcnemar_p(only_first, only_second),
-    )
+    found = {"only_first": only_first, "only_second": only_second, "p_value": mcnemar_p(only_first, only_second)}
+    return pair.model_copy(update=found)
 
 
 def _cannot_pair(one: Run, other: Run) -> bool:
