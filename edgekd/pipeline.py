@@ -299,7 +299,10 @@ def _check_writable(folder: Path) -> None:
     """Say it before the work, not after it."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(folder)) from None  # not the name of a file that never was
 
 
 def _write_exports(folder: Path, report: Report, exported: Artifact) -> None:
