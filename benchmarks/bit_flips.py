@@ -2,18 +2,22 @@
 
     python -m benchmarks.bit_flips 200 > benchmarks/bit_flips.txt
 
-A whole run first. Then, so many times: a file of an artifact (weights, models, predictions, times, manifests) is drawn,
-one of its bits flips, and the pipeline runs again. The run must name the artifact as damaged, set it aside with the
-flipped bit in it, and end with the bits of the first run.
+A whole run first. Then, again and again: a file is drawn (weights, models, predictions, times, manifests), then files
+of up to three other artifacts; in each one bit flips, and the pipeline runs again. The run must name each of these
+artifacts as damaged, set each aside with the flipped bit in it, and end with the bits of the first run.
 """
 
 import random
+import shutil
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 from benchmarks import tiny_runs
+
+AT_ONCE = 4
+"""Artifacts of six."""
 
 
 def main() -> None:
@@ -26,13 +30,23 @@ def main() -> None:
         assert code == 0
         wanted, names = tiny_runs.bits(folder), tiny_runs.artifacts(folder)
         print(tiny_runs.machine(), flush=True)
-        for _ in range(flips):
-            path = generator.choice(sorted(path for path in (folder / "models").rglob("*") if path.is_file()))
-            flip(path, generator)
-            run_again(folder, path, wanted, names)
-            hit[path.name] += 1
+        while hit.total() < flips:
+            paths = drawn(folder, min(AT_ONCE, flips - hit.total()), generator)
+            for path in paths:
+                flip(path, generator)
+            run_again(folder, paths, wanted, names)
+            hit.update(path.name for path in paths)
     print(f"{flips} flips: {', '.join(f'{number} in {name}' for name, number in hit.most_common())}")
     print("every one was noticed, set aside and made again with the bits of the first run; none was used")
+
+
+def drawn(folder: Path, count: int, generator: random.Random) -> list[Path]:
+    """Files of so many artifacts, one of each, every file as likely."""
+    paths: dict[str, Path] = {}
+    while len(paths) < count:
+        path = generator.choice(sorted(path for path in (folder / "models").rglob("*") if path.is_file()))
+        paths.setdefault(path.parent.name, path)
+    return list(paths.values())
 
 
 def flip(path: Path, generator: random.Random) -> None:
@@ -43,20 +57,17 @@ def flip(path: Path, generator: random.Random) -> None:
     path.write_bytes(body)
 
 
-def run_again(folder: Path, path: Path, wanted: dict[str, str], names: list[str]) -> None:
-    """Run, and check what became of the damaged file."""
-    flipped, name = path.read_bytes(), path.parent.name
+def run_again(folder: Path, paths: list[Path], wanted: dict[str, str], names: list[str]) -> None:
+    """Run, and check what became of the damaged files."""
+    flipped = {path: path.read_bytes() for path in paths}
     code, lines = tiny_runs.end(tiny_runs.start(folder))
     assert code == 0
-    assert [line for line in lines if f"note artifact {name} is damaged ({path.name} " in line], lines
-    (aside,) = (folder / "models").glob("*.set-aside-*")
-    assert aside.name.startswith(f"{name}.")
-    assert (aside / "artifact" / path.name).read_bytes() == flipped
-    for file in aside.rglob("*"):
-        if file.is_file():
-            file.unlink()
-    (aside / "artifact").rmdir()
-    aside.rmdir()
+    for path, body in flipped.items():
+        name = path.parent.name
+        assert [line for line in lines if f"note artifact {name} is damaged ({path.name} " in line], lines
+        (aside,) = (folder / "models").glob(f"{name}.set-aside-*")
+        assert (aside / "artifact" / path.name).read_bytes() == body
+        shutil.rmtree(aside)
     assert tiny_runs.bits(folder) == wanted
     assert tiny_runs.artifacts(folder) == names
 

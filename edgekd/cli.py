@@ -317,30 +317,44 @@ def compare(
 
 
 class Interrupted(BaseException):
-    """Ctrl-C; an own kind, because typer would make exit code 1 of a KeyboardInterrupt."""
+    """Ctrl-C or a request to end; an own kind, because typer would make exit code 1 of a KeyboardInterrupt."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def main() -> NoReturn:
-    """The program: errors become one line each and exit code 2, Ctrl-C 130."""
+    """The program: errors become one line each and exit code 2, Ctrl-C 130, SIGTERM 143."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    if hasattr(signal, "SIGXFSZ"):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that grows too large is then an OSError
     # torchao 0.18.0 makes torch 2.14 warn of an enum on every import; it can go with the next torchao
     logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     try:
         app(arguments, prog_name="edgekd")
     except EdgekdError as error:
-        if "--debug" in sys.argv:
-            traceback.print_exc()
-        for line in error.lines if isinstance(error, ConfigError) else [str(error)]:
-            print(f"edgekd: {line}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except Interrupted:
-        print(
-            "edgekd: interrupted; complete stages and epochs are kept: run the same command to go on", file=sys.stderr
-        )
-        sys.exit(130)
+        _fail(error.lines if isinstance(error, ConfigError) else [str(error)], error.exit_code)
+    except OSError as error:
+        place, reason = error.filename or "the system", (error.strerror or str(error)).lower()
+        _fail([f"{place}: {reason}; check room and permissions"], EdgekdError.exit_code)
+    except Interrupted as end:
+        what = "interrupted" if end.number == signal.SIGINT else "terminated"
+        print(f"edgekd: {what}; complete stages and epochs are kept: run the same command to go on", file=sys.stderr)
+        sys.exit(128 + end.number)
     sys.exit(0)
 
 
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise Interrupted
+def _fail(lines: Sequence[str], exit_code: int) -> NoReturn:
+    """Say what went wrong, a line each; with --debug where, too."""
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    for line in lines:
+        print(f"edgekd: {line}", file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise Interrupted(number)

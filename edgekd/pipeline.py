@@ -339,7 +339,10 @@ def _check_writable(*folders: Path) -> None:
     for folder in folders:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
+            try:
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as error:  # which names a file that never was
+                raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 def _check_same_target(target: Target, processes: Processes) -> None:

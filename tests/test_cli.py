@@ -1,6 +1,7 @@
 """The command line: what it says, what it ends with, and that every mistake is one line."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from edgekd import Pipeline, cli, ort
+from edgekd import Pipeline, cli, lock, ort
+from edgekd.artifact import Store
 from edgekd.ondevice.machine import host_isa
 from edgekd.terminal import PlainProgress
 from tests.chain import YAML, write_pipeline
@@ -34,7 +36,7 @@ Command = Callable[..., Ended]
 @pytest.fixture
 def edgekd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """Runs a command in this process, because torch takes seconds to import, in a folder of its own."""
-    handler = signal.getsignal(signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str | Path) -> Ended:
@@ -44,7 +46,8 @@ def edgekd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         return Ended(ended.value.code, *capsys.readouterr())
 
     yield run
-    signal.signal(signal.SIGINT, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def refused(ended: Ended) -> str:
@@ -364,7 +367,12 @@ def test_a_mistake_is_the_only_line_on_a_real_terminal_s_standard_error(tmp_path
     assert done.stdout == ""
 
 
-def test_ctrl_c_ends_a_run_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "what"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_signal_ends_a_run_cleanly_and_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals, code: int, what: str
+) -> None:
     path = write_pipeline(tmp_path, YAML.replace(TEACHER, "epochs: 10000"))
     process = subprocess.Popen(
         [*REAL, "pipeline", "run", path], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -372,16 +380,56 @@ def test_ctrl_c_ends_a_run_with_130_and_says_how_to_go_on(tmp_path: Path) -> Non
 
     try:
         assert process.stdout is not None
-        while "[1/6] teacher" not in (line := process.stdout.readline()):
+        while "epoch 1/10000" not in (line := process.stdout.readline()):
             assert line, "the run ended by itself"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
 
+    assert process.returncode == code
+    assert err.splitlines() == [f"edgekd: {what}; complete stages and epochs are kept: run the same command to go on"]
+    (partial,) = (tmp_path / "models").iterdir()
+    assert partial.name.endswith(".partial")
+    assert all(path.name.startswith("epoch-") for path in partial.iterdir())
+
+
+def test_a_run_that_waits_for_another_says_so_and_ends_by_ctrl_c(tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path, YAML.replace(TEACHER, "epochs: 10000"))
+    digest = Pipeline.from_yaml(path).plan(tmp_path / "models")[0].digest
+    (tmp_path / "models").mkdir()
+
+    with lock.held(Store(tmp_path / "models").lock(digest), print):
+        process = subprocess.Popen(
+            [*REAL, "pipeline", "run", path], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert process.stdout is not None
+            while "another run is making this" not in (line := process.stdout.readline()):
+                assert line, "the run ended by itself"
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.wait()
+
+    assert line.strip() == f"another run is making this (pid {os.getpid()}); waiting"
     assert process.returncode == 130
-    assert err.splitlines() == [
-        "edgekd: interrupted; complete stages and epochs are kept: run the same command to go on"
-    ]
+    assert err.startswith("edgekd: interrupted")
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_disk_that_has_no_room_for_what_is_shown_is_one_line(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    path = write_pipeline(tmp_path)
+
+    with full.open("w") as out:
+        done = subprocess.run(
+            [*REAL, "pipeline", "plan", path], cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, text=True
+        )
+
+    assert "no space left on device" in done.stderr.splitlines()[0]
+    assert "Traceback" not in done.stderr

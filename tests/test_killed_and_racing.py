@@ -1,0 +1,60 @@
+"""Whole runs of the smallest chain: twice, killed, racing, on flipped bits; always the same bits at the end."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekd.pipeline import Pipeline
+from tests.chain import TINY, write_pipeline
+
+pytestmark = pytest.mark.slow
+
+
+def made(folder: Path) -> dict[str, str]:
+    """Run the chain in a fresh folder; every stage's digest, and the checksum of every file that holds no times."""
+    pipeline = Pipeline.from_yaml(write_pipeline(folder, TINY))
+    pipeline.run(folder / "models", folder / "exports")
+    found = {}
+    for item in pipeline.plan(folder / "models"):
+        assert item.artifact is not None
+        found[item.name] = item.digest
+        for name in item.artifact.manifest["files"]:
+            found[f"{item.name}/{name}"] = hashlib.sha256(item.artifact.read(name)).hexdigest()
+    return found
+
+
+def test_the_whole_chain_twice_in_two_fresh_stores_gives_the_same_digests_and_bits(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / str(number)).mkdir()
+
+    first, second = made(tmp_path / "1"), made(tmp_path / "2")
+
+    assert first == second
+    assert {"teacher/weights.safetensors", "qat/ptq.safetensors", "export/distill.onnx"} < set(first)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "count", "told"),
+    [
+        ("kill_anywhere", 8, "killed 8 times: "),
+        ("racing", 2, "2 races: each left one set of artifacts with the bits of a run alone, and both reports were"),
+        ("bit_flips", 8, "8 flips: "),
+    ],
+)
+def test_whatever_happens_the_bits_are_the_same(benchmark: str, count: int, told: str) -> None:
+    """The benchmarks check it; each ends with an error where they are not."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{benchmark}", str(count)],
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout
