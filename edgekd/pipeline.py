@@ -126,12 +126,12 @@ class Pipeline(Settings):
         data = processes.first_then_others(lambda: load_dataset(self.data, progress))
         _check_same_images(data, processes)
         artifacts: dict[str, Artifact] = {}
-        store = Store(Path(models))
-        plan = processes.by_first(lambda: self._checked_plan(store, data, progress, processes))
         with processes.store_root(Path(models)) as root:
+            store = Store(root)
+            plan = processes.by_first(lambda: self._checked_plan(store, data, progress, processes))
             for index, planned in enumerate(plan):
                 artifacts[planned.name] = self._run_stage(
-                    index, planned, artifacts, data, Store(root), force, progress, processes
+                    index, planned, artifacts, data, store, force, progress, processes
                 )
         if not processes.first:
             return None
