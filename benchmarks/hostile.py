@@ -3,6 +3,7 @@
 python -m benchmarks.hostile > benchmarks/hostile.txt
 """
 
+import os
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -24,6 +25,7 @@ def main() -> None:
     print(
         f"{cpu_name()}, {found['cores']} cores; " + ", ".join(f"{name} {found[name]}" for name in ("python", "torch"))
     )
+    print(f"load average before the first file: {os.getloadavg()[0]:.1f}")
     print(f"seed {SEED}; each file in a process apart, {SECONDS:.0f} s at most; fine: read, refused: one line or more")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -121,11 +121,12 @@ class FabricProcesses(Processes):
         return wrapped
 
     def average_statistics(self, model: nn.Module, then: Callable[[], None]) -> None:
-        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point() and buffer.numel()]
-        flat = torch.cat([torch.empty(0), *(buffer.detach().double().reshape(-1) for buffer in buffers)])
-        parts = self._fabric.all_reduce(flat, reduce_op="mean").split([buffer.numel() for buffer in buffers])
-        for buffer, mean in zip(buffers, parts, strict=True):
-            buffer.copy_(mean.reshape(buffer.shape))
+        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        if buffers:
+            flat = torch.cat([buffer.detach().double().reshape(-1) for buffer in buffers])
+            means = self._fabric.all_reduce(flat, reduce_op="mean").split([buffer.numel() for buffer in buffers])
+            for buffer, mean in zip(buffers, means, strict=True):
+                buffer.copy_(mean.reshape(buffer.shape))
         then()
 
     @contextlib.contextmanager
@@ -172,7 +173,8 @@ def joined() -> Iterator[Processes]:
             raise SystemExit(LostProcessError.exit_code) from None
         raise LostProcessError("processes", "another process of this run is gone", GOES_ON) from None
     finally:
-        torch.distributed.destroy_process_group()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _fabric() -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.hostile import FAILURES, Case, file_cases, fill, tried, yaml_cases
 
-SECONDS = 30
+SECONDS = 60
 
 
 def failures(cases: Iterator[Case], folder: Path) -> tuple[Counter[str], list[str]]:

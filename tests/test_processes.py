@@ -18,6 +18,7 @@ from edgekd.data import shared_batches, train_batches
 from edgekd.errors import ConfigError, TrainingError
 from edgekd.launch import check_devices, has_peers
 from edgekd.processes import ALONE, Processes, joined
+from edgekd.report.notes import told_by_stages
 from tests.chain import write_pipeline
 from tests.peers import BATCH, SECONDS, line_and_batch
 from tests.tiny import tiny_dataset
@@ -175,6 +176,11 @@ def test_two_processes_run_a_chain_and_leave_what_one_would(
     assert list(manifests) == ["teacher", "prune", "qat"]
     assert {manifest["environment"]["processes"] for manifest in manifests.values()} == {"2"}
     assert len(list((folder / "models").iterdir())) == 3
+    told = told_by_stages({item.name: item.artifact for item in planned if item.artifact})
+    assert [note for note in told if "processes" in note] == [
+        "teacher: trained by 2 processes, each normalising its own share of a batch",
+        "qat: trained by 2 processes, each normalising its own share of a batch",
+    ]
 
 
 @pytest.mark.slow

@@ -26,6 +26,9 @@ def told_by_stages(stages: Mapping[str, Artifact]) -> list[str]:
     notes = []
     for name, artifact in stages.items():
         notes += [f"{name}: {text}" for text in artifact.manifest.get("warnings", [])]
+        processes = artifact.manifest.get("environment", {}).get("processes")
+        if processes and artifact.manifest.get("history"):
+            notes.append(f"{name}: trained by {processes} processes, each normalising its own share of a batch")
         about = artifact.manifest.get("quantized", {})
         if about.get("kept") == "ptq":
             ptq, qat = about["ptq_val_accuracy"], about["qat_val_accuracy"]
