@@ -1,0 +1,77 @@
+"""The command line: thin commands, the only place that prints, and the only one that imports the rest lazily."""
+
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from edgekd.cli import bundles, pipelines, store
+from edgekd.errors import ConfigError, EdgekdError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.add_typer(pipelines.app, name="pipeline")
+for command in (bundles.verify, bundles.predict, bundles.bench, bundles.deploy, bundles.compare):
+    app.command()(command)
+app.add_typer(store.app, name="store")
+
+
+@app.callback()
+def edgekd() -> None:
+    """Prune, distil and quantize an image classifier for a small CPU, and prove the exported file."""
+
+
+@app.command()
+def doctor() -> None:
+    """Show this machine's CPU, instruction set, versions, and whether its integer multiply saturates."""
+    from edgekd.terminal import console, render_doctor
+
+    console().print(render_doctor())
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or a request to end; an own kind, because typer would make exit code 1 of a KeyboardInterrupt."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main() -> NoReturn:
+    """The program: errors become one line each and exit code 2, Ctrl-C 130, SIGTERM 143."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    if hasattr(signal, "SIGXFSZ"):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that grows too large is then an OSError
+    # torchao 0.18.0 makes torch 2.14 warn of an enum on every import; it can go with the next torchao
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    try:
+        app(arguments, prog_name="edgekd")
+    except EdgekdError as error:
+        _fail(error.lines if isinstance(error, ConfigError) else [str(error)], error.exit_code)
+    except OSError as error:
+        place, reason = error.filename or "the system", (error.strerror or str(error)).lower()
+        _fail([f"{place}: {reason}; check room and permissions"], EdgekdError.exit_code)
+    except Interrupted as end:
+        what = "interrupted" if end.number == signal.SIGINT else "terminated"
+        kept = "; complete stages and epochs are kept: run the same command to go on"
+        print(f"edgekd: {what}{kept if arguments[:2] == ['pipeline', 'run'] else ''}", file=sys.stderr)
+        sys.exit(128 + end.number)
+    sys.exit(0)
+
+
+def _fail(lines: Sequence[str], exit_code: int) -> NoReturn:
+    """Say what went wrong, a line each; with --debug where, too."""
+    if "--debug" in sys.argv:
+        traceback.print_exc()
+    for line in lines:
+        print(f"edgekd: {line}", file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    raise Interrupted(number)

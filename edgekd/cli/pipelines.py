@@ -1,0 +1,87 @@
+"""``edgekd pipeline``: run, plan, status."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekd.cli.options import Exports, File, Json, Models, Overrides, print_json
+
+app = typer.Typer(no_args_is_help=True, help="Run a pipeline file, or look how far it is.")
+
+
+@app.command()
+def run(
+    file: File,
+    set_: Overrides = None,
+    force: Annotated[bool, typer.Option(help="Run stages and measurements that are up to date too.")] = False,
+    models: Models = Path("models"),
+    exports: Exports = Path("exports"),
+    devices: Annotated[int, typer.Option(min=1, max=1024, help="Processes that share the training.")] = 1,
+) -> None:
+    """Run a pipeline's stages in order, skipping those that are up to date, then measure and report.
+
+    Exit code 0: done, the budget is kept; 1: the budget is missed; 2: bad input; 3: one of several processes was lost.
+    """
+    from edgekd.launch import check_devices, has_peers, launch, quiet_torch
+
+    check_devices(devices)
+    if has_peers():
+        quiet_torch()
+    elif devices > 1:
+        ended = launch(devices, sys.argv[1:])
+        print("".join(f"{line}\n" for line in ended.lines), end="", file=sys.stderr)
+        raise typer.Exit(ended.exit_code)
+    from edgekd.pipeline import Pipeline
+    from edgekd.processes import joined
+    from edgekd.terminal import console, live_progress, render_target
+
+    with joined() as processes:
+        pipeline = processes.by_first(lambda: Pipeline.from_yaml(file, set_ or ()))
+        if not processes.first:
+            pipeline.run(models, exports, force=force, processes=processes)
+            return
+        console().print(render_target(pipeline.target))
+        with live_progress() as progress:
+            report = pipeline.run(models, exports, force=force, progress=progress, processes=processes)
+    if report is None:
+        console().print(f"no export stage, so nothing to report; the models are in {models}")
+        return
+    from edgekd.report.table import render_table
+
+    console().print(render_table(report))
+    console().print(f"report: {exports / pipeline.name / 'report.html'}")
+    raise typer.Exit(0 if report.verdict.passed else 1)
+
+
+@app.command()
+def plan(file: File, set_: Overrides = None, models: Models = Path("models")) -> None:
+    """Show a pipeline's stages and which are up to date; nothing is trained."""
+    from edgekd.pipeline import Pipeline
+    from edgekd.terminal import console, render_plan, render_target
+
+    pipeline = Pipeline.from_yaml(file, set_ or ())
+    console().print(render_target(pipeline.target))
+    console().print(render_plan(pipeline.plan(models)))
+
+
+@app.command()
+def status(
+    file: File,
+    set_: Overrides = None,
+    json_: Json = False,
+    models: Models = Path("models"),
+    exports: Exports = Path("exports"),
+) -> None:
+    """Show what is done, under way and to do, and how long it took; runs go on undisturbed."""
+    from edgekd.pipeline import Pipeline
+    from edgekd.status import as_json, pipeline_status
+    from edgekd.terminal import console, render_status
+
+    pipeline = Pipeline.from_yaml(file, set_ or ())
+    found = pipeline_status(pipeline, models, exports)
+    if json_:
+        print_json(as_json(pipeline, found))
+    else:
+        console().print(render_status(found))
