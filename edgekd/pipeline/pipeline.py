@@ -1,37 +1,28 @@
 """Pipeline: reads a file, plans, runs what is not up to date, reports."""
 
 import contextlib
-import math
-import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import Field
 
-from edgekd import lock
-from edgekd.artifact import LOCK, Artifact, Store, digest_of
-from edgekd.bundle.golden import golden_of, spread
-from edgekd.bundle.write import Input, write_bundle
+from edgekd.artifact import Artifact, Store, digest_of
 from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
 from edgekd.data import DATASETS, Dataset, DataSettings, load_dataset
-from edgekd.disk import disk_errors
-from edgekd.errors import ConfigError, DataError, EdgekdError
-from edgekd.onnx_export import IR_VERSION, ONNXRUNTIME_MIN, OPSET
+from edgekd.errors import ConfigError
+from edgekd.pipeline.checks import check_same_images, check_same_target, check_writable, checked
+from edgekd.pipeline.planned import Planned, looked_up, placed
+from edgekd.pipeline.shipping import alone, ship
 from edgekd.processes import ALONE, Processes
-from edgekd.report.build import Measured, Subject, build_report, measure
-from edgekd.report.predictions import FILE as PREDICTIONS
-from edgekd.report.predictions import write_predictions
-from edgekd.report.reading import recommended_of
+from edgekd.report.build import Subject, build_report, measure
 from edgekd.report.schema import Report
 from edgekd.report.verdict import Budget
 from edgekd.runtime import Progress, seed_everything
 from edgekd.stages import AnyStage, Context, Stage
 from edgekd.target import Target
-from edgekd.zoo import ModelSpec, build
 
 
 class Pipeline(Settings):
@@ -100,10 +91,10 @@ class Pipeline(Settings):
                     "name a teacher, prune or distill stage",
                 )
 
-    def plan(self, models: str | Path = "models", progress: Progress | None = None) -> list["Planned"]:
+    def plan(self, models: str | Path = "models", progress: Progress | None = None) -> list[Planned]:
         """Every stage with its digest, and its artifact where that is up to date; nothing is run."""
         progress = progress or Progress()
-        return _found(self._drafts(load_dataset(self.data, progress)), Store(Path(models)))
+        return looked_up(self._drafts(load_dataset(self.data, progress)), Store(Path(models)))
 
     def run(
         self,
@@ -132,19 +123,19 @@ class Pipeline(Settings):
         self.check()
         progress = progress or Progress()
         folder = Path(exports) / self.name
-        _check_same_target(self.target, processes)
-        processes.by_first(lambda: _check_writable(Path(models), Path(exports)))
+        check_same_target(self.target, processes)
+        processes.by_first(lambda: check_writable(Path(models), Path(exports)))
         data = processes.first_then_others(lambda: load_dataset(self.data, progress))
-        _check_same_images(data, processes)
+        check_same_images(data, processes)
         drafts = self._drafts(data)
         with processes.store_root(Path(models)) as root:
             run = _Run(data, Store(root), force, progress, processes)
             with run.store.in_use(draft.digest for draft in drafts):
                 return self._run_planned(drafts, folder, run)
 
-    def _run_planned(self, drafts: "list[Planned]", folder: Path, run: "_Run") -> Report | None:
+    def _run_planned(self, drafts: list[Planned], folder: Path, run: "_Run") -> Report | None:
         data, store, progress = run.data, run.store, run.progress
-        plan = run.processes.by_first(lambda: _checked(_found(drafts, store), data, run.processes))
+        plan = run.processes.by_first(lambda: checked(looked_up(drafts, store), data, run.processes))
         artifacts: dict[str, Artifact] = {}
         for index, planned in enumerate(plan):
             artifacts[planned.name] = self._run_stage(index, planned, artifacts, run)
@@ -157,11 +148,11 @@ class Pipeline(Settings):
         progress.stage("report", len(self.stages), len(self.stages) + 1)
         measured = measure(subject, exported[-1], store, progress, run.force)
         report = build_report(subject, exported[-1], measured)
-        with _alone(folder, progress):
-            _write_bundle(folder, report, exported[-1], measured, data, self._resize_rule)
+        with alone(folder, progress):
+            ship(folder, report, exported[-1], measured, data, self._resize_rule)
         return report
 
-    def _drafts(self, data: Dataset) -> list["Planned"]:
+    def _drafts(self, data: Dataset) -> list[Planned]:
         """Every stage with its digest; the store is not looked into."""
         fingerprint = data.fingerprint()
         planned: list[Planned] = []
@@ -184,12 +175,12 @@ class Pipeline(Settings):
             "target": target,
         }
 
-    def _run_stage(self, index: int, planned: "Planned", done: dict[str, Artifact], run: "_Run") -> Artifact:
+    def _run_stage(self, index: int, planned: Planned, done: dict[str, Artifact], run: "_Run") -> Artifact:
         run.progress.stage(planned.name, index, len(self.stages) + 1)
         if planned.artifact is not None and not run.force:
             run.progress.note(f"{planned.name} is up to date")
             return planned.artifact
-        with contextlib.ExitStack() as claim, _placed(index, planned.name):
+        with contextlib.ExitStack() as claim, placed(index, planned.name):
             claimed = run.store.claimed(planned.digest, run.progress.note)
             found = run.processes.by_first(lambda: claim.enter_context(claimed))
             if found is not None and not run.force:
@@ -197,7 +188,7 @@ class Pipeline(Settings):
                 return found
             return self._made(index, planned, done, run)
 
-    def _made(self, index: int, planned: "Planned", done: dict[str, Artifact], run: "_Run") -> Artifact:
+    def _made(self, index: int, planned: Planned, done: dict[str, Artifact], run: "_Run") -> Artifact:
         seed_everything(self.seed)
         facts = {**planned.facts, "id": planned.name, "stage": planned.stage.kind}
         inputs = {role: done[name] for role, name in planned.references.items()}
@@ -262,119 +253,6 @@ class _Run:
     processes: Processes
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A stage, the digest its artifact has, the stages it reads by role, and the artifact where it is up to date."""
-
-    name: str
-    stage: Stage
-    digest: str
-    references: dict[str, str]
-    artifact: Artifact | None
-    facts: dict[str, Any]
-
-
-def _found(drafts: "Sequence[Planned]", store: Store) -> "list[Planned]":
-    """The stages with the artifacts of those that are up to date."""
-    return [replace(draft, artifact=store.find(draft.digest)) for draft in drafts]
-
-
-@contextlib.contextmanager
-def _alone(folder: Path, progress: Progress) -> Iterator[None]:
-    """One run at a time writes ``exports/<name>/``."""
-
-    def waiting(who: str) -> None:
-        progress.note(f"another run is writing {folder} ({who}); waiting")
-
-    with contextlib.ExitStack() as stack:
-        with disk_errors(folder):
-            stack.enter_context(lock.held(folder.with_name(f".{folder.name}{LOCK}"), waiting))
-        yield
-
-
-@contextlib.contextmanager
-def _placed(index: int, name: str) -> Iterator[None]:
-    """Say in every error which stage it is about."""
-    try:
-        yield
-    except EdgekdError as error:
-        if not error.where.startswith("stages["):
-            error.where = f"stages[{index}] ({name}): {error.where}"
-        raise
-
-
-def _checked(plan: "list[Planned]", data: Dataset, processes: Processes) -> "list[Planned]":
-    """The plan, of which everything that can be refused before it runs was refused."""
-    _check_networks(plan, data)
-    for index, item in enumerate(plan):
-        if item.stage.trains and item.artifact is None:
-            with _placed(index, item.name):
-                images = int(item.stage.recipe_settings()["batch_size"])
-                processes.check_batch(min(images, len(data.train)), "batch_size")
-    return plan
-
-
-def _check_networks(plan: Sequence[Planned], data: Dataset) -> None:
-    """What cannot be built, pruned or quantized is refused before the training that would come first."""
-    specs: dict[str, ModelSpec] = {}
-    trained = {item.name: item.artifact is not None for item in plan}
-    for index, item in enumerate(plan):
-        source = item.references.get("source")
-        spec = item.stage.network(data, specs.get(source) if source else None)
-        if spec is None:
-            continue
-        specs[item.name] = spec
-        if item.artifact is None and not (source and trained[source]):
-            with _placed(index, item.name):
-                item.stage.check_network(build(spec), spec)
-
-
 def _key(stage: Stage, role: str) -> str:
     """The key under which the file names what a stage reads in a role."""
     return "models" if stage.kind == "export" else role
-
-
-def _check_writable(*folders: Path) -> None:
-    """Say it before the work, not after it."""
-    for folder in folders:
-        with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                tempfile.TemporaryFile(dir=folder).close()
-            except OSError as error:  # which names a file that never was
-                raise OSError(error.errno, error.strerror, str(folder)) from None
-
-
-def _check_same_target(target: Target, processes: Processes) -> None:
-    isa = processes.of_first(target.resolved_isa)
-    if target.resolved_isa != isa:
-        found = f"host is {target.resolved_isa} for process {processes.rank + 1}, {isa} for the first"
-        raise ConfigError("target.isa", found, "declare one")
-
-
-def _check_same_images(data: Dataset, processes: Processes) -> None:
-    if processes.size > 1 and data.fingerprint() != processes.of_first(data.fingerprint()):
-        found = f"process {processes.rank + 1} reads other images than the first"
-        raise DataError("data", found, "give every machine the same files")
-
-
-def _write_bundle(
-    folder: Path, report: Report, exported: Artifact, measured: Measured, data: Dataset, rule: str
-) -> None:
-    """Fill ``exports/<name>/`` with the files, their proof and the reports."""
-    files = {about["id"]: exported.folder / about["file"] for about in measured.files}
-    chosen, test = recommended_of(report), data.test
-    assert chosen is not None
-    rows = torch.tensor(spread(len(test), math.prod(test.images.shape[1:])))
-    golden = golden_of(files[chosen.id], test.images[rows].numpy(), test.labels[rows].numpy(), chosen.weight_bits)
-    pixels = Input(data.image_size, data.in_channels, rule)
-    versions = {"opset": OPSET, "ir_version": IR_VERSION, "onnxruntime_min": ONNXRUNTIME_MIN}
-    write_bundle(
-        folder,
-        report,
-        files,
-        pixels,
-        golden,
-        versions,
-        lambda beside: write_predictions(beside / PREDICTIONS, measured.predictions(), test.labels),
-    )

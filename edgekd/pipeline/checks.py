@@ -1,0 +1,65 @@
+"""What can be known to be wrong before anything runs."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgekd.data import Dataset
+from edgekd.disk import disk_errors
+from edgekd.errors import ConfigError, DataError
+from edgekd.pipeline.planned import Planned, placed
+from edgekd.processes import Processes
+from edgekd.target import Target
+from edgekd.zoo import ModelSpec, build
+
+
+def check_writable(*folders: Path) -> None:
+    """Say it before the work, not after it."""
+    for folder in folders:
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as error:  # which names a file that never was
+                raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def check_same_target(target: Target, processes: Processes) -> None:
+    """Every process must take the target for the same."""
+    isa = processes.of_first(target.resolved_isa)
+    if target.resolved_isa != isa:
+        found = f"host is {target.resolved_isa} for process {processes.rank + 1}, {isa} for the first"
+        raise ConfigError("target.isa", found, "declare one")
+
+
+def check_same_images(data: Dataset, processes: Processes) -> None:
+    """Every process must read the same images."""
+    if processes.size > 1 and data.fingerprint() != processes.of_first(data.fingerprint()):
+        found = f"process {processes.rank + 1} reads other images than the first"
+        raise DataError("data", found, "give every machine the same files")
+
+
+def checked(plan: list[Planned], data: Dataset, processes: Processes) -> list[Planned]:
+    """The plan, of which everything that can be refused before it runs was refused."""
+    _check_networks(plan, data)
+    for index, item in enumerate(plan):
+        if item.stage.trains and item.artifact is None:
+            with placed(index, item.name):
+                images = int(item.stage.recipe_settings()["batch_size"])
+                processes.check_batch(min(images, len(data.train)), "batch_size")
+    return plan
+
+
+def _check_networks(plan: Sequence[Planned], data: Dataset) -> None:
+    """What cannot be built, pruned or quantized is refused before the training that would come first."""
+    specs: dict[str, ModelSpec] = {}
+    trained = {item.name: item.artifact is not None for item in plan}
+    for index, item in enumerate(plan):
+        source = item.references.get("source")
+        spec = item.stage.network(data, specs.get(source) if source else None)
+        if spec is None:
+            continue
+        specs[item.name] = spec
+        if item.artifact is None and not (source and trained[source]):
+            with placed(index, item.name):
+                item.stage.check_network(build(spec), spec)
