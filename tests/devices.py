@@ -17,7 +17,7 @@ TINY = """
       - {stage: teacher, model: resnet8, epochs: 2}
       - {stage: qat, epochs: 1}
       - {stage: export}
-    budget: {accuracy_drop: 0.9}
+    budget: {accuracy_drop: 0.9, size_ratio: 0.5}
 """
 
 
@@ -41,11 +41,18 @@ def make_python(folder: Path, python: str, *packages: str) -> Path:
     return folder / "bin" / "python"
 
 
+def runnable(*versions: str) -> list[str]:
+    """Those of these Pythons that are on the path, or where pyenv keeps them, and run."""
+    kept = Path.home() / ".pyenv" / "versions"
+    found = [shutil.which(f"python{version}") for version in versions]
+    found += [str(path) for version in versions for path in sorted(kept.glob(f"{version}.*/bin/python{version}"))]
+    return [path for path in found if path and not subprocess.run([path, "-c", ""], capture_output=True).returncode]
+
+
 def oldest_python() -> str:
-    """A Python 3.9 where pyenv keeps it, or on the path."""
-    kept = sorted((Path.home() / ".pyenv" / "versions").glob("3.9.*/bin/python3.9"))
-    found = [*map(str, kept), shutil.which("python3.9")]
-    if not found[0]:
+    """A Python 3.9."""
+    found = runnable("3.9")
+    if not found:
         pytest.skip("this machine has no Python 3.9")
     return found[0]
 

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from edgekd.bundle.check import verify
 from edgekd.bundle.write import ON_DEVICE
-from edgekd.device import Address
+from edgekd.device import Address, connect, deploy
 from edgekd.ondevice.contents import sealed
 from edgekd.ondevice.machine import host_isa
+from edgekd.runtime import Progress
 from tests.device.bundles import write_bundle
 from tests.device.conftest import write_python
 
@@ -126,7 +128,8 @@ def test_ctrl_c_during_the_self_test_leaves_the_old_version_serving(
     device: Address, python: str, tmp_path: Path
 ) -> None:
     began = tmp_path / "began"
-    assert run(write_bundle(tmp_path / "first"), url(device), "--python", python).returncode == 0
+    with connect(device, python=python) as connection:
+        deploy(connection, write_bundle(tmp_path / "first"), now=datetime.now(UTC), progress=Progress())
     slow = write_bundle(tmp_path / "slow", b"slow model", slow=str(began).encode())
     process = subprocess.Popen(
         [*COMMAND, slow, url(device), "--python", python], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -4,7 +4,6 @@ import ast
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,14 +16,9 @@ import pytest
 from edgekd.device.order import BOOTSTRAP, program, written
 from edgekd.device.remote import MODULES, main
 from tests.device.bundles import RUNNER
+from tests.devices import runnable
 
 REMOTE = Path(main.__file__).parent
-
-
-def runnable(*names: str) -> list[str]:
-    """Those of these programs that are there and run."""
-    found = [path for path in map(shutil.which, names) if path]
-    return [path for path in found if not subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode]
 
 
 class Device:
@@ -115,7 +109,7 @@ def test_every_file_of_the_program_is_sent() -> None:
     assert {place.stem for place in REMOTE.glob("*.py")} == {*MODULES, "__init__"}
 
 
-@pytest.mark.parametrize("python", [sys.executable, *runnable("python3.9")])
+@pytest.mark.parametrize("python", [sys.executable, *runnable("3.9")])
 def test_versions_come_in_and_old_ones_go_but_never_the_one_before(root: Path, python: str) -> None:
     for minute in range(4):
         done = install(root, minute, keep=1, python=python)
@@ -254,7 +248,7 @@ def test_a_bench_that_is_ended_leaves_nothing(tmp_path: Path, number: int) -> No
 
 
 def test_a_python_that_is_too_old_says_so() -> None:
-    old = runnable("python3.8", "python3.7", "python3.6", "python2.7")
+    old = runnable("3.8", "3.7", "3.6", "2.7")
     if not old:
         pytest.skip("no Python before 3.9 on this machine")
     done = subprocess.run([old[0], "-c", BOOTSTRAP], capture_output=True, stdin=subprocess.DEVNULL, check=False)
