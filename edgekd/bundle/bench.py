@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekd.bundle.check import checked, faults
+from edgekd.bundle.check import faults, trusted
 from edgekd.errors import BundleError
 from edgekd.ondevice.bench import bench
 from edgekd.ondevice.contents import MODEL
@@ -26,7 +26,7 @@ def named_files(subjects: Sequence[Path]) -> list[tuple[str, Path]]:
 
 def _named(subject: Path, alone: bool) -> list[tuple[str, Path]]:
     if subject.is_dir():
-        manifest = checked(subject)
+        manifest = trusted(subject)
         if alone:
             return [(str(about["id"]), subject / about["file"]) for about in manifest["models"]]
         return [(f"{manifest['name']}/{manifest['recommended']}", subject / MODEL)]

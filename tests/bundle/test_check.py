@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgekd.bundle.check import checked, predict, verify
+from edgekd.bundle.check import checked, predict, trusted, verify
 from edgekd.errors import BundleError, ExportError
 from edgekd.ondevice.contents import MANIFEST, is_inside, sealed
 from tests.hostile import external_onnx
@@ -163,7 +163,7 @@ def test_a_model_that_would_open_other_files_is_refused_though_every_checksum_ho
     about = {"sha256": hashlib.sha256(model).hexdigest(), "size_bytes": len(model), "device": True}
     reseal(bundle, files={**files, "model.onnx": about})
 
-    for ask in (verify, checked):
+    for ask in (verify, trusted):
         with pytest.raises(ExportError, match=r"keeps the weight 'w' in another file"):
             ask(bundle)
 
