@@ -14,7 +14,7 @@ import typer
 from edgekd.errors import ConfigError, EdgekdError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-pipeline_app = typer.Typer(no_args_is_help=True, help="Run or plan a pipeline file.")
+pipeline_app = typer.Typer(no_args_is_help=True, help="Run or plan a pipeline file, or see how far it is.")
 app.add_typer(pipeline_app, name="pipeline")
 store_app = typer.Typer(no_args_is_help=True, help="Show and tidy the model store.")
 app.add_typer(store_app, name="store")
