@@ -1,6 +1,8 @@
 """One bit of one file of the store flips: is it noticed, never used, and made again as it was?
 
-    python -m benchmarks.bit_flips 200 > benchmarks/bit_flips.txt
+    OMP_NUM_THREADS=1 python -m benchmarks.bit_flips 200 > benchmarks/bit_flips.txt
+
+A second number is the seed of what is drawn; several processes with a seed each share the work.
 
 A whole run first. Then, again and again: a file is drawn (weights, models, predictions, times, manifests), then files
 of up to three other artifacts; in each one bit flips, and the pipeline runs again. The run must name each of these
@@ -22,7 +24,8 @@ AT_ONCE = 4
 
 def main() -> None:
     flips = int(sys.argv[1])
-    generator = random.Random(0)  # noqa: S311  (no secret)
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    generator = random.Random(seed)  # noqa: S311  (no secret)
     hit: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -36,7 +39,8 @@ def main() -> None:
                 flip(path, generator)
             run_again(folder, paths, wanted, names)
             hit.update(path.name for path in paths)
-    print(f"{flips} flips: {', '.join(f'{number} in {name}' for name, number in hit.most_common())}")
+            print(f"{hit.total()} of {flips}", file=sys.stderr, flush=True)
+    print(f"{flips} flips (seed {seed}): {', '.join(f'{number} in {name}' for name, number in hit.most_common())}")
     print("every one was noticed, set aside and made again with the bits of the first run; none was used")
 
 

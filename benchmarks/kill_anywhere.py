@@ -1,6 +1,6 @@
 """Killed again and again at random moments, does a pipeline end with the bits of one that was left alone?
 
-    python -m benchmarks.kill_anywhere 60 > benchmarks/kill_anywhere.txt
+    OMP_NUM_THREADS=1 python -m benchmarks.kill_anywhere 60 > benchmarks/kill_anywhere.txt
 
 Whole runs of teacher, prune, distill, qat, export and report in fresh folders. For each, four to eight stages are
 drawn, each as likely, and for each of these a moment within the time that it took undisturbed: there a process gets

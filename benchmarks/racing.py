@@ -1,6 +1,6 @@
 """Two runs of one pipeline at once on one store: do they leave one set of artifacts and two right reports?
 
-    python -m benchmarks.racing 20 > benchmarks/racing.txt
+    OMP_NUM_THREADS=1 python -m benchmarks.racing 20 > benchmarks/racing.txt
 
 Both begin in a fresh folder, the second up to two seconds after the first. Every epoch must be trained once by one of
 them, the bits must be those of a run that was alone, and both reports must say the same of the same files.

@@ -27,7 +27,7 @@ STAGES = ("teacher", "prune", "distill", "qat", "export", "report")
 DIFFER = {"manifest.json", "latency.json"}
 """Files that hold times, which differ from run to run."""
 
-torch.set_num_threads(1)  # no pool of threads that a fork would lose
+# OMP_NUM_THREADS=1 is for whoever starts this: a pool of threads, made here, would be lost in a fork
 for module in (
     "torch.onnx",
     "onnxscript",

@@ -42,7 +42,7 @@ def test_the_whole_chain_twice_in_two_fresh_stores_gives_the_same_digests_and_bi
     [
         ("kill_anywhere", 8, "killed 8 times: "),
         ("racing", 2, "2 races: each left one set of artifacts with the bits of a run alone, and both reports were"),
-        ("bit_flips", 8, "8 flips: "),
+        ("bit_flips", 8, "8 flips (seed 0): "),
     ],
 )
 def test_whatever_happens_the_bits_are_the_same(benchmark: str, count: int, told: str) -> None:
