@@ -1,4 +1,4 @@
-"""Every error a user can cause is one of these; each reads as one line and ends the command with exit code 2.
+"""Every error a user can cause is one of these; each reads as one line and ends the command with exit code 2 or 3.
 
 EdgekdError
 |- ConfigError        a YAML file, a --set override or a setting

@@ -1,5 +1,6 @@
 """Given weights: read as plain numbers, fitted to the network, and made to see edgekd's pixels."""
 
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,7 +72,9 @@ def _read_torch(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             if sum(item.file_size for item in archive.infolist()) > path.stat().st_size:
                 raise ValueError("it unpacks to more than its own size")
-    return torch.load(path, "cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's about odd pickles, which it then refuses
+        return torch.load(path, "cpu", weights_only=True)
 
 
 def _is_dense(value: Tensor) -> bool:

@@ -41,7 +41,8 @@ def open_session(
         options.optimized_model_filepath = str(optimised)
     given = model if isinstance(model, bytes) else str(model)
     try:
-        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+        # without enable_fallback=0 onnxruntime prints to the terminal and tries the same once more
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
         where = "model" if isinstance(model, bytes) else model.name
         reason = (str(error).splitlines() or [type(error).__name__])[0]
