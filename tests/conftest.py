@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,3 +54,13 @@ def oldest_device(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python 3.9 that holds numpy, the oldest ONNX Runtime that reads our files, and Pillow."""
     packages = ("numpy<2", "onnxruntime==1.18.*", "Pillow")
     return make_python(tmp_path_factory.mktemp("oldest") / "venv", oldest_python(), *packages)
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """The command line, run in this process, takes signals over: they are given back."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGXFSZ)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,9 +34,8 @@ Command = Callable[..., Ended]
 
 
 @pytest.fixture
-def edgekd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
+def edgekd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs a command in this process, because torch takes seconds to import, in a folder of its own."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str | Path) -> Ended:
@@ -45,9 +44,7 @@ def edgekd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
             cli.main()
         return Ended(ended.value.code, *capsys.readouterr())
 
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return run
 
 
 def refused(ended: Ended) -> str:
