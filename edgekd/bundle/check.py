@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekd.errors import BundleError
+from edgekd.errors import BundleError, EdgekdError
 from edgekd.ondevice.classify import classify
 from edgekd.ondevice.contents import GOLDEN, MANIFEST, MODEL, file_problems, read_manifest
 from edgekd.ondevice.faults import Fault
@@ -73,6 +73,8 @@ def faults(where: Path) -> Iterator[None]:
     """Tell a fault of a bundle as an error of the program; ``where`` names the bundle."""
     try:
         yield
+    except EdgekdError:  # a fault too, and told already
+        raise
     except Fault as fault:
         inside = fault.where in (MANIFEST, MODEL, GOLDEN)
         place = str(where / fault.where) if inside else fault.where
