@@ -23,7 +23,7 @@ def table(paths: list[Path]) -> str:
         shares = [
             float(
                 (
-                    ort.predict(ort.session(path, exact=exact), test.images.numpy()).argmax(1) == test.labels.numpy()
+                    ort.predict(ort.session(path, exact=exact), test.images[:].numpy()).argmax(1) == test.labels.numpy()
                 ).mean()
             )
             for exact in (False, True)

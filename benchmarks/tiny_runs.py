@@ -18,9 +18,9 @@ from typing import TextIO
 import onnxruntime
 import torch
 
+from edgekd.ondevice.machine import cpu_name
 from edgekd.pipeline import Pipeline
 from edgekd.runtime import Progress, environment
-from edgekd.target import cpu_name
 from tests.chain import TINY, write_pipeline
 
 STAGES = ("teacher", "prune", "distill", "qat", "export", "report")

@@ -127,7 +127,7 @@ def exported(model: nn.Module, spec: ModelSpec, folder: Path) -> dict[str, Any]:
 def agreement(quantized: QuantizedModel, path: Path) -> float:
     pixels = images(IMAGES, seed=9)
     with torch.inference_mode():
-        wanted = torch.cat([quantized(as_input(part)) for part in pixels.split(8)]).argmax(1).numpy()
+        wanted = torch.cat([quantized(as_input(part)) for part in pixels.split(8)]).argmax(1).numpy()  # type: ignore[no-untyped-call]
     return float((ort.predict(ort.session(path), pixels.numpy(), 8).argmax(1) == wanted).mean())
 
 
