@@ -146,7 +146,7 @@ class _Talk:
             step = self._new_step(answer["step"])
             if step == "ready":
                 await self._send(process.stdin, list(files.values()), "bytes sent")
-                self._progress.note("all bytes sent; the device compares them and runs")
+                self._progress.note("all bytes sent; the device compares checksums and goes on")
             elif step == "tested":
                 self._progress.note("the self-test passed there; switching")
                 self._switching = True
