@@ -124,7 +124,7 @@ class Context:
         """Say it where a training is about to be slow for want of instructions."""
         if precision == "bf16" and not multiplies_bf16():
             self.progress.note(
-                f"{self.name}: this CPU has no bf16 arithmetic: precision: bf16 trains ten or more times slower here "
+                f"{self.name}: this CPU has no bf16 arithmetic: precision: bf16 trains many times slower here "
                 "than precision: float32"
             )
 
