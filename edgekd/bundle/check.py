@@ -46,10 +46,7 @@ def verify(folder: Path) -> dict[str, Any]:
         BundleError: there is no bundle, or its manifest is not to be trusted.
     """
     with faults(folder):
-        manifest = read_manifest(folder)
-        if not file_problems(folder, manifest, everything=True):
-            _check_models(folder, manifest)
-        return self_test(folder, everything=True)
+        return self_test(folder, True, lambda manifest: _check_models(folder, manifest))
 
 
 def predict(folder: Path, images: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgekd.device.order import shown
 from edgekd.errors import DeviceError
+from edgekd.ondevice.machine import isa_of
 
 SPARE_BYTES = 1 << 20
 """Left free beside what is sent."""
@@ -107,16 +108,3 @@ def check_space(facts: Facts, host: str, path: str, needed_bytes: int) -> None:
 
 def _megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f} MB"
-
-
-def isa_of(machine: str, flags: tuple[str, ...]) -> str:
-    """The instruction set of a machine by its name and its CPU's flags, in the words of ``target.isa``.
-
-    >>> isa_of("aarch64", ()), isa_of("x86_64", ("avx2", "avx_vnni")), isa_of("x86_64", ("avx2",)), isa_of("armv7l", ())
-    ('arm64', 'x86-vnni', 'x86-avx2', 'armv7l')
-    """
-    if machine.lower() in ("aarch64", "arm64"):
-        return "arm64"
-    if machine.lower() not in ("x86_64", "amd64", "i686", "i386"):
-        return machine
-    return "x86-vnni" if {"avx512_vnni", "avx_vnni"} & set(flags) else "x86-avx2"

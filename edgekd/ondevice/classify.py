@@ -1,6 +1,5 @@
 """Classes and probabilities of image files."""
 
-import warnings
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.faults import Fault
-from edgekd.ondevice.pixels import BadImage, fit_image, read_image
+from edgekd.ondevice.pixels import BadImage, fit_image, quiet, read_image
 from edgekd.ondevice.sessions import logits_of_pixels, open_session
 
 
@@ -43,8 +42,7 @@ def _classified(session: Any, manifest: Dict[str, Any], image: Path, top: int) -
 
 def _square_pixels(path: Path, wanted: Dict[str, Any]) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             return fit_image(read_image(path, wanted["channels"]), wanted["height"], wanted["resize"])
     except BadImage as error:
         raise Fault(str(path), f"cannot be read as an image: {error}", "give PNG, JPEG or the like") from None

@@ -5,7 +5,7 @@ import platform
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, List, Literal, Optional
+from typing import Any, Dict, FrozenSet, Iterable, List, Literal, Optional
 
 import numpy as np
 
@@ -16,10 +16,22 @@ Isa = Literal["x86-avx2", "x86-vnni", "arm64"]
 
 @cache
 def host_isa() -> Isa:
-    """This machine's instruction set as far as integer multiplication goes."""
-    if platform.machine().lower() in ("aarch64", "arm64"):
+    """This machine's instruction set as far as integer multiplication goes; the most careful where it is another."""
+    found = isa_of(platform.machine(), cpu_flags())
+    return "arm64" if found == "arm64" else "x86-vnni" if found == "x86-vnni" else "x86-avx2"
+
+
+def isa_of(machine: str, flags: Iterable[str]) -> str:
+    """The instruction set of a machine by its name and its CPU's flags; another machine's is its name.
+
+    >>> isa_of("aarch64", ()), isa_of("x86_64", ("avx2", "avx_vnni")), isa_of("x86_64", ("avx2",)), isa_of("armv7l", ())
+    ('arm64', 'x86-vnni', 'x86-avx2', 'armv7l')
+    """
+    if machine.lower() in ("aarch64", "arm64"):
         return "arm64"
-    return "x86-vnni" if cpu_flags() & {"avx512_vnni", "avx_vnni"} else "x86-avx2"
+    if machine.lower() not in ("x86_64", "amd64", "i686", "i386"):
+        return machine
+    return "x86-vnni" if {"avx512_vnni", "avx_vnni"}.intersection(flags) else "x86-avx2"
 
 
 @cache

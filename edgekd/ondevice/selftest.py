@@ -2,7 +2,7 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -14,12 +14,15 @@ from edgekd.ondevice.sessions import logits_of_pixels, onnxruntime_version, open
 MOST_GOLDEN_BYTES = 1 << 30
 
 
-def self_test(folder: Path, everything: bool) -> Dict[str, Any]:
+def self_test(
+    folder: Path, everything: bool, before_opening: Callable[[Dict[str, Any]], None] = lambda _: None
+) -> Dict[str, Any]:
     """Check a bundle's files and its model's answers to the golden images.
 
     Args:
         folder: the bundle.
         everything: the reports too must be there, which do not go to a device.
+        before_opening: is given the manifest when the files were found whole; may refuse them.
 
     Returns:
         Plain data: ``ok``, ``problems`` (a line each), ``warnings``, ``files`` (how many were checked), ``golden``
@@ -36,6 +39,7 @@ def self_test(folder: Path, everything: bool) -> Dict[str, Any]:
     if not problems:
         problems += _too_old(manifest)
     if not problems:
+        before_opening(manifest)
         golden = compare_golden(folder, manifest)
         problems += _differences(golden)
     return {

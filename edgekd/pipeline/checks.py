@@ -34,7 +34,10 @@ def check_same_target(target: Target, processes: Processes) -> None:
 
 def check_same_images(data: Dataset, processes: Processes) -> None:
     """Every process must read the same images."""
-    if processes.size > 1 and data.fingerprint() != processes.of_first(data.fingerprint()):
+    if processes.size == 1:
+        return
+    fingerprint = data.fingerprint()
+    if fingerprint != processes.of_first(fingerprint):
         found = f"process {processes.rank + 1} reads other images than the first"
         raise DataError("data", found, "give every machine the same files")
 

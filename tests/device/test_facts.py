@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.device.facts import isa_of
 from edgekd.device.payload import read_payload
 from edgekd.errors import BundleError
 from edgekd.ondevice.contents import sealed
-from edgekd.ondevice.machine import cpu_flags, host_isa, isa_warning
+from edgekd.ondevice.machine import cpu_flags, host_isa, isa_of, isa_warning
 from tests.device.bundles import write_bundle
 
 
