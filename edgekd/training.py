@@ -1,13 +1,12 @@
-"""fit(), the only training loop, and evaluate()."""
+"""fit(), the only training loop."""
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from edgekd.checkpoint import (
     Checkpoint,
@@ -17,8 +16,9 @@ from edgekd.checkpoint import (
     restore_momenta,
     restore_random_states,
 )
-from edgekd.data import Dataset, Split, batches, batches_per_epoch, shared_batches, train_batches
+from edgekd.data import Dataset, batches_per_epoch, shared_batches, train_batches
 from edgekd.errors import TrainingError
+from edgekd.evaluation import Evaluation, evaluate
 from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress
 
@@ -62,18 +62,6 @@ class Recipe:
     weight_decay: float
     warmup: float = 0.2
     momentum: float = 0.9
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Accuracy (0..1) and mean cross-entropy (nats) over a split."""
-
-    accuracy: float
-    loss: float
-
-    def better_than(self, other: "Evaluation | None") -> bool:
-        """More right answers; where they are as many, the lower cross-entropy."""
-        return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
 
 @dataclass(frozen=True)
@@ -313,19 +301,6 @@ def learning_rate(progress: float, peak: float, warmup: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
 
 
-def in_precision(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
-    """The model as a function of images whose logits are float32, computed in float32 or, mixed, in bf16."""
-    if precision == "float32":
-        return model
-
-    def run(images: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            logits: Tensor = model(images)
-        return logits.float()
-
-    return run
-
-
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """SGD with Nesterov momentum; weight decay only on tensors of two dimensions and more (no norms, no biases)."""
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -334,32 +309,3 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
-
-
-def evaluate(model: Callable[[Tensor], Tensor], split: Split) -> Evaluation:
-    """Ask a model about every image of a split, in its present mode."""
-    logits = logits_of(model, split)
-    accuracy = int((logits.argmax(1) == split.labels).sum()) / len(split)
-    return Evaluation(accuracy, float(F.cross_entropy(logits, split.labels)))
-
-
-@torch.inference_mode()
-def logits_of(model: Callable[[Tensor], Tensor], split: Split) -> Tensor:
-    """Every image's logits, shape ``(count, classes)``."""
-    return torch.cat([model(images) for images, _ in batches(split)])
-
-
-def estimate_batchnorm(model: nn.Module, images: Iterable[Tensor]) -> None:
-    """Give every batch norm the statistics of these images: a plain mean over the batches, in place."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    model.train()
-    with torch.no_grad():
-        for batch in images:
-            model(batch)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()

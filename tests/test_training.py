@@ -14,18 +14,9 @@ from torch.nn import functional as F
 from edgekd.checkpoint import Checkpoints
 from edgekd.data import Dataset, DataSettings, Split, load_dataset
 from edgekd.errors import TrainingError
+from edgekd.evaluation import Evaluation, estimate_batchnorm, evaluate
 from edgekd.runtime import Progress
-from edgekd.training import (
-    BatchLoss,
-    Evaluation,
-    LossParts,
-    Recipe,
-    estimate_batchnorm,
-    evaluate,
-    fit,
-    learning_rate,
-    sgd,
-)
+from edgekd.training import BatchLoss, LossParts, Recipe, fit, learning_rate, sgd
 from tests.tiny import tiny_convnet, tiny_dataset
 
 

@@ -10,6 +10,7 @@ from edgekd.artifact import Artifact
 from edgekd.config import SettingError
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError
+from edgekd.evaluation import in_precision
 from edgekd.losses import LOSSES, standardized
 from edgekd.stages.base import (
     BatchSize,
@@ -27,7 +28,7 @@ from edgekd.stages.base import (
     recipe,
     source_or_before,
 )
-from edgekd.training import BatchLoss, fit, in_precision
+from edgekd.training import BatchLoss, fit
 from edgekd.zoo import ModelSpec, build, check_name, count_params, with_activations
 
 CAPACITY_GAP = 20

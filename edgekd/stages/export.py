@@ -15,10 +15,10 @@ from edgekd import onnx_export, ort
 from edgekd.artifact import Artifact, empty_model, file_sha256, load_model, load_tensors
 from edgekd.data import Dataset, Split, batches
 from edgekd.errors import ExportError
+from edgekd.evaluation import logits_of
 from edgekd.ondevice.machine import host_isa, weight_bits
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.stages.base import Context, Stage, StageId
-from edgekd.training import logits_of
 from edgekd.zoo import ModelSpec
 
 LEAST_AGREEMENT = 0.995

@@ -11,9 +11,9 @@ from torch import nn
 
 from edgekd.artifact import Artifact
 from edgekd.data import batches, calibration_batches
+from edgekd.evaluation import estimate_batchnorm, evaluate
 from edgekd.pruning import Pruned, accumulate_gradients, check_prunable, prune, prune_to_macs
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
-from edgekd.training import estimate_batchnorm, evaluate
 from edgekd.zoo import ModelSpec
 
 SCORING_BATCHES = 8

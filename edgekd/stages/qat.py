@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from edgekd.artifact import Artifact, save_tensors
 from edgekd.data import calibration_batches
+from edgekd.evaluation import evaluate
 from edgekd.losses import kd_loss
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import (
@@ -25,7 +26,7 @@ from edgekd.stages.base import (
     recipe,
     source_or_before,
 )
-from edgekd.training import BatchLoss, LossParts, evaluate, fit
+from edgekd.training import BatchLoss, LossParts, fit
 from edgekd.zoo import ModelSpec, widths
 
 

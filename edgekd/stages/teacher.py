@@ -11,6 +11,7 @@ from edgekd.artifact import Artifact, file_sha256
 from edgekd.config import PathText, SettingError, Settings
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
+from edgekd.evaluation import evaluate, in_precision
 from edgekd.stages.base import (
     BatchSize,
     Context,
@@ -22,7 +23,7 @@ from edgekd.stages.base import (
     model_errors,
     recipe,
 )
-from edgekd.training import LossParts, evaluate, fit, in_precision
+from edgekd.training import LossParts, fit
 from edgekd.weights import (
     EDGEKD_PIXELS,
     IMAGENET,

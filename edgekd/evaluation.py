@@ -1,0 +1,64 @@
+"""What a network answers on a split, and in which precision it is computed."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekd.data import Split, batches
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy (0..1) and mean cross-entropy (nats) over a split."""
+
+    accuracy: float
+    loss: float
+
+    def better_than(self, other: "Evaluation | None") -> bool:
+        """More right answers; where they are as many, the lower cross-entropy."""
+        return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+
+
+def evaluate(model: Callable[[Tensor], Tensor], split: Split) -> Evaluation:
+    """Ask a model about every image of a split, in its present mode."""
+    logits = logits_of(model, split)
+    accuracy = int((logits.argmax(1) == split.labels).sum()) / len(split)
+    return Evaluation(accuracy, float(F.cross_entropy(logits, split.labels)))
+
+
+@torch.inference_mode()
+def logits_of(model: Callable[[Tensor], Tensor], split: Split) -> Tensor:
+    """Every image's logits, shape ``(count, classes)``."""
+    return torch.cat([model(images) for images, _ in batches(split)])
+
+
+def estimate_batchnorm(model: nn.Module, images: Iterable[Tensor]) -> None:
+    """Give every batch norm the statistics of these images: a plain mean over the batches, in place."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    model.train()
+    with torch.no_grad():
+        for batch in images:
+            model(batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+def in_precision(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
+    """The model as a function of images whose logits are float32, computed in float32 or, mixed, in bf16."""
+    if precision == "float32":
+        return model
+
+    def run(images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits: Tensor = model(images)
+        return logits.float()
+
+    return run
