@@ -19,23 +19,16 @@ class Facts:
     """A device as it describes itself; texts are harmless to print.
 
     Args:
-        python, numpy, onnxruntime: versions.
-        machine: as ``uname -m`` says it.
+        python, onnxruntime: versions.
         cpu: name of the CPU, or of the board.
         isa: instruction set as far as integer multiplication goes; another machine's is its ``machine``.
-        flags: those of the CPU's flags that matter to it.
-        cores: CPU cores that a login may use.
         free_bytes: free space where the bundle goes.
     """
 
     python: str
-    numpy: str
     onnxruntime: str
-    machine: str
     cpu: str
     isa: str
-    flags: tuple[str, ...]
-    cores: int
     free_bytes: int
 
 
@@ -48,16 +41,11 @@ def read_facts(answer: Mapping[str, Any], host: str, python: str, onnxruntime_mi
     try:
         packages = {name: _package(answer["packages"][name]) for name in ("numpy", "onnxruntime")}
         flags = tuple(shown(flag) for flag in list(answer["flags"])[:100])
-        machine = shown(answer["machine"])
         facts = Facts(
             python=shown(answer["python"]),
-            numpy=packages["numpy"][0],
             onnxruntime=packages["onnxruntime"][0],
-            machine=machine,
             cpu=shown(answer["cpu"]),
-            isa=isa_of(machine, flags),
-            flags=flags,
-            cores=int(answer["cores"]),
+            isa=isa_of(shown(answer["machine"]), flags),
             free_bytes=int(answer["free_bytes"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError):

@@ -20,7 +20,6 @@ GOOD_PROBE = {
     "machine": "x86_64",
     "cpu": "a CPU",
     "flags": ["avx2"],
-    "cores": 4,
     "free_bytes": 10**12,
 }
 VERSION = "20260131T120000Z-0123456789ab"
@@ -75,7 +74,7 @@ def send(device: Address, python: str, tmp_path: Path) -> str:
         (said(step="error", problem=["no", {"text": 1}], remedy=7), ["['no', {'text': 1}]; 7"]),
         (said(step="ready") * 2, ["it says 'ready' twice"]),
         (said(step="done"), ["describes itself in a way that is not understood"]),
-        (said(**GOOD_PROBE | {"cores": float("inf")}), ["describes itself in a way that is not understood"]),
+        (said(**GOOD_PROBE | {"free_bytes": float("inf")}), ["describes itself in a way that is not understood"]),
         (said(**GOOD_PROBE | {"free_bytes": "plenty"}), ["describes itself in a way that is not understood"]),
         (said(**GOOD_PROBE | {"packages": {"numpy": 3}}), ["describes itself in a way that is not understood"]),
         (said(**GOOD_PROBE | {"free_bytes": 5}), ["0.0 MB free"]),

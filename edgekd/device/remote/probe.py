@@ -26,7 +26,6 @@ def probe(order: dict[str, Any]) -> dict[str, Any]:
         "machine": platform.machine(),
         "cpu": cpu,
         "flags": sorted(flags & FLAGS),
-        "cores": len(os.sched_getaffinity(0)),
         "free_bytes": _free_bytes(Path(order["path"] or tempfile.gettempdir())),
     }
 
