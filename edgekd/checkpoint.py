@@ -102,7 +102,7 @@ def _sha256(tensors: dict[str, Tensor], facts: str) -> str:
     digest = hashlib.sha256(facts.encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
-        digest.update(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -116,20 +116,25 @@ def restore_momenta(model: nn.Module, optimizer: torch.optim.Optimizer, saved: d
     """Give an optimizer the momenta back."""
     for name, parameter in model.named_parameters():
         if name in saved:
-            optimizer.state[parameter]["momentum_buffer"] = saved[name].clone()
+            optimizer.state[parameter]["momentum_buffer"] = saved[name].to(parameter.device, copy=True)
 
 
-def random_states() -> tuple[Tensor, dict[str, Any]]:
-    """The states of torch's global generator, and of Python's and numpy's as plain data."""
+def random_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The states of torch's global generators, the GPU's among them, and of Python's and numpy's as plain data."""
+    of_torch = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        of_torch["gpu"] = torch.cuda.get_rng_state()
     version, numbers, gauss = random.getstate()
     drawn: Any = np.random.get_state(legacy=False)
     drawn["state"]["key"] = drawn["state"]["key"].tolist()
-    return torch.get_rng_state(), {"python": [version, list(numbers), gauss], "numpy": drawn}
+    return of_torch, {"python": [version, list(numbers), gauss], "numpy": drawn}
 
 
-def restore_random_states(torch_state: Tensor, others: dict[str, Any]) -> None:
-    """Put every generator where it was."""
-    torch.set_rng_state(torch_state)
+def restore_random_states(of_torch: dict[str, Tensor], others: dict[str, Any]) -> None:
+    """Put every generator where it was; a GPU's only where there was and is one."""
+    torch.set_rng_state(of_torch["torch"])
+    if "gpu" in of_torch and torch.cuda.is_available():
+        torch.cuda.set_rng_state(of_torch["gpu"])
     version, numbers, gauss = others["python"]
     random.setstate((version, tuple(numbers), gauss))
     drawn = others["numpy"]

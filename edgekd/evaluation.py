@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from edgekd.data import Split, batches
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -22,9 +24,9 @@ class Evaluation:
         return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
 
-def evaluate(model: Callable[[Tensor], Tensor], split: Split) -> Evaluation:
-    """Ask a model about every image of a split, in its present mode."""
-    logits = logits_of(model, split)
+def evaluate(model: Callable[[Tensor], Tensor], split: Split, device: torch.device = CPU) -> Evaluation:
+    """Ask a model, which is on a device, about every image of a split, in its present mode."""
+    logits = logits_of(lambda images: model(images.to(device)).cpu(), split)
     accuracy = int((logits.argmax(1) == split.labels).sum()) / len(split)
     return Evaluation(accuracy, float(F.cross_entropy(logits, split.labels)))
 
@@ -57,7 +59,7 @@ def in_precision(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]
         return model
 
     def run(images: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(images.device.type, torch.bfloat16):
             logits: Tensor = model(images)
         return logits.float()
 

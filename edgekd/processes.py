@@ -1,4 +1,4 @@
-"""Processes that train together: one is the usual case, several go through Lightning Fabric's DDP on gloo."""
+"""Processes that train together: one is the usual case, several go through Lightning Fabric's DDP on gloo, on CPUs."""
 
 import contextlib
 import datetime
@@ -41,6 +41,11 @@ class Processes:
     def first(self) -> bool:
         return self.rank == 0
 
+    @property
+    def device(self) -> torch.device:
+        """Where a network is trained: on this machine's GPU where torch sees one."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
     def by_first(self, work: Callable[[], T]) -> T:
         """What the first process makes of ``work``; the others wait for it, and end quietly where it fails."""
         return work()
@@ -71,7 +76,7 @@ class Processes:
 
     def record(self) -> dict[str, str]:
         """For the manifest of what was made."""
-        return {}
+        return {"gpu": torch.cuda.get_device_name()} if self.device.type == "cuda" else {}
 
     def check_batch(self, images: int, where: str) -> None:
         """Raise TrainingError where a batch is too small to be split."""
@@ -90,6 +95,10 @@ class FabricProcesses(Processes):
     def __init__(self, fabric: Any) -> None:
         super().__init__(fabric.global_rank, fabric.world_size)
         self._fabric = fabric
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
 
     def by_first(self, work: Callable[[], T]) -> T:
         outcome: tuple[T | None, EdgekdError | None] = (None, None)

@@ -1,6 +1,7 @@
 """Seeds, threads, the record of versions and CPU, and how progress is told."""
 
 import importlib.metadata
+import os
 import platform
 import random
 from collections.abc import Mapping
@@ -37,14 +38,15 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # a GPU's matrix products repeat to the bit only so
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def environment() -> dict[str, str]:
     """Versions and machine, for the record.
 
-    The same file and seed give the same weights to the bit where versions, vector instructions and training threads
-    are the same; elsewhere sums may be rounded in another order.
+    The same file and seed give the same weights to the bit where versions, vector instructions, training threads and
+    GPU are the same; elsewhere sums may be rounded in another order.
     """
     import torch
 

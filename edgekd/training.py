@@ -1,5 +1,6 @@
 """fit(), the only training loop."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -116,13 +117,19 @@ def fit(
         processes: those that share every batch; all leave with the same weights and history.
         after_averaging: called whenever the buffers of ``model`` became their mean over several processes.
 
+    Batches come on ``processes.device``, where ``model`` is too until it is trained; what else ``batch_loss`` calls
+    has to be there.
+
     Raises:
-        TrainingError: a loss is not a finite number (the checkpoints of the epochs before stay), or a batch is too
-            small for so many processes.
+        TrainingError: a loss is not a finite number (the checkpoints of the epochs before stay), a batch is too small
+            for so many processes, or the GPU's memory for the batch.
     """
     progress = progress or Progress()
     images = min(recipe.batch_size, len(data.train))
     processes.check_batch(images, label)
+    if processes.device.type != "cpu":
+        progress.note(f"{label}: training on the GPU ({processes.record()['gpu']})")
+    model.to(processes.device)
     optimizer, generator = sgd(model, recipe), torch.Generator().manual_seed(seed)
     course = _Course(processes.of_first(start), _copy_state(model))
     if checkpoints is not None and (saved := processes.by_first(checkpoints.latest)) is not None:
@@ -134,11 +141,12 @@ def fit(
         model.train()
         started = time.monotonic()
         batches_of_epoch = _batches(data, recipe.batch_size, generator, processes)
-        losses = _one_epoch(shared_loss, batches_of_epoch, data, recipe, optimizer, epoch, progress, label)
+        with _gpu_memory_errors(label, recipe.batch_size):
+            losses = _one_epoch(shared_loss, batches_of_epoch, data, recipe, optimizer, epoch, progress, label)
         losses = processes.mean(losses)
         processes.average_statistics(model, after_averaging)
         model.eval()
-        found = processes.of_first(evaluate(model, data.val))
+        found = processes.of_first(evaluate(model, data.val, processes.device))
         _check_finite({**losses, "val_loss": found.loss}, label, epoch + 1, recipe.lr)
         lr = float(optimizer.param_groups[0]["lr"])
         course.add(EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started), model)
@@ -146,7 +154,7 @@ def fit(
             checkpoints.save(epoch + 1, _checkpoint(course, model, optimizer, generator))
         progress.epoch(label, epoch + 1, recipe.epochs, {**losses, "val_accuracy": found.accuracy})
     model.load_state_dict(course.best_state)
-    model.eval()
+    model.cpu().eval()
     return History(course.logs, course.best_epoch, course.best.accuracy if course.best else 0.0)
 
 
@@ -167,12 +175,12 @@ class _Course:
 def _checkpoint(
     course: _Course, model: nn.Module, optimizer: torch.optim.Optimizer, generator: Generator
 ) -> Checkpoint:
-    torch_state, others = random_states()
+    of_torch, others = random_states()
     parts = {
         "model": model.state_dict(),
         "best": course.best_state,
         "momentum": momenta(model, optimizer),
-        "random": {"torch": torch_state, "order": generator.get_state()},
+        "random": {**of_torch, "order": generator.get_state()},
     }
     tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
     facts = {
@@ -190,7 +198,7 @@ def _resume(saved: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimize
     restore_momenta(model, optimizer, saved.part("momentum"))
     states = saved.part("random")
     generator.set_state(states["order"])
-    restore_random_states(states["torch"], saved.facts["random"])
+    restore_random_states(states, saved.facts["random"])
     best = saved.facts["best"]
     course = _Course(Evaluation(**best) if best else None, saved.part("best"))
     course.best_epoch = saved.facts["best_epoch"]
@@ -220,8 +228,21 @@ def _batches(
     data: Dataset, batch_size: int, generator: Generator, processes: Processes
 ) -> Iterator[tuple[Tensor, Tensor]]:
     if processes.size == 1:
-        return train_batches(data, batch_size, generator)
-    return shared_batches(data, batch_size, generator, processes.rank, processes.size)
+        found = train_batches(data, batch_size, generator)
+    else:
+        found = shared_batches(data, batch_size, generator, processes.rank, processes.size)
+    for images, labels in found:
+        yield images.to(processes.device), labels.to(processes.device)
+
+
+@contextlib.contextmanager
+def _gpu_memory_errors(label: str, batch_size: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        problem = f"the GPU has no memory for a step of {batch_size} images"
+        remedy = "lower batch_size, or set CUDA_VISIBLE_DEVICES= to train on the CPU"
+        raise TrainingError(label, problem, remedy) from None
 
 
 def _one_epoch(
@@ -241,7 +262,7 @@ def _one_epoch(
     """
     steps = batches_per_epoch(data, recipe.batch_size)
     sums: dict[str, Tensor] = {}
-    finite = torch.zeros((), dtype=torch.int64)
+    finite: Tensor | int = 0
     for step, (images, labels) in enumerate(batches_of_epoch):
         at = (epoch * steps + step) / (recipe.epochs * steps)
         for group in optimizer.param_groups:
@@ -251,7 +272,7 @@ def _one_epoch(
         loss.total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         sums = {name: sums.get(name, 0) + value for name, value in loss.parts.items()}
-        finite += (finite == step) & torch.isfinite(loss.parts["loss"])  # counts up to the first that is not
+        finite = finite + ((finite == step) & torch.isfinite(loss.parts["loss"]))  # counts up to the first that is not
         if step % STEPS_BETWEEN_LOOKS == 0 or step + 1 == steps:
             _check_steps(int(finite), step + 1, steps, sums, label, epoch + 1, recipe.lr)
         progress.work(label, epoch * steps + step + 1, recipe.epochs * steps)

@@ -153,8 +153,23 @@ def test_a_training_that_broke_goes_on_from_its_last_good_epoch(digits: Dataset,
     assert broken is not None
     assert len(broken.facts["logs"]) == 2
     assert all(value.isfinite().all() for value in broken.tensors.values() if value.is_floating_point())
-    assert notes == ["train: going on after epoch 2 of 3"]
+    assert notes[-1] == "train: going on after epoch 2 of 3"
     assert evaluate(model, digits.val).accuracy > 0.8
+
+
+def test_a_gpu_without_memory_for_a_batch_is_one_line(digits: Dataset) -> None:
+    model = linear()
+
+    def too_large(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB")
+
+    with pytest.raises(TrainingError) as caught:
+        fit(model, too_large, digits, Recipe(1, 0.1, 64, 0.0), seed=1)
+
+    assert str(caught.value) == (
+        "train: the GPU has no memory for a step of 64 images; lower batch_size, "
+        "or set CUDA_VISIBLE_DEVICES= to train on the CPU"
+    )
 
 
 class Told(Progress):

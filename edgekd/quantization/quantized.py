@@ -101,7 +101,7 @@ class QuantizedModel(nn.Module):
         """Set the ranges of the weights alone to what the weights are."""
         self._observe(activations=False, weights=True)
         with torch.no_grad():
-            self(example_images(self.spec))
+            self(example_images(self.spec).to(next(self.parameters()).device))
         self._observe(activations=False, weights=False)
 
     def refit_activation_ranges(self) -> None:
@@ -125,7 +125,7 @@ class QuantizedModel(nn.Module):
             for key in ("min_val", "max_val"):
                 saved, own = state_dict.get(f"{name}.{key}"), getattr(module, key, None)
                 if isinstance(own, Tensor) and saved is not None and own.shape != saved.shape:
-                    setattr(module, key, torch.empty_like(saved))
+                    setattr(module, key, torch.empty_like(saved, device=own.device))
         return super().load_state_dict(state_dict, strict, assign)
 
     def integers(self) -> fx.GraphModule:

@@ -26,8 +26,10 @@ def told_by_stages(stages: Mapping[str, Artifact]) -> list[str]:
     notes = []
     for name, artifact in stages.items():
         notes += [f"{name}: {text}" for text in artifact.manifest.get("warnings", [])]
-        processes = artifact.manifest.get("environment", {}).get("processes")
-        if processes and artifact.manifest.get("history"):
+        made_by = artifact.manifest.get("environment", {}) if artifact.manifest.get("history") else {}
+        if gpu := made_by.get("gpu"):
+            notes.append(f"{name}: trained on a GPU ({gpu}): a CPU rounds otherwise and would leave other weights")
+        if processes := made_by.get("processes"):
             notes.append(f"{name}: trained by {processes} processes, each normalising its own share of a batch")
         about = artifact.manifest.get("quantized", {})
         if about.get("kept") == "ptq":

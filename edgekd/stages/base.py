@@ -122,7 +122,7 @@ class Context:
 
     def warn_of_precision(self, precision: str) -> None:
         """Say it where a training is about to be slow for want of instructions."""
-        if precision == "bf16" and not multiplies_bf16():
+        if precision == "bf16" and self.processes.device.type == "cpu" and not multiplies_bf16():
             self.progress.note(
                 f"{self.name}: this CPU has no bf16 arithmetic: precision: bf16 trains many times slower here "
                 "than precision: float32"
@@ -134,7 +134,7 @@ class Context:
         if found.num_classes != spec.num_classes:
             problem = f"the teacher tells {found.num_classes} classes apart, the student {spec.num_classes}"
             raise ConfigError(f"{self.where}.teacher", problem, "name a teacher of the same classes")
-        return frozen(teacher)
+        return frozen(teacher).to(self.processes.device)
 
     def save(self, model: nn.Module, spec: ModelSpec, history: History | None = None, **facts: Any) -> Artifact:
         """Write a float model's artifact: weights, history, and further facts."""
@@ -231,9 +231,9 @@ def distillation(
 
     def batch_loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
         logits = student(images)
-        ce = F.cross_entropy(logits, labels) if alpha else torch.zeros(())
+        ce = F.cross_entropy(logits, labels) if alpha else logits.new_zeros(())
         if beta == 0 or not window[0] <= progress < window[1]:
-            return LossParts(alpha * ce, ce=ce, kd=torch.zeros(()))
+            return LossParts(alpha * ce, ce=ce, kd=logits.new_zeros(()))
         with torch.inference_mode():
             taught = teacher(images)
         kd = term(logits, taught.clone(), labels)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from edgekd.artifact import Artifact
-from edgekd.report.notes import trained_elsewhere
+from edgekd.report.notes import told_by_stages, trained_elsewhere
 from edgekd.runtime import environment
 
 
@@ -13,6 +13,15 @@ def made(**differs: str) -> Artifact:
 
 def test_the_environment_says_what_decides_the_bits() -> None:
     assert {"vector instructions", "training threads", "torch", "numpy"} <= set(environment())
+
+
+def test_a_stage_that_a_gpu_trained_says_so() -> None:
+    trained, pruned = made(gpu="Some GPU"), made(gpu="Some GPU")
+    trained.manifest["history"] = {"epochs": []}
+
+    assert told_by_stages({"teacher": trained, "prune": pruned, "distill": made()}) == [
+        "teacher: trained on a GPU (Some GPU): a CPU rounds otherwise and would leave other weights"
+    ]
 
 
 def test_stages_that_were_made_elsewhere_are_named_with_what_differs() -> None:

@@ -1,0 +1,85 @@
+"""Training on a GPU; skipped where torch sees none."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekd.checkpoint import Checkpoints
+from edgekd.errors import TrainingError
+from edgekd.evaluation import evaluate
+from edgekd.pipeline import Pipeline
+from edgekd.report.notes import told_by_stages
+from edgekd.training import BatchLoss, LossParts, Recipe, fit
+from tests.chain import YAML, write_pipeline
+from tests.test_training import Told
+from tests.tiny import tiny_convnet, tiny_dataset
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+RECIPE = Recipe(4, 0.1, 8, 0.0)
+
+
+def with_dropout() -> nn.Module:
+    net = tiny_convnet(8)
+    return nn.Sequential(*net[:-1], nn.Dropout(0.2), net[-1])
+
+
+def loss_of(model: nn.Module, places: set[str] | None = None, breaks_at: float = 2.0) -> BatchLoss:
+    def loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+        if places is not None:
+            places.update({images.device.type, labels.device.type, next(model.parameters()).device.type})
+        ce = F.cross_entropy(model(images), labels)
+        return LossParts(ce * float("inf") if progress >= breaks_at else ce)
+
+    return loss
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+@needs_gpu
+def test_a_network_is_trained_on_the_gpu_and_comes_back() -> None:
+    model, places, told = tiny_convnet(8), set[str](), Told()
+
+    history = fit(model, loss_of(model, places), tiny_dataset(), RECIPE, seed=1, progress=told)
+
+    assert places == {"cuda"}
+    assert {tensor.device.type for tensor in model.state_dict().values()} == {"cpu"}
+    assert history.best_accuracy == evaluate(model, tiny_dataset().val).accuracy == 1.0
+    assert told.notes == [f"train: training on the GPU ({torch.cuda.get_device_name()})"]
+
+
+@needs_gpu
+def test_what_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    """Dropout draws from the GPU's own generator."""
+    torch.manual_seed(5)
+    through, stopped = with_dropout().train(), with_dropout().train()
+    saved = Checkpoints(tmp_path / "saved")
+
+    torch.manual_seed(6)
+    fit(through, loss_of(through), tiny_dataset(), RECIPE, seed=1)
+    torch.manual_seed(6)
+    with pytest.raises(TrainingError, match="epoch 3"):
+        fit(stopped, loss_of(stopped, breaks_at=0.5), tiny_dataset(), RECIPE, seed=1, checkpoints=saved)
+    torch.manual_seed(7)
+    fit(stopped, loss_of(stopped), tiny_dataset(), RECIPE, seed=1, checkpoints=saved)
+
+    assert same(through, stopped)
+
+
+@needs_gpu
+def test_a_chain_is_trained_on_the_gpu_and_says_so(tmp_path: Path) -> None:
+    text = YAML.replace("{stage: distill, epochs: 3}", "{stage: distill, epochs: 3, precision: bf16}")
+    pipeline = Pipeline.from_yaml(write_pipeline(tmp_path, text.partition("      - {stage: export")[0]))
+
+    pipeline.run(tmp_path / "models")
+
+    made = {item.name: item.artifact for item in pipeline.plan(tmp_path / "models") if item.artifact}
+    assert list(made) == ["teacher", "prune", "distill", "qat"]
+    assert {item.manifest["environment"]["gpu"] for item in made.values()} == {torch.cuda.get_device_name()}
+    assert made["qat"].manifest["history"]["epochs"][-1]["val_accuracy"] > 0.8
+    told = [note for note in told_by_stages(made) if "GPU" in note]
+    assert [note.partition(":")[0] for note in told] == ["teacher", "distill", "qat"]
