@@ -79,11 +79,21 @@ class EpochLog:
 
 @dataclass(frozen=True)
 class History:
-    """Every epoch of a training, the best one's number (from 1; 0: the state before training) and accuracy."""
+    """How a training went.
+
+    Args:
+        epochs: every one of them.
+        best_epoch: the best one's number, from 1; 0: the state before training.
+        best_accuracy: on val, 0..1.
+        earlier_seconds: what those spent that were stopped and went on here.
+        made_by: what to record of all processes that had a part in it.
+    """
 
     epochs: list[EpochLog]
     best_epoch: int
     best_accuracy: float
+    earlier_seconds: float
+    made_by: dict[str, str]
 
 
 def fit(
@@ -131,9 +141,9 @@ def fit(
         progress.note(f"{label}: training on the GPU ({processes.record()['gpu']})")
     model.to(processes.device)
     optimizer, generator = sgd(model, recipe), torch.Generator().manual_seed(seed)
-    course = _Course(processes.of_first(start), _copy_state(model))
+    course = _Course(processes.of_first(start), _copy_state(model), processes.record())
     if checkpoints is not None and (saved := processes.by_first(checkpoints.latest)) is not None:
-        course = _resume(saved, model, optimizer, generator)
+        course = _resume(saved, model, optimizer, generator, processes.record())
         progress.note(f"{label}: going on after epoch {len(course.logs)} of {recipe.epochs}")
     shared_loss = _shared(batch_loss, model, images, processes)
     for epoch in range(len(course.logs), recipe.epochs):
@@ -155,15 +165,31 @@ def fit(
         progress.epoch(label, epoch + 1, recipe.epochs, {**losses, "val_accuracy": found.accuracy})
     model.load_state_dict(course.best_state)
     model.cpu().eval()
-    return History(course.logs, course.best_epoch, course.best.accuracy if course.best else 0.0)
+    return course.history()
 
 
 class _Course:
     """How a training went up to now, and the weights that were best on val."""
 
-    def __init__(self, best: Evaluation | None, best_state: dict[str, Tensor]) -> None:
+    def __init__(
+        self,
+        best: Evaluation | None,
+        best_state: dict[str, Tensor],
+        made_by: dict[str, str],
+        earlier_seconds: float = 0.0,
+    ) -> None:
         self.best, self.best_epoch, self.best_state = best, 0, best_state
+        self.made_by, self.earlier_seconds, self._began = made_by, earlier_seconds, time.monotonic()
         self.logs: list[EpochLog] = []
+
+    @property
+    def seconds(self) -> float:
+        """Spent up to now, by those that were stopped too."""
+        return self.earlier_seconds + time.monotonic() - self._began
+
+    def history(self) -> History:
+        accuracy = self.best.accuracy if self.best else 0.0
+        return History(self.logs, self.best_epoch, accuracy, self.earlier_seconds, self.made_by)
 
     def add(self, log: EpochLog, model: nn.Module) -> None:
         self.logs.append(log)
@@ -188,11 +214,19 @@ def _checkpoint(
         "best": asdict(course.best) if course.best else None,
         "best_epoch": course.best_epoch,
         "random": others,
+        "seconds": course.seconds,
+        "made_by": course.made_by,
     }
     return Checkpoint(tensors, facts)
 
 
-def _resume(saved: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer, generator: Generator) -> _Course:
+def _resume(
+    saved: Checkpoint,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    generator: Generator,
+    made_by: dict[str, str],
+) -> _Course:
     """Put everything where it was after the saved epoch."""
     model.load_state_dict(saved.part("model"))
     restore_momenta(model, optimizer, saved.part("momentum"))
@@ -200,7 +234,8 @@ def _resume(saved: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimize
     generator.set_state(states["order"])
     restore_random_states(states, saved.facts["random"])
     best = saved.facts["best"]
-    course = _Course(Evaluation(**best) if best else None, saved.part("best"))
+    made_by = {**made_by, **saved.facts["made_by"]}
+    course = _Course(Evaluation(**best) if best else None, saved.part("best"), made_by, saved.facts["seconds"])
     course.best_epoch = saved.facts["best_epoch"]
     course.logs = [EpochLog(**log) for log in saved.facts["logs"]]
     return course

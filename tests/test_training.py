@@ -15,8 +15,9 @@ from edgekd.checkpoint import Checkpoints
 from edgekd.data import Dataset, DataSettings, Split, load_dataset
 from edgekd.errors import TrainingError
 from edgekd.evaluation import Evaluation, estimate_batchnorm, evaluate
+from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress
-from edgekd.training import BatchLoss, LossParts, Recipe, fit, learning_rate, sgd
+from edgekd.training import BatchLoss, History, LossParts, Recipe, fit, learning_rate, sgd
 from tests.tiny import tiny_convnet, tiny_dataset
 
 
@@ -134,7 +135,11 @@ def test_a_loss_that_is_no_finite_number_ends_with_its_epoch_its_step_and_remedi
 
 
 def test_a_training_that_broke_goes_on_from_its_last_good_epoch(digits: Dataset, tmp_path: Path) -> None:
-    def trained(breaks_at: float) -> tuple[nn.Module, list[str]]:
+    class Elsewhere(Processes):
+        def record(self) -> dict[str, str]:
+            return {"gpu": "another machine's"}
+
+    def trained(breaks_at: float, processes: Processes) -> tuple[nn.Module, list[str], History]:
         model, told = linear(), Told()
 
         def loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
@@ -142,18 +147,21 @@ def test_a_training_that_broke_goes_on_from_its_last_good_epoch(digits: Dataset,
             return LossParts(ce * math.inf if progress >= breaks_at else ce)
 
         saved = Checkpoints(tmp_path / "saved")
-        fit(model, loss, digits, Recipe(3, 0.1, 64, 0.0), seed=1, progress=told, checkpoints=saved)
-        return model, told.notes
+        recipe = Recipe(3, 0.1, 64, 0.0)
+        history = fit(model, loss, digits, recipe, seed=1, progress=told, checkpoints=saved, processes=processes)
+        return model, told.notes, history
 
     with pytest.raises(TrainingError, match="epoch 3, step 3 of"):
-        trained(0.7)
+        trained(0.7, Elsewhere())
     broken = Checkpoints(tmp_path / "saved").latest()
-    model, notes = trained(2.0)
+    model, notes, history = trained(2.0, ALONE)
 
     assert broken is not None
     assert len(broken.facts["logs"]) == 2
     assert all(value.isfinite().all() for value in broken.tensors.values() if value.is_floating_point())
     assert notes[-1] == "train: going on after epoch 2 of 3"
+    assert history.made_by == {**ALONE.record(), "gpu": "another machine's"}
+    assert history.earlier_seconds >= sum(log.seconds for log in history.epochs[:2]) > 0
     assert evaluate(model, digits.val).accuracy > 0.8
 
 

@@ -18,6 +18,7 @@ from edgekd.measure import measure_latency, predictions
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.latency import ROUNDS, Latencies, paired_ratio, percentiles
 from edgekd.ondevice.machine import cpu_name, host_isa
+from edgekd.processes import ALONE
 from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages, trained_elsewhere
 from edgekd.report.schema import (
     DataFacts,
@@ -141,6 +142,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
     choice = choose(models, subject.budget, measured.ratio)
     models = [model.model_copy(update={"file": MODEL}) if model.id == choice.recommended else model for model in models]
     artifacts = {name: artifact for name, (_, _, artifact) in subject.stages.items()}
+    here = {**environment(), **ALONE.record()}
     return Report(
         pipeline=subject.name,
         seed=subject.seed,
@@ -152,12 +154,12 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         models=models,
         stages=[_stage(name, *about) for name, about in subject.stages.items()],
         quantization=_quantization(subject, exported, measured),
-        environment=environment(),
+        environment=here,
         budget=subject.budget.model_dump(),
         notes=[
             *subject.data.notes,
             *measured_elsewhere(subject.target),
-            *trained_elsewhere(artifacts, environment()),
+            *trained_elsewhere(artifacts, here),
             *told_by_stages(artifacts),
             *told_by_files(models),
         ],

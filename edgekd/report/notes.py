@@ -7,8 +7,9 @@ from edgekd.ondevice.machine import host_isa
 from edgekd.report.schema import ModelReport
 from edgekd.target import Target
 
-DECIDES_BITS = ("vector instructions", "training threads", "torch", "torchvision", "torchao", "numpy")
+DECIDES_BITS = ("vector instructions", "training threads", "torch", "torchvision", "torchao", "numpy", "gpu")
 """What of an environment decides how sums are rounded."""
+WITHOUT_GPU = {"gpu": "none"}
 
 
 def measured_elsewhere(target: Target) -> list[str]:
@@ -26,10 +27,8 @@ def told_by_stages(stages: Mapping[str, Artifact]) -> list[str]:
     notes = []
     for name, artifact in stages.items():
         notes += [f"{name}: {text}" for text in artifact.manifest.get("warnings", [])]
-        made_by = artifact.manifest.get("environment", {}) if artifact.manifest.get("history") else {}
-        if gpu := made_by.get("gpu"):
-            notes.append(f"{name}: trained on a GPU ({gpu}): a CPU rounds otherwise and would leave other weights")
-        if processes := made_by.get("processes"):
+        processes = artifact.manifest.get("environment", {}).get("processes")
+        if processes and artifact.manifest.get("history"):
             notes.append(f"{name}: trained by {processes} processes, each normalising its own share of a batch")
         about = artifact.manifest.get("quantized", {})
         if about.get("kept") == "ptq":
@@ -44,8 +43,9 @@ def told_by_stages(stages: Mapping[str, Artifact]) -> list[str]:
 def trained_elsewhere(stages: Mapping[str, Artifact], here: Mapping[str, str]) -> list[str]:
     """Stages that were made where the same file and seed need not give the same bits as here."""
     notes: dict[str, list[str]] = {}
+    here = {**WITHOUT_GPU, **here}
     for name, artifact in stages.items():
-        there = artifact.manifest.get("environment", {})
+        there = {**WITHOUT_GPU, **artifact.manifest.get("environment", {})}
         differs = [
             f"{key} {there[key]}, here {here[key]}" for key in DECIDES_BITS if there.get(key, here[key]) != here[key]
         ]

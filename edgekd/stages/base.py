@@ -139,15 +139,18 @@ class Context:
     def save(self, model: nn.Module, spec: ModelSpec, history: History | None = None, **facts: Any) -> Artifact:
         """Write a float model's artifact: weights, history, and further facts."""
         size = {"macs": count_macs(model, spec), "params": count_params(model)}
-        manifest = self.manifest(history=asdict(history) if history else None, size=size, **facts)
+        manifest = self.manifest(history, size=size, **facts)
         with self.store.writing(self.digest, manifest) as folder:
             manifest["model"] = save_model(folder, model, spec)
         return self.saved()
 
-    def manifest(self, **facts: Any) -> dict[str, Any]:
-        """A manifest of what was done up to now."""
-        made_by = {**environment(), **self.processes.record()}
-        return {"facts": self.facts, "environment": made_by, "seconds": time.monotonic() - self.started, **facts}
+    def manifest(self, history: History | None = None, **facts: Any) -> dict[str, Any]:
+        """A manifest of what was done up to now, by those too whose training was stopped and went on here."""
+        trained = {} if history is None else asdict(history)
+        made_by = trained.pop("made_by", self.processes.record())
+        seconds = trained.pop("earlier_seconds", 0.0) + time.monotonic() - self.started
+        about = {"facts": self.facts, "environment": {**environment(), **made_by}, "seconds": seconds}
+        return {**about, "history": trained or None, **facts}
 
     def saved(self) -> Artifact:
         """The artifact that was just written."""

@@ -1,7 +1,6 @@
 """Quantization-aware training: the network learns to live with 8-bit numbers, the teacher holding it steady."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -96,7 +95,7 @@ class Qat(Stage):
             "ptq_val_accuracy": ptq.accuracy,
             "qat_val_accuracy": max(epoch.val_accuracy for epoch in history.epochs),
         }
-        manifest = ctx.manifest(history=asdict(history), quantized=about)
+        manifest = ctx.manifest(history, quantized=about)
         with ctx.store.writing(ctx.digest, manifest) as folder:
             manifest["model"] = {"spec": spec.model_dump(), "widths": widths(float_model)}
             save_tensors(folder / "weights.safetensors", model.state_dict())

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from edgekd.artifact import Artifact
-from edgekd.report.notes import told_by_stages, trained_elsewhere
+from edgekd.report.notes import trained_elsewhere
 from edgekd.runtime import environment
 
 
@@ -15,12 +15,14 @@ def test_the_environment_says_what_decides_the_bits() -> None:
     assert {"vector instructions", "training threads", "torch", "numpy"} <= set(environment())
 
 
-def test_a_stage_that_a_gpu_trained_says_so() -> None:
-    trained, pruned = made(gpu="Some GPU"), made(gpu="Some GPU")
-    trained.manifest["history"] = {"epochs": []}
+def test_stages_of_another_gpu_or_of_none_are_named() -> None:
+    stages = {"teacher": made(gpu="A"), "qat": made()}
+    on_none, on_another = (trained_elsewhere(stages, {**environment(), **gpu}) for gpu in ({}, {"gpu": "B"}))
 
-    assert told_by_stages({"teacher": trained, "prune": pruned, "distill": made()}) == [
-        "teacher: trained on a GPU (Some GPU): a CPU rounds otherwise and would leave other weights"
+    assert [note.partition("):")[0] for note in on_none] == ["teacher: made elsewhere (gpu A, here none"]
+    assert [note.partition("):")[0] for note in on_another] == [
+        "teacher: made elsewhere (gpu A, here B",
+        "qat: made elsewhere (gpu none, here B",
     ]
 
 
