@@ -4,19 +4,13 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 
-from edgekd.checkpoint import (
-    Checkpoint,
-    Checkpoints,
-    momenta,
-    random_states,
-    restore_momenta,
-    restore_random_states,
-)
+from edgekd.checkpoint import Checkpoints
+from edgekd.course import Course, EpochLog, History, checkpoint, copy_state, resume
 from edgekd.data import Dataset, batches_per_epoch, shared_batches, train_batches
 from edgekd.errors import TrainingError
 from edgekd.evaluation import Evaluation, evaluate
@@ -65,37 +59,6 @@ class Recipe:
     momentum: float = 0.9
 
 
-@dataclass(frozen=True)
-class EpochLog:
-    """One pass over the training split: mean losses by part, validation accuracy (0..1) and cross-entropy (nats)."""
-
-    epoch: int
-    losses: dict[str, float]
-    val_accuracy: float
-    val_loss: float
-    lr: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class History:
-    """How a training went.
-
-    Args:
-        epochs: every one of them.
-        best_epoch: the best one's number, from 1; 0: the state before training.
-        best_accuracy: on val, 0..1.
-        earlier_seconds: what those spent that were stopped and went on here.
-        made_by: what to record of all processes that had a part in it.
-    """
-
-    epochs: list[EpochLog]
-    best_epoch: int
-    best_accuracy: float
-    earlier_seconds: float
-    made_by: dict[str, str]
-
-
 def fit(
     model: nn.Module,
     batch_loss: BatchLoss,
@@ -141,9 +104,9 @@ def fit(
         progress.note(f"{label}: training on the GPU ({processes.record()['gpu']})")
     model.to(processes.device)
     optimizer, generator = sgd(model, recipe), torch.Generator().manual_seed(seed)
-    course = _Course(processes.of_first(start), _copy_state(model), processes.record())
+    course = Course(processes.of_first(start), copy_state(model), processes.record())
     if checkpoints is not None and (saved := processes.by_first(checkpoints.latest)) is not None:
-        course = _resume(saved, model, optimizer, generator, processes.record())
+        course = resume(saved, model, optimizer, generator, processes.record())
         progress.note(f"{label}: going on after epoch {len(course.logs)} of {recipe.epochs}")
     shared_loss = _shared(batch_loss, model, images, processes)
     for epoch in range(len(course.logs), recipe.epochs):
@@ -161,84 +124,11 @@ def fit(
         lr = float(optimizer.param_groups[0]["lr"])
         course.add(EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started), model)
         if checkpoints is not None and processes.first:
-            checkpoints.save(epoch + 1, _checkpoint(course, model, optimizer, generator))
+            checkpoints.save(epoch + 1, checkpoint(course, model, optimizer, generator))
         progress.epoch(label, epoch + 1, recipe.epochs, {**losses, "val_accuracy": found.accuracy})
     model.load_state_dict(course.best_state)
     model.cpu().eval()
     return course.history()
-
-
-class _Course:
-    """How a training went up to now, and the weights that were best on val."""
-
-    def __init__(
-        self,
-        best: Evaluation | None,
-        best_state: dict[str, Tensor],
-        made_by: dict[str, str],
-        earlier_seconds: float = 0.0,
-    ) -> None:
-        self.best, self.best_epoch, self.best_state = best, 0, best_state
-        self.made_by, self.earlier_seconds, self._began = made_by, earlier_seconds, time.monotonic()
-        self.logs: list[EpochLog] = []
-
-    @property
-    def seconds(self) -> float:
-        """Spent up to now, by those that were stopped too."""
-        return self.earlier_seconds + time.monotonic() - self._began
-
-    def history(self) -> History:
-        accuracy = self.best.accuracy if self.best else 0.0
-        return History(self.logs, self.best_epoch, accuracy, self.earlier_seconds, self.made_by)
-
-    def add(self, log: EpochLog, model: nn.Module) -> None:
-        self.logs.append(log)
-        found = Evaluation(log.val_accuracy, log.val_loss)
-        if found.better_than(self.best):
-            self.best, self.best_epoch, self.best_state = found, log.epoch, _copy_state(model)
-
-
-def _checkpoint(
-    course: _Course, model: nn.Module, optimizer: torch.optim.Optimizer, generator: Generator
-) -> Checkpoint:
-    of_torch, others = random_states()
-    parts = {
-        "model": model.state_dict(),
-        "best": course.best_state,
-        "momentum": momenta(model, optimizer),
-        "random": {**of_torch, "order": generator.get_state()},
-    }
-    tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
-    facts = {
-        "logs": [asdict(log) for log in course.logs],
-        "best": asdict(course.best) if course.best else None,
-        "best_epoch": course.best_epoch,
-        "random": others,
-        "seconds": course.seconds,
-        "made_by": course.made_by,
-    }
-    return Checkpoint(tensors, facts)
-
-
-def _resume(
-    saved: Checkpoint,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: Generator,
-    made_by: dict[str, str],
-) -> _Course:
-    """Put everything where it was after the saved epoch."""
-    model.load_state_dict(saved.part("model"))
-    restore_momenta(model, optimizer, saved.part("momentum"))
-    states = saved.part("random")
-    generator.set_state(states["order"])
-    restore_random_states(states, saved.facts["random"])
-    best = saved.facts["best"]
-    made_by = {**made_by, **saved.facts["made_by"]}
-    course = _Course(Evaluation(**best) if best else None, saved.part("best"), made_by, saved.facts["seconds"])
-    course.best_epoch = saved.facts["best_epoch"]
-    course.logs = [EpochLog(**log) for log in saved.facts["logs"]]
-    return course
 
 
 def _shared(batch_loss: BatchLoss, model: nn.Module, images: int, processes: Processes) -> BatchLoss:
@@ -338,10 +228,6 @@ def _not_finite(bad: dict[str, float], label: str, place: str, epoch: int, lr: f
         f"lower lr (now {lr}), raise batch_size, or set precision: float32 where it is bf16; "
         f"look for images or weights that are odd{kept}",
     )
-
-
-def _copy_state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def learning_rate(progress: float, peak: float, warmup: float) -> float:

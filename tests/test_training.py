@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.checkpoint import Checkpoints
+from edgekd.course import History
 from edgekd.data import Dataset, DataSettings, Split, load_dataset
 from edgekd.errors import TrainingError
 from edgekd.evaluation import Evaluation, estimate_batchnorm, evaluate
 from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress
-from edgekd.training import BatchLoss, History, LossParts, Recipe, fit, learning_rate, sgd
+from edgekd.training import BatchLoss, LossParts, Recipe, fit, learning_rate, sgd
 from tests.tiny import tiny_convnet, tiny_dataset
 
 

@@ -15,13 +15,14 @@ from torch.nn import functional as F
 from edgekd.artifact import Artifact, Store, load_model, save_model
 from edgekd.checkpoint import Checkpoints
 from edgekd.config import Settings
+from edgekd.course import History
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.ondevice.machine import multiplies_bf16
 from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress, environment
 from edgekd.target import Target
-from edgekd.training import BatchLoss, History, LossParts, Recipe
+from edgekd.training import BatchLoss, LossParts, Recipe
 from edgekd.zoo import ModelSpec, count_macs, count_params
 
 Epochs = Annotated[int, Field(ge=1, le=10_000, description="passes over the training split")]

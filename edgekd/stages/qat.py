@@ -1,13 +1,14 @@
 """Quantization-aware training: the network learns to live with 8-bit numbers, the teacher holding it steady."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.artifact import Artifact, save_tensors
+from edgekd.course import copy_state
 from edgekd.data import calibration_batches
 from edgekd.evaluation import evaluate
 from edgekd.losses import kd_loss
@@ -73,7 +74,7 @@ class Qat(Stage):
         float_model, spec = ctx.load("source")
         model = QuantizedModel(float_model, spec, ctx.target.weight_bits)
         model.calibrate(calibration_batches(ctx.data, self.calibration_images))
-        ptq, ptq_state = evaluate(model, ctx.data.val), _copy(model)
+        ptq, ptq_state = evaluate(model, ctx.data.val), copy_state(model)
         ctx.progress.note(f"calibrated only (PTQ), {model.weight_bits}-bit weights: {ptq.accuracy:.4f} on val")
         history = fit(
             model,
@@ -116,7 +117,3 @@ class Qat(Stage):
             model.freeze_batchnorm()
         if progress >= self.freeze_observers_at:
             model.freeze_activations()
-
-
-def _copy(model: QuantizedModel) -> dict[str, Any]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
