@@ -4,8 +4,8 @@
     python -m benchmarks.zoo mobilenet_v2 resnet18 --force
 
 Weights are random (seed 0) and batch norms have the statistics of generated images: graph and speed are measured, not
-accuracy. Writes benchmarks/zoo/results.json after every network, and results.md from it. Nothing else may run
-meanwhile.
+accuracy. Writes this kind of CPU's part of benchmarks/zoo/results.json after every network, and results.md from it.
+Nothing else may run meanwhile.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from edgekd.data import as_input
 from edgekd.errors import EdgekdError
 from edgekd.measure import measure_latency
 from edgekd.ondevice.latency import paired_ratio
-from edgekd.ondevice.machine import host_isa, weight_bits
+from edgekd.ondevice.machine import cpu_name, host_isa, weight_bits
 from edgekd.pruning import check_prunable, prune
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.runtime import Progress, environment
@@ -48,22 +48,29 @@ def main() -> None:
     parser.add_argument("--force", action="store_true", help="measure those with results again")
     arguments = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
-    models: dict[str, Any] = json.loads(RESULTS.read_text())["models"] if RESULTS.exists() else {}
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    models = results.get(host_isa(), {}).get("models", {})
     for number, name in enumerate(arguments.names, 1):
         print(f"[{number}/{len(arguments.names)}] {name}", flush=True)
         if name in models and not arguments.force:
             print("  has results already", flush=True)
             continue
         models[name] = measured(name)
-        write(models)
+        write({**results, host_isa(): about_this_cpu(models)})
 
 
-def write(models: dict[str, Any]) -> None:
-    """Both files, networks in the order of the list."""
+def about_this_cpu(models: dict[str, Any]) -> dict[str, Any]:
+    """What was measured here, and where that is; networks in the order of the list."""
     ordered = {name: models[name] for name in sorted(models, key=lambda name: (*NAMES, name).index(name))}
-    about = {**environment(), "isa": host_isa(), "weight_bits": weight_bits(host_isa()), "note": ABOUT}
-    RESULTS.write_text(json.dumps({"about": about, "models": ordered}, indent=1) + "\n")
-    TABLE.write_text(table(ordered))
+    here = {**environment(), "cpu": cpu_name(), "weight_bits": weight_bits(host_isa()), "note": ABOUT}
+    return {"about": here, "models": ordered}
+
+
+def write(results: dict[str, Any]) -> None:
+    """Both files, kinds of CPU in alphabetical order."""
+    ordered = dict(sorted(results.items()))
+    RESULTS.write_text(json.dumps(ordered, indent=1) + "\n")
+    TABLE.write_text("\n".join(["# The zoo", "", ABOUT, "", *(section(*of_cpu) for of_cpu in ordered.items())]))
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -160,16 +167,16 @@ class _Printed(Progress):
             print(f"  {label}: {done} of {total} rounds", flush=True)
 
 
-def table(models: dict[str, Any]) -> str:
-    """The results as Markdown."""
+def section(isa: str, found: dict[str, Any]) -> str:
+    """One kind of CPU's results as Markdown."""
     head = (
         "| network | params | MACs removed at 0.5 | integer kernels | float islands | agreement | float p50 ms "
         "| int8 p50 ms | int8 of float [95 %] | recommended |"
     )
-    rows = [f"| {name} | {' | '.join(_cells(about))} |" for name, about in models.items()]
-    return "\n".join(
-        ["# The zoo", "", ABOUT, "", head, "|---|" + "---:|" * 3 + "---|" + "---:|" * 4 + "---|", *rows, ""]
-    )
+    rows = [f"| {name} | {' | '.join(_cells(about))} |" for name, about in found["models"].items()]
+    about = found["about"]
+    title = f"## {isa}: {about['cpu']}, {about['weight_bits']}-bit weights"
+    return "\n".join([title, "", head, "|---|" + "---:|" * 3 + "---|" + "---:|" * 4 + "---|", *rows, ""])
 
 
 def _cells(about: dict[str, Any]) -> list[str]:
