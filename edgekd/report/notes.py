@@ -52,7 +52,7 @@ def trained_elsewhere(stages: Mapping[str, Artifact], here: Mapping[str, str]) -
         if differs:
             notes.setdefault("; ".join(differs), []).append(name)
     return [
-        f"{', '.join(names)}: made elsewhere ({differs}): made here the weights might differ in their last bits"
+        f"{', '.join(names)}: made elsewhere ({differs}): made here the weights might not be the same"
         for differs, names in notes.items()
     ]
 

@@ -40,6 +40,6 @@ def test_stages_that_were_made_elsewhere_are_named_with_what_differs() -> None:
 
     assert notes == [
         f"teacher, distill: made elsewhere (training threads 16, here {here['training threads']}): "
-        "made here the weights might differ in their last bits",
-        f"qat: made elsewhere (torch 2.0, here {here['torch']}): made here the weights might differ in their last bits",
+        "made here the weights might not be the same",
+        f"qat: made elsewhere (torch 2.0, here {here['torch']}): made here the weights might not be the same",
     ]
