@@ -153,7 +153,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         data=_data(subject),
         models=models,
         stages=[_stage(name, *about) for name, about in subject.stages.items()],
-        quantization=_quantization(subject, exported, measured),
+        quantization=_quantization(subject, exported, measured, choice.recommended),
         environment=here,
         budget=subject.budget.model_dump(),
         notes=[
@@ -288,12 +288,16 @@ def _facts(pruning: Mapping[str, Any]) -> dict[str, float | int | str]:
     }
 
 
-def _quantization(subject: Subject, exported: Artifact, measured: Measured) -> Quantization | None:
-    """The calibrated student at 7 and at 8 bits of weight, as shipped and exact; None where nothing is quantized."""
+def _quantization(subject: Subject, exported: Artifact, measured: Measured, recommended: str) -> Quantization | None:
+    """The calibrated student at 7 and at 8 bits of weight, as shipped and exact; None where nothing is quantized.
+
+    The student is the recommended file's where that holds integers, else the first that was quantized.
+    """
     quantized = [name for name, (kind, _, _) in subject.stages.items() if kind == "qat"]
     if not quantized:
         return None
-    name = quantized[-1]
+    stage = next(item["stage"] for item in measured.files if item["id"] == recommended)
+    name = stage if stage in quantized else quantized[0]
     about = subject.stages[name][2].manifest["quantized"]
     calibrated = [item for item in exported.manifest["exported"] if item["stage"] == name != item["id"]]
     return Quantization(
