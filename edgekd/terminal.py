@@ -195,6 +195,7 @@ def render_deployed(host: str, deployed: "Deployed") -> str:
 def render_doctor() -> RenderableType:
     """This machine, and what it means for integer models."""
     from edgekd import ort
+    from edgekd.processes import ALONE
 
     saturates = ort.saturates()
     isa = host_isa()
@@ -210,6 +211,7 @@ def render_doctor() -> RenderableType:
         table.add_row(f"  {name}", "yes" if flag in cpu_flags() else "no")
     table.add_row("cores", str(usable_cores()))
     table.add_row("saturation probe", _saturation(saturates, weight_bits(isa)))
+    table.add_row("GPU for training", ALONE.record().get("gpu", "none that torch sees"))
     found = environment()
     for package in ("python", *PACKAGES):
         table.add_row(package, found[package])

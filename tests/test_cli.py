@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from edgekd import Pipeline, cli, lock, ort
 from edgekd.artifact import Store
 from edgekd.ondevice.machine import host_isa
+from edgekd.processes import ALONE
 from edgekd.terminal import PlainProgress
 from tests.chain import YAML, write_pipeline
 from tests.report.made_up import made_up_report, write_export
@@ -270,6 +272,7 @@ def test_doctor_names_the_instruction_set_and_what_the_saturation_probe_found(ed
     assert f"{host_isa()}, " in ended.out
     assert ("SATURATE here" in ended.out) == ort.saturates()
     assert ("are exact here" in ended.out) != ort.saturates()
+    assert re.search(r"GPU for training +" + ALONE.record().get("gpu", "none that torch sees"), ended.out)
 
 
 @pytest.fixture
