@@ -1,6 +1,9 @@
 """What every test shares: the number of threads, and a user without root's rights."""
 
 import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: its waiting threads leave the cores
+
 import shutil
 import signal
 from collections.abc import Iterator
@@ -14,8 +17,8 @@ from tests.devices import make_bundle, make_python, oldest_python, this_python
 
 @pytest.fixture(autouse=True)
 def _threads() -> None:
-    """Results do not depend on the machine's number of cores."""
-    torch.set_num_threads(2)
+    """Results do not depend on the machine's number of cores, which other tests use meanwhile."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -412,7 +412,7 @@ def test_a_pruned_model_reloads_bit_equal_in_a_fresh_process_without_pickle(tmp_
         "import sys, torch, hashlib\n"
         "from pathlib import Path\n"
         "from edgekd.artifact import Store, load_model\n"
-        "torch.set_num_threads(2)\n"
+        "torch.set_num_threads(1)\n"
         "model, spec = load_model(Store(Path(sys.argv[1])).find(sys.argv[2]))\n"
         "assert 'torch_pruning' not in sys.modules\n"
         "images = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))\n"
