@@ -433,3 +433,10 @@ def test_a_disk_that_has_no_room_for_what_is_shown_is_one_line(tmp_path: Path) -
 
     assert "no space left on device" in done.stderr.splitlines()[0]
     assert "Traceback" not in done.stderr
+
+
+def test_an_import_says_nothing() -> None:
+    code = "from edgekd import Pipeline; import edgekd.quantization"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert (done.stdout, done.stderr) == ("", "")

@@ -77,8 +77,7 @@ def test_a_full_disk_at_any_stage_is_one_line_and_the_next_run_goes_on(small_dis
 
 
 RUN = (
-    "import logging, resource, sys\n"
-    "logging.getLogger('torch.utils._pytree').setLevel(logging.ERROR)\n"
+    "import resource, sys\n"
     "import edgekd.pipeline, edgekd.terminal, sklearn.datasets\n"
     "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))\n"
     "from edgekd.cli import main; main()\n"

@@ -1,6 +1,5 @@
 """The command line: thin commands, the only place that prints, and the only one that imports the rest lazily."""
 
-import logging
 import signal
 import sys
 import traceback
@@ -47,8 +46,6 @@ def main() -> NoReturn:
         signal.signal(number, _interrupt)
     if hasattr(signal, "SIGXFSZ"):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that grows too large is then an OSError
-    # torchao 0.18.0 makes torch 2.14 warn of an enum on every import; it can go with the next torchao
-    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     try:
         app(arguments, prog_name="edgekd")
     except EdgekdError as error:
