@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.errors import PruningError
+from edgekd.narrow import trained_safely
 from edgekd.ondevice.machine import Isa
 from edgekd.target import round_width, width_step
 from edgekd.zoo import ModelSpec, count_macs, count_params, example_images
@@ -140,7 +141,8 @@ def accumulate_gradients(model: nn.Module, batches: Iterable[tuple[Tensor, Tenso
     """Leave the cross-entropy's gradient over these batches in every parameter, for ``taylor``."""
     model.zero_grad()
     for images, labels in batches:
-        F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
+        with trained_safely(model):
+            F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
 
 
 def plan_widths(groups: Sequence[Group], ratio: float, scope: Scope, max_ratio: float, isa: Isa) -> list[int]:

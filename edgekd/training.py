@@ -14,6 +14,7 @@ from edgekd.course import Course, EpochLog, History, checkpoint, copy_state, res
 from edgekd.data import Dataset, batches_per_epoch, shared_batches, train_batches
 from edgekd.errors import TrainingError
 from edgekd.evaluation import Evaluation, evaluate
+from edgekd.narrow import trained_safely
 from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress
 
@@ -114,7 +115,7 @@ def fit(
         model.train()
         started = time.monotonic()
         batches_of_epoch = _batches(data, recipe.batch_size, generator, processes)
-        with _gpu_memory_errors(label, recipe.batch_size):
+        with trained_safely(model), _gpu_memory_errors(label, recipe.batch_size):
             losses = _one_epoch(shared_loss, batches_of_epoch, data, recipe, optimizer, epoch, progress, label)
         losses = processes.mean(losses)
         processes.average_statistics(model, after_averaging)

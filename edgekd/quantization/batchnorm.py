@@ -117,7 +117,7 @@ def _fold(graph: fx.GraphModule, conv: fx.Node, norm: fx.Node, bias: Any) -> Non
         raise QuantizationError(norm.name, "this batch norm has no scale and shift", "take affine batch norms")
     epsilon: Any = norm.args[7]
     weight, shift = folded_tensors(
-        _raw_weight(graph, conv), tensor_at(graph, bias), gamma, beta, mean, variance, epsilon
+        raw_weight(graph, conv), tensor_at(graph, bias), gamma, beta, mean, variance, epsilon
     )
     weight_node = put_tensor(graph, f"{conv.name}_folded_weight", weight, conv)
     bias_node = put_tensor(graph, f"{conv.name}_folded_bias", shift, conv)
@@ -131,7 +131,8 @@ def _fold(graph: fx.GraphModule, conv: fx.Node, norm: fx.Node, bias: Any) -> Non
     graph.graph.erase_node(norm)
 
 
-def _raw_weight(graph: fx.GraphModule, conv: fx.Node) -> Tensor:
+def raw_weight(graph: fx.GraphModule, conv: fx.Node) -> Tensor:
+    """The weight that a convolution was given, before it was folded and rounded."""
     node: Any = conv.args[1]
     while node.op != "get_attr":
         node = node.args[0]

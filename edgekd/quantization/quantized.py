@@ -17,6 +17,7 @@ from edgekd.quantization.batchnorm import (
     with_training_batchnorm,
 )
 from edgekd.quantization.capture import capture, with_simple_clipping
+from edgekd.quantization.planes import with_planes, without_planes
 from edgekd.quantization.quantizer import OnnxRuntimeQuantizer
 from edgekd.quantization.rewrites import with_integer_operators
 from edgekd.zoo import ModelSpec, example_images
@@ -58,6 +59,7 @@ class QuantizedModel(nn.Module):
         with_convolutions_before(graph)
         with_training_batchnorm(graph)
         self.graph: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(weight_bits))
+        with_planes(self.graph)
         self.batchnorm_frozen = self.activations_frozen = self.training = False
         self.eval()
 
@@ -132,6 +134,7 @@ class QuantizedModel(nn.Module):
         """The same network with integer weights and quantize/dequantize operators, batch norms folded."""
         self.eval()
         folded = copy.deepcopy(self.graph)
+        without_planes(folded)
         fold_batchnorm(folded)
         converted: fx.GraphModule = convert_pt2e(folded)
         with_simple_clipping(converted)

@@ -1,0 +1,53 @@
+"""Keeps training clear of a fault in oneDNN, which computes torch's convolutions on x86 CPUs.
+
+The gradient of the weights of a 1x1 convolution with a stride, over fewer channels than a vector register holds and
+channels last in memory, is written past its memory: training hangs, crashes or goes wrong. Other layouts take another
+path. Source: oneDNN issue 6035.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+VECTOR = 16
+"""Floats in the widest register, AVX-512's."""
+
+
+def endangered(weight: Tensor, stride: Sequence[int]) -> bool:
+    """Is it such a convolution?
+
+    Args:
+        weight: shape ``(outputs, inputs / groups, height, width)``.
+        stride: vertical and horizontal, or one number for both.
+
+    >>> import torch
+    >>> endangered(torch.ones(8, 4, 1, 1), (2, 2)), endangered(torch.ones(8, 4, 1, 1), (1, 1))
+    (True, False)
+    """
+    return weight.shape[2:] == (1, 1) and max(stride) > 1 and weight.shape[1] < VECTOR
+
+
+def planar(images: Tensor) -> Tensor:
+    """The same images, each channel as a plane of its own in memory."""
+    return images.contiguous()
+
+
+@contextlib.contextmanager
+def trained_safely(model: nn.Module) -> Iterator[None]:
+    """While it lasts, the endangered convolutions of a network take their images as planes."""
+    hooks = [
+        module.register_forward_pre_hook(_planar_first)
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d) and endangered(module.weight, module.stride)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _planar_first(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (planar(args[0]), *args[1:])
