@@ -20,7 +20,7 @@ def endangered(weight: Tensor, stride: Sequence[int]) -> bool:
 
     Args:
         weight: shape ``(outputs, inputs / groups, height, width)``.
-        stride: vertical and horizontal, or one number for both.
+        stride: vertical and horizontal.
 
     >>> import torch
     >>> endangered(torch.ones(8, 4, 1, 1), (2, 2)), endangered(torch.ones(8, 4, 1, 1), (1, 1))

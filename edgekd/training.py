@@ -107,7 +107,7 @@ def fit(
     optimizer, generator = sgd(model, recipe), torch.Generator().manual_seed(seed)
     course = Course(processes.of_first(start), copy_state(model), processes.record())
     if checkpoints is not None and (saved := processes.by_first(checkpoints.latest)) is not None:
-        course = resume(saved, model, optimizer, generator, processes.record())
+        course = resume(saved, model, optimizer, generator, course.made_by)
         progress.note(f"{label}: going on after epoch {len(course.logs)} of {recipe.epochs}")
     shared_loss = _shared(batch_loss, model, images, processes)
     for epoch in range(len(course.logs), recipe.epochs):

@@ -14,11 +14,8 @@ import torch
 
 from tests.devices import make_bundle, make_python, oldest_python, this_python
 
-
-@pytest.fixture(autouse=True)
-def _threads() -> None:
-    """Results do not depend on the machine's number of cores, which other tests use meanwhile."""
-    torch.set_num_threads(1)
+torch.set_num_threads(1)
+"""For fixtures too: results do not depend on the machine's number of cores, which other tests use meanwhile."""
 
 
 @pytest.fixture

@@ -65,7 +65,6 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 @pytest.fixture(scope="module")
 def undisturbed(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("undisturbed")
     pipeline.run(folder / "models", folder / "exports")
     return weights(pipeline, folder / "models")

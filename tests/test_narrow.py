@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from edgekd.narrow import endangered, planar, trained_safely
 from edgekd.quantization import QuantizedModel
 from edgekd.zoo import ModelSpec, build, example_images
 
+ROOT = Path(__file__).parent.parent
 NARROW = ModelSpec(name="resnet8", num_classes=10, in_channels=3, image_size=40, width_mult=0.25)
 TRAINS = """
 import sys, torch
@@ -51,7 +53,7 @@ def test_only_a_strided_1x1_convolution_over_few_channels_is_endangered(
 @pytest.mark.parametrize("kind", ["floats", "integers"])
 def test_a_narrow_network_trains_to_the_end(kind: str) -> None:
     """On a CPU with AVX2 and two threads it hung, on one with AVX-512 it could crash."""
-    subprocess.run([sys.executable, "-W", "ignore", "-c", TRAINS, kind], check=True, timeout=120)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", TRAINS, kind], cwd=ROOT, check=True, timeout=120)
 
 
 def test_images_come_as_planes_only_while_it_lasts_and_only_where_they_must() -> None:

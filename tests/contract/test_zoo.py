@@ -120,7 +120,6 @@ class Chain:
     """A network pruned, stored, taught, quantized, trained a step and exported."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        torch.set_num_threads(1)
         self.name, self.spec = name, spec_of(name)
         teacher = settled(self.spec)
         self.pruned = teacher if name in SHUFFLED else smaller(teacher, self.spec, "l2")
