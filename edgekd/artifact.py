@@ -52,6 +52,13 @@ class Artifact:
     def digest(self) -> str:
         return str(self.manifest["digest"])
 
+    @property
+    def val_accuracy(self) -> float | None:
+        """Of the weights that were kept, 0..1; None where nothing was evaluated."""
+        history = self.manifest.get("history") or {}
+        found = history.get("best_accuracy", self.manifest.get("val_accuracy"))
+        return None if found is None else float(found)
+
     def read(self, name: str) -> bytes:
         """A file's content, checked as it is read: what the manifest does not list is not read.
 

@@ -122,11 +122,9 @@ def render_plan(planned: "Sequence[Planned]") -> RenderableType:
         manifest = item.artifact.manifest if item.artifact else {}
         state = "up to date" if item.artifact else "to do"
         macs, params = _size(manifest)
-        history = manifest.get("history") or {}
-        accuracy = history.get("best_accuracy", manifest.get("val_accuracy"))
-        table.add_row(
-            item.name, item.stage.kind, item.digest[:12], state, macs, params, f"{accuracy:.4f}" if accuracy else ""
-        )
+        found = item.artifact.val_accuracy if item.artifact else None
+        accuracy = "" if found is None else f"{found:.4f}"
+        table.add_row(item.name, item.stage.kind, item.digest[:12], state, macs, params, accuracy)
     return table
 
 

@@ -194,6 +194,7 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         accuracy=correct / total,
         correct=correct,
         total=total,
+        val_accuracy=_on_val(about, subject.stages[about["stage"]][2]),
         accuracy_ci95=wilson_interval(correct, total),
         accuracy_drop=(int(base_right.sum()) - correct) / total,
         paired=_paired(base_right, right),
@@ -204,6 +205,13 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         kernels=Kernels(**about["kernels"]),
         per_class_accuracy=_per_class(right, labels, subject.data.num_classes),
     )
+
+
+def _on_val(about: Mapping[str, Any], made_by: Artifact) -> float | None:
+    """Accuracy on val of the weights that a file holds: a calibrated twin has its own."""
+    if about["id"] != about["stage"]:
+        return float(made_by.manifest["quantized"]["ptq_val_accuracy"])
+    return made_by.val_accuracy
 
 
 def _ratio(measured: Measured, one: str, other: str | None) -> Ratio:
@@ -268,7 +276,7 @@ def _stage(name: str, kind: str, settings: dict[str, Any], artifact: Artifact) -
         settings=settings,
         digest=artifact.digest,
         seconds=manifest.get("seconds", 0.0),
-        val_accuracy=history.get("best_accuracy", manifest.get("val_accuracy")),
+        val_accuracy=artifact.val_accuracy,
         epochs=epochs,
         best_epoch=history.get("best_epoch"),
         widths=[LayerWidth(**width) for width in pruning.get("widths", [])],

@@ -119,6 +119,7 @@ class ModelReport(Record):
     accuracy: Share
     correct: Count
     total: Count
+    val_accuracy: Share | None = Field(None, description="of the weights before export; decides between files alike")
     accuracy_ci95: tuple[Share, Share]
     accuracy_drop: float = Field(description="teacher's accuracy minus this one's; negative is better than the teacher")
     paired: Paired

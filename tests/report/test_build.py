@@ -25,6 +25,19 @@ TWO_STUDENTS = """
 """
 
 
+def test_a_calibrated_file_has_its_own_accuracy_on_val(tmp_path: Path) -> None:
+    report = Pipeline.from_yaml(write_pipeline(tmp_path, TWO_STUDENTS)).run(tmp_path / "models", tmp_path / "exports")
+
+    assert report is not None
+    on_val = {model.id: model.val_accuracy for model in report.models}
+    of_stages = {stage.id: stage.val_accuracy for stage in report.stages}
+    assert on_val["teacher"] == of_stages["teacher"]
+    assert on_val["other-int8"] == of_stages["other-int8"]
+    assert report.quantization is not None
+    quantized = {"teacher": "one-int8", "other": "other-int8"}[report.quantization.source]
+    assert on_val[f"{quantized}-ptq"] == report.quantization.ptq_val_accuracy
+
+
 def test_what_the_weights_range_costs_is_told_of_the_recommended_student(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

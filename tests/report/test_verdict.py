@@ -1,4 +1,4 @@
-"""The choice: the fastest file that keeps the whole budget; where no difference was measured, the smaller."""
+"""The choice: the fastest file that keeps the whole budget; of those as fast the smaller, of those the better."""
 
 import pytest
 
@@ -9,8 +9,14 @@ from tests.report.samples import sample_report
 BASE = sample_report().models[0]
 
 
-def model(name: str, drop: float, size: float, latency: float) -> ModelReport:
-    changes = {"id": name, "accuracy_drop": drop, "size_ratio": size, "size_bytes": int(size * 1e6)}
+def model(name: str, drop: float, size: float, latency: float, on_val: float | None = None) -> ModelReport:
+    changes = {
+        "id": name,
+        "accuracy_drop": drop,
+        "size_ratio": size,
+        "size_bytes": round(size * 1e6),
+        "val_accuracy": on_val,
+    }
     ratio = Ratio(ratio=latency, ci95=(latency * 0.99, latency * 1.01))
     return BASE.model_copy(
         update={**changes, "latency_ratio": ratio, "latency_ms": BASE.latency_ms.model_copy(update={"p50": latency})}
@@ -46,6 +52,29 @@ def test_where_no_difference_was_measured_the_smaller_is_chosen() -> None:
 
     assert choice.recommended == "small"
     assert "no difference measured" in choice.verdict.reason
+
+
+def test_of_files_alike_in_latency_and_size_the_most_accurate_on_val_is_chosen_whatever_test_says() -> None:
+    models = [
+        model("few bytes less", -0.01, 0.1, 0.2, on_val=0.93),
+        model("better on val", 0, 0.101, 0.2, on_val=0.95),
+        model("larger", 0, 0.102, 0.2, on_val=0.99),
+        model("slower", 0, 0.1, 0.3, on_val=0.99),
+    ]
+
+    choice = choose(models, BUDGET, ratios({"few bytes less", "better on val", "larger"}))
+
+    assert choice.recommended == "better on val"
+    assert choice.verdict.reason == (
+        "Among the fastest and smallest of the 4 files that keep the whole budget none is more accurate on val "
+        "(no difference measured in latency to few bytes less, sizes within 1 %)."
+    )
+
+
+def test_files_as_accurate_on_val_too_are_told_apart_by_their_bytes() -> None:
+    models = [model("more", 0, 0.1002, 0.2, on_val=0.9), model("less", 0, 0.1, 0.2, on_val=0.9)]
+
+    assert choose(models, BUDGET, ratios({"more", "less"})).recommended == "less"
 
 
 def test_a_limit_that_is_met_exactly_is_kept() -> None:
