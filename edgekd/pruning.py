@@ -140,8 +140,8 @@ def _try_prune(model: nn.Module, spec: ModelSpec, ratio: float, policy: dict[str
 def accumulate_gradients(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Leave the cross-entropy's gradient over these batches in every parameter, for ``taylor``."""
     model.zero_grad()
-    for images, labels in batches:
-        with trained_safely(model):
+    with trained_safely(model):
+        for images, labels in batches:
             F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
 
 

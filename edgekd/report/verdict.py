@@ -97,10 +97,13 @@ def _reason(fitting: int, alike: Sequence[ModelReport], peers: Sequence[ModelRep
     of = f"of the {fitting} files that keep the whole budget"
     if len(alike) == 1:
         return f"It is the fastest {of}."
-    others = ", ".join(model.id for model in (alike if len(peers) == 1 else peers) if model is not chosen)
     if len(peers) == 1:
-        return f"It is the smallest {of} among the fastest ({NO_DIFFERENCE} in latency to {others})."
+        return f"It is the smallest {of} among the fastest ({NO_DIFFERENCE} in latency to {_others(alike, chosen)})."
     return (
         f"Among the fastest and smallest {of} none is more accurate on val "
-        f"({NO_DIFFERENCE} in latency to {others}, sizes within {SAME_SIZE * 100:.0f} %)."
+        f"({NO_DIFFERENCE} in latency to {_others(peers, chosen)}, sizes within {SAME_SIZE * 100:.0f} %)."
     )
+
+
+def _others(models: Sequence[ModelReport], chosen: ModelReport) -> str:
+    return ", ".join(model.id for model in models if model is not chosen)
