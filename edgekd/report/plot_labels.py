@@ -10,6 +10,10 @@ from matplotlib.transforms import Bbox
 
 _ANGLES = (0, 180, 45, 315, 135, 225, 90, 270)
 _RINGS = (6, 20, 36, 54, 76, 100)
+_WITHOUT_LINE = _RINGS[1]
+"""As far as a label may stand from its point without a line that leads there."""
+_MISLEADING = _RINGS[-1]
+"""Cost of a label that stands nearer to another point than to its own, without a line: any free place is better."""
 Place = tuple[float, float]
 
 
@@ -43,9 +47,14 @@ def place_labels(
     for index in sorted(range(len(places)), key=lambda point: not bold[point]):
         size = _text_size(axes, texts[index], bold[index])
         candidates = _candidates(centres[index], radii[index], *size)
-        box, ring = min(candidates, key=lambda candidate: _cost(candidate, taken, axes.bbox))
+        others = [centre for other, centre in enumerate(centres) if other != index]
+        costs = [
+            (_cost(candidate, taken, axes.bbox) + _misleading(candidate, centres[index], others), candidate)
+            for candidate in candidates
+        ]
+        _, (box, ring) = min(costs, key=lambda cost: cost[0])
         taken.append(box)
-        _write(axes, places[index], centres[index], box, texts[index], bold[index], leader=ring > _RINGS[1])
+        _write(axes, places[index], centres[index], box, texts[index], bold[index], leader=ring > _WITHOUT_LINE)
 
 
 def _text_size(axes: Any, text: str, bold: bool) -> tuple[float, float]:
@@ -69,6 +78,17 @@ def _cost(candidate: tuple[Bbox, float], taken: list[Bbox], inside: Bbox) -> flo
     box, ring = candidate
     outside = box.width * box.height - _overlap(box, inside)
     return float(10 * (outside + sum(_overlap(box, other) for other in taken)) + ring)
+
+
+def _misleading(candidate: tuple[Bbox, float], centre: Place, others: list[Place]) -> float:
+    box, ring = candidate
+    nearest = min((_distance(box, other) for other in others), default=math.inf)
+    return _MISLEADING if ring <= _WITHOUT_LINE and nearest < _distance(box, centre) else 0.0
+
+
+def _distance(box: Bbox, point: Place) -> float:
+    across = max(box.x0 - point[0], point[0] - box.x1, 0)
+    return math.hypot(across, max(box.y0 - point[1], point[1] - box.y1, 0))
 
 
 def _overlap(one: Bbox, other: Bbox) -> float:
