@@ -13,7 +13,7 @@ _RINGS = (6, 20, 36, 54, 76, 100)
 _WITHOUT_LINE = _RINGS[1]
 """As far as a label may stand from its point without a line that leads there."""
 _MISLEADING = _RINGS[-1]
-"""Cost of a label that stands nearer to another point than to its own, without a line: any free place is better."""
+"""Cost of a label that another point stands between or nearer to: any free place is better."""
 Place = tuple[float, float]
 
 
@@ -47,7 +47,7 @@ def place_labels(
     for index in sorted(range(len(places)), key=lambda point: not bold[point]):
         size = _text_size(axes, texts[index], bold[index])
         candidates = _candidates(centres[index], radii[index], *size)
-        others = [centre for other, centre in enumerate(centres) if other != index]
+        others = [(centres[other], radii[other]) for other in range(len(places)) if other != index]
         costs = [
             (_cost(candidate, taken, axes.bbox) + _misleading(candidate, centres[index], others), candidate)
             for candidate in candidates
@@ -80,10 +80,20 @@ def _cost(candidate: tuple[Bbox, float], taken: list[Bbox], inside: Bbox) -> flo
     return float(10 * (outside + sum(_overlap(box, other) for other in taken)) + ring)
 
 
-def _misleading(candidate: tuple[Bbox, float], centre: Place, others: list[Place]) -> float:
+def _misleading(candidate: tuple[Bbox, float], centre: Place, others: list[tuple[Place, float]]) -> float:
     box, ring = candidate
-    nearest = min((_distance(box, other) for other in others), default=math.inf)
-    return _MISLEADING if ring <= _WITHOUT_LINE and nearest < _distance(box, centre) else 0.0
+    start = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+    between = any(_off_line(start, centre, other) < radius for other, radius in others)
+    nearer = any(_distance(box, other) < _distance(box, centre) for other, _ in others)
+    return _MISLEADING if between or (nearer and ring <= _WITHOUT_LINE) else 0.0
+
+
+def _off_line(start: Place, end: Place, point: Place) -> float:
+    """How far a point is from a line that ends."""
+    along = (end[0] - start[0], end[1] - start[1])
+    share = ((point[0] - start[0]) * along[0] + (point[1] - start[1]) * along[1]) / (along[0] ** 2 + along[1] ** 2)
+    share = min(max(share, 0.0), 1.0)
+    return math.hypot(start[0] + share * along[0] - point[0], start[1] + share * along[1] - point[1])
 
 
 def _distance(box: Bbox, point: Place) -> float:
