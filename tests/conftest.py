@@ -18,6 +18,11 @@ torch.set_num_threads(1)
 """For fixtures too: results do not depend on the machine's number of cores, which other tests use meanwhile."""
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Content is no name: a packed file holds the second in which it was made."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) and len(val) > 16 else None
+
+
 @pytest.fixture
 def unprivileged() -> Iterator[None]:
     """Root may read and write everything: for one test it is nobody."""

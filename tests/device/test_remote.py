@@ -16,7 +16,7 @@ import pytest
 from edgekd.device.order import BOOTSTRAP, program, written
 from edgekd.device.remote import MODULES, main
 from tests.device.bundles import RUNNER
-from tests.devices import runnable
+from tests.devices import oldest_python, runnable
 
 REMOTE = Path(main.__file__).parent
 
@@ -109,8 +109,10 @@ def test_every_file_of_the_program_is_sent() -> None:
     assert {place.stem for place in REMOTE.glob("*.py")} == {*MODULES, "__init__"}
 
 
-@pytest.mark.parametrize("python", [sys.executable, *runnable("3.9")])
-def test_versions_come_in_and_old_ones_go_but_never_the_one_before(root: Path, python: str) -> None:
+@pytest.mark.parametrize("oldest", [False, True])
+def test_versions_come_in_and_old_ones_go_but_never_the_one_before(root: Path, oldest: bool) -> None:
+    python = oldest_python() if oldest else sys.executable
+
     for minute in range(4):
         done = install(root, minute, keep=1, python=python)
 
