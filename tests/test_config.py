@@ -341,6 +341,7 @@ class Shelf(Settings):
         ("a/" * 2100, "is too long for a path"),
         ("猫" * 86, "is too long for a path (258 bytes)"),
     ],
+    ids=["home", "zero", "surrogate", "name", "path", "three-byte-characters"],
 )
 def test_a_path_that_no_disk_takes_is_told_with_its_place(text: str, told: str) -> None:
     with pytest.raises(ConfigError) as error:
