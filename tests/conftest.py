@@ -4,14 +4,19 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: its waiting threads leave the cores
 
+import functools
+import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
+from edgekd import lock
 from tests.devices import make_bundle, make_python, oldest_python, this_python
 
 torch.set_num_threads(1)
@@ -21,6 +26,30 @@ torch.set_num_threads(1)
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
     """Content is no name: a packed file holds the second in which it was made."""
     return f"{len(val)}-bytes" if isinstance(val, bytes) and len(val) > 16 else None
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    """How ``pytest -n 2`` shares the tests out."""
+    return _FreeUnlessShared(config, log) if config.getoption("dist") == "load" else None
+
+
+class _FreeUnlessShared(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests that share a module's fixture run in one worker, for each of its parameters; every other is free to go."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, test = nodeid.partition("::")
+        shared = _module_fixtures(file)
+        if not shared:
+            return nodeid
+        parameters = re.search(r"\[([^\]-]+)", test) if "params=" in shared else None
+        return f"{file} {parameters[1]}" if parameters else file
+
+
+@functools.cache
+def _module_fixtures(file: str) -> str:
+    """Where a file says of its fixtures that they live as long as the module; empty where it says so nowhere."""
+    text = (Path(__file__).parent.parent / file).read_text(encoding="utf-8")
+    return " ".join(re.findall(r'fixture\(scope="module".*', text))
 
 
 @pytest.fixture
@@ -36,10 +65,32 @@ def unprivileged() -> Iterator[None]:
         os.seteuid(0)
 
 
+Once = Callable[[str, Callable[[Path], Path]], Path]
+
+
 @pytest.fixture(scope="session")
-def pristine_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """What takes long is made by one worker for all: by name, in a folder of its own, as the given function does it."""
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+
+    def made(name: str, make: Callable[[Path], Path]) -> Path:
+        folder, done = common / f"once-{name}", common / f"once-{name}.done"
+        with lock.held(common / f"once-{name}.lock", lambda _: None):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                done.write_text(str(make(folder)), encoding="utf-8")
+            return Path(done.read_text(encoding="utf-8"))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def pristine_bundle(once: Once) -> Path:
     """A small bundle, not to be changed."""
-    return make_bundle(tmp_path_factory.mktemp("bundle"))
+    return once("bundle", make_bundle)
 
 
 @pytest.fixture
@@ -49,16 +100,16 @@ def bundle(pristine_bundle: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def newest_device(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def newest_device(once: Once) -> Path:
     """A Python that holds numpy and the newest ONNX Runtime."""
-    return make_python(tmp_path_factory.mktemp("newest") / "venv", this_python(), "numpy", "onnxruntime")
+    return once("newest", lambda folder: make_python(folder / "venv", this_python(), "numpy", "onnxruntime"))
 
 
 @pytest.fixture(scope="session")
-def oldest_device(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def oldest_device(once: Once) -> Path:
     """A Python 3.9 that holds numpy, the oldest ONNX Runtime that reads our files, and Pillow."""
     packages = ("numpy<2", "onnxruntime==1.18.*", "Pillow")
-    return make_python(tmp_path_factory.mktemp("oldest") / "venv", oldest_python(), *packages)
+    return once("oldest", lambda folder: make_python(folder / "venv", oldest_python(), *packages))
 
 
 @pytest.fixture(autouse=True)

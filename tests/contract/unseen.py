@@ -190,7 +190,8 @@ class _TwoHeads(nn.Module):
         features = F.relu(self.middle(F.max_pool2d(F.relu(self.stem(images)), 2)))
         outputs = {"main": self.fc(F.relu(self.last(features)).mean((2, 3)))}
         outputs["auxiliary"] = self.auxiliary(features.mean((2, 3)))
-        return outputs["main"]
+        logits: Tensor = outputs["main"]
+        return logits
 
 
 class _Patches(nn.Module):
@@ -198,6 +199,7 @@ class _Patches(nn.Module):
 
     def __init__(self, classes: int, channels: int) -> None:
         super().__init__()
+        self.mean: Tensor
         self.register_buffer("mean", torch.tensor(0.1))
         self.stem, self.norm = nn.Conv2d(channels, 48, 4, 4), nn.BatchNorm2d(48)
         self.mixers = nn.ModuleList(nn.Conv2d(48, 48, 3, padding=1, groups=48) for _ in range(2))
