@@ -4,8 +4,8 @@ check:
 	ruff check .
 	mypy
 	lint-imports
-	pytest -q -m "not slow" --durations=0
+	pytest -n 2 -q -m "not slow"
 	pytest -q --doctest-modules edgekd
 
 test:
-	pytest
+	pytest -n 2
