@@ -1,13 +1,14 @@
-"""Measuring exported files: accuracy on test, latency, intervals."""
+"""Measuring exported files: their answers on val and test, latency."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 
 from edgekd import ort
-from edgekd.data import Split
+from edgekd.data import Dataset, Images, Split
 from edgekd.ondevice.latency import Latencies, interleaved
 from edgekd.runtime import Progress
 
@@ -18,6 +19,31 @@ def predictions(path: Path, split: Split, *, exact: bool = False) -> Array:
     """The class that a file gives each image of a split, shape ``(count,)``; ``exact``: without fused kernels."""
     chosen: Array = ort.predict(ort.session(path, exact=exact), split.images).argmax(1)
     return chosen
+
+
+def answers(about: Mapping[str, Any], path: Path, data: Dataset) -> dict[str, torch.Tensor]:
+    """The classes that a file chooses, int32: of test as shipped (its id) and exact, of val as shipped.
+
+    Args:
+        about: what the export says of the file; one that is only there for calibration is not run on val.
+        path: the file.
+        data: the images.
+    """
+    runs = {about["id"]: (data.test, False)}
+    if about["precision"] == "int8":
+        runs[f"{about['id']}/exact"] = (data.test, True)
+    if about["role"] == "model":
+        runs[f"{about['id']}/val"] = (data.val, False)
+    return {
+        key: torch.from_numpy(predictions(path, split, exact=exact).astype(np.int32))
+        for key, (split, exact) in runs.items()
+    }
+
+
+def filled(images: Images, batch: int) -> Array:
+    """As many images as one inference takes, shape ``(batch, ...)``; where there are fewer, they come again."""
+    pixels: Array = images[torch.arange(batch) % len(images)].numpy()
+    return pixels
 
 
 def measure_latency(

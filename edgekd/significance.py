@@ -3,6 +3,8 @@
 import math
 
 Z95 = 1.959963984540054
+SIGNIFICANT = 0.05
+"""Below this p-value a difference counts as measured."""
 
 
 def wilson_interval(correct: int, total: int) -> tuple[float, float]:
@@ -30,3 +32,33 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     differing, fewer = only_first + only_second, min(only_first, only_second)
     tail = sum(math.comb(differing, k) for k in range(fewer + 1))
     return min(1.0, float(2 * tail / 2**differing))
+
+
+def paired_interval(both: int, only_first: int, only_second: int, neither: int) -> tuple[float, float]:
+    """95 % interval of a difference, first minus second, of two accuracies on the same images.
+
+    Wilson's intervals of the two, squared and added, with what the two have in common taken off.
+
+    Source: Newcombe (1998), Statistics in Medicine 17, 2635-2650, method 10.
+
+    >>> [round(bound, 4) for bound in paired_interval(36, 12, 2, 0)]
+    [0.0569, 0.3404]
+    """
+    total, first, second = both + only_first + only_second + neither, both + only_first, both + only_second
+    (low, high), (others_low, others_high) = wilson_interval(first, total), wilson_interval(second, total)
+    share, others, common = first / total, second / total, _correlation(both, only_first, only_second, neither)
+    below = _distance(share - low, others_high - others, common)
+    above = _distance(high - share, others - others_low, common)
+    return share - others - below, share - others + above
+
+
+def _distance(one: float, other: float, correlation: float) -> float:
+    return math.sqrt(max(0.0, one**2 - 2 * correlation * one * other + other**2))
+
+
+def _correlation(both: int, only_first: int, only_second: int, neither: int) -> float:
+    """Newcombe's phi: corrected for continuity where it is positive, 0 where a margin is empty."""
+    margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
+    half, determinant = (both + only_first + only_second + neither) / 2, both * neither - only_first * only_second
+    corrected = max(determinant - half, 0.0) if determinant > 0 else float(determinant)
+    return corrected / math.sqrt(margins) if margins else 0.0

@@ -440,3 +440,30 @@ def test_an_import_says_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert (done.stdout, done.stderr) == ("", "")
+
+
+UNTRAINED = """
+    name: untrained
+    data: {name: digits, image_size: 8}
+    target: {isa: x86-avx2}
+    stages:
+      - {stage: teacher, model: "tests.tiny:own_network", epochs: 3, batch_size: 256}
+      - {stage: prune, pruning_ratio: 0.5}
+      - {stage: export}
+"""
+
+
+@pytest.mark.slow
+def test_without_a_budget_a_pruned_network_that_learned_nothing_fails_and_a_teacher_alone_is_not_judged(
+    tmp_path: Path, edgekd: Command
+) -> None:
+    path = write_pipeline(tmp_path, UNTRAINED)
+
+    failed = edgekd("pipeline", "run", path)
+    alone = edgekd("pipeline", "run", path, "--set", "stages.2.models=[teacher]")
+
+    assert failed.code == 1
+    assert "FAIL  teacher (model.onnx) is chosen: No other file keeps up with teacher on val" in failed.out
+    assert "prune comes nearest" in failed.out
+    assert alone.code == 0
+    assert "NO BUDGET  teacher (model.onnx) is recommended: No budget was given." in alone.out

@@ -11,9 +11,10 @@ from onnx import TensorProto, helper
 
 from edgekd.data import Split
 from edgekd.errors import ExportError
-from edgekd.measure import measure_latency, predictions
+from edgekd.measure import answers, filled, measure_latency, predictions
 from edgekd.ondevice.latency import ROUNDS
 from edgekd.runtime import Progress
+from tests.tiny import tiny_dataset
 
 
 def cast_file(path: Path, shape: list[str | int]) -> Path:
@@ -58,3 +59,28 @@ def test_the_largest_logit_is_the_class_of_every_image_in_order(tmp_path: Path) 
 
     for exact in (False, True):
         assert predictions(path, split, exact=exact).tolist() == pixels.numpy().argmax(1).tolist()
+
+
+def test_a_batch_larger_than_the_images_is_filled_with_them_anew() -> None:
+    images = torch.arange(3, dtype=torch.uint8).reshape(3, 1)
+
+    assert filled(images, 7).ravel().tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert filled(images, 2).ravel().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("precision", "role", "keys"),
+    [
+        ("float32", "model", {"a", "a/val"}),
+        ("int8", "model", {"a", "a/exact", "a/val"}),
+        ("int8", "calibration", {"a", "a/exact"}),
+    ],
+)
+def test_a_file_that_may_ship_is_asked_about_val_too(tmp_path: Path, precision: str, role: str, keys: set[str]) -> None:
+    data, path = tiny_dataset(val=5, test=7), cast_file(tmp_path / "a.onnx", ["n", 8, 8, 1])
+
+    found = answers({"id": "a", "precision": precision, "role": role}, path, data)
+
+    assert {key: len(classes) for key, classes in found.items()} == {key: 5 if key == "a/val" else 7 for key in keys}
+    if "a/val" in keys:
+        assert found["a/val"].tolist() == predictions(path, data.val).tolist()

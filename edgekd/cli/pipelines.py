@@ -22,7 +22,8 @@ def run(
 ) -> None:
     """Run a pipeline's stages in order, skipping those that are up to date, then measure and report.
 
-    Exit code 0: done, the budget is kept; 1: the budget is missed; 2: bad input; 3: one of several processes was lost.
+    Exit code 0: done, the budget is kept, or none is given; 1: the budget is missed, or only the teacher can be
+    recommended; 2: bad input; 3: one of several processes was lost.
     """
     from edgekd.launch import check_devices, has_peers, launch, quiet_torch
 
@@ -52,7 +53,7 @@ def run(
 
     console().print(render_table(report))
     console().print(f"report: {exports / pipeline.name / 'report.html'}")
-    raise typer.Exit(0 if report.verdict.passed else 1)
+    raise typer.Exit(1 if report.verdict.outcome == "fail" else 0)
 
 
 @app.command()

@@ -18,8 +18,8 @@ from edgekd.pipeline.planned import Planned, looked_up, placed
 from edgekd.pipeline.shipping import alone, ship
 from edgekd.processes import ALONE, Processes
 from edgekd.report.build import Subject, build_report, measure
+from edgekd.report.fitting import Budget
 from edgekd.report.schema import Report
-from edgekd.report.verdict import Budget
 from edgekd.runtime import Progress, seed_everything
 from edgekd.stages import AnyStage, Context, Stage
 from edgekd.target import Target

@@ -14,12 +14,14 @@ from edgekd import ort
 from edgekd.artifact import Artifact, Store, digest_of, load_tensors, save_tensors
 from edgekd.data import Dataset
 from edgekd.disk import disk_errors
-from edgekd.measure import measure_latency, predictions
+from edgekd.measure import answers, filled, measure_latency
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.latency import ROUNDS, Latencies, paired_ratio, percentiles
 from edgekd.ondevice.machine import cpu_name, host_isa
 from edgekd.processes import ALONE
+from edgekd.report.fitting import Budget
 from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages, trained_elsewhere
+from edgekd.report.paired import drop_interval, paired_test, rivals
 from edgekd.report.schema import (
     DataFacts,
     Epoch,
@@ -35,9 +37,9 @@ from edgekd.report.schema import (
     TargetFacts,
     WeightBits,
 )
-from edgekd.report.verdict import Budget, choose
+from edgekd.report.verdict import choose
 from edgekd.runtime import Progress, environment
-from edgekd.significance import mcnemar_p, wilson_interval
+from edgekd.significance import wilson_interval
 from edgekd.target import Target
 
 
@@ -82,14 +84,21 @@ class Measured:
 
 
 def measure(subject: Subject, exported: Artifact, store: Store, progress: Progress, force: bool = False) -> Measured:
-    """Measure the exported files on ``test``, or read what was measured on this machine before.
+    """Measure the exported files on ``val`` and ``test``, or read what was measured on this machine before.
 
     This is the only place that reads ``test``.
     """
     host = {"cpu": cpu_name(), "isa": host_isa(), "onnxruntime": environment()["onnxruntime"]}
     target = {"threads": subject.target.threads, "batch": subject.target.batch}
     digest = digest_of(
-        {"stage": "measure", "parents": {"export": exported.digest}, "host": host, "target": target, "rounds": ROUNDS}
+        {
+            "stage": "measure",
+            "parents": {"export": exported.digest},
+            "host": host,
+            "target": target,
+            "rounds": ROUNDS,
+            "splits": ["val", "test"],
+        }
     )
     with store.in_use([digest]), store.claimed(digest, progress.note) as found:
         if found is None or force:
@@ -102,15 +111,10 @@ def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, pr
     files = [about for about in every if about["role"] == "model"]
     chosen: dict[str, torch.Tensor] = {}
     for done, about in enumerate(every):
-        progress.work("accuracy on test", done, len(every))
-        path = exported.path(about["file"])
-        chosen[about["id"]] = torch.from_numpy(predictions(path, subject.data.test).astype(np.int32))
-        if about["precision"] == "int8":
-            chosen[f"{about['id']}/exact"] = torch.from_numpy(
-                predictions(path, subject.data.test, exact=True).astype(np.int32)
-            )
-    progress.work("accuracy on test", len(every), len(every))
-    pixels = subject.data.test.images[: subject.target.batch].numpy()
+        progress.work("accuracy on val and test", done, len(every))
+        chosen |= answers(about, exported.path(about["file"]), subject.data)
+    progress.work("accuracy on val and test", len(every), len(every))
+    pixels = filled(subject.data.test.images, subject.target.batch)
     paths = [exported.folder / about["file"] for about in files]
     latencies = measure_latency(
         paths, pixels, subject.target.threads, seed=subject.seed, progress=progress, label="latency, interleaved rounds"
@@ -149,6 +153,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         verdict=choice.verdict,
         recommended=choice.recommended,
+        rivals=rivals(choice.recommended, models, measured.predictions(), subject.data.test.labels),
         target=_target(subject.target, measured.saturates),
         data=_data(subject),
         models=models,
@@ -176,6 +181,7 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
     about, base = measured.files[index], _baseline(subject, measured)
     labels = subject.data.test.labels
     right, base_right = measured.chosen[about["id"]] == labels, measured.chosen[base] == labels
+    paired, on_val = paired_test(base_right, right), _on_val(measured, subject.data.val.labels, about["id"], base)
     correct, total = int(right.sum()), len(labels)
     size, base_size = about["size_bytes"], next(item["size_bytes"] for item in measured.files if item["id"] == base)
     ratio, ci95 = measured.ratio(about["id"], base)
@@ -194,10 +200,12 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         accuracy=correct / total,
         correct=correct,
         total=total,
-        val_accuracy=_on_val(about, subject.stages[about["stage"]][2]),
+        val_accuracy=on_val.accuracy,
         accuracy_ci95=wilson_interval(correct, total),
         accuracy_drop=(int(base_right.sum()) - correct) / total,
-        paired=_paired(base_right, right),
+        accuracy_drop_ci95=drop_interval(paired),
+        paired=paired,
+        val_paired=on_val,
         latency_ms=Latency.model_validate(percentiles(measured.latencies.runs_ms[index])),
         latency_ratio=Ratio(ratio=ratio, ci95=ci95),
         speedup=Ratio(ratio=1 / ratio, ci95=(1 / ci95[1], 1 / ci95[0])),
@@ -207,28 +215,14 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
     )
 
 
-def _on_val(about: Mapping[str, Any], made_by: Artifact) -> float | None:
-    """Accuracy on val of the weights that a file holds: a calibrated twin has its own."""
-    if about["id"] != about["stage"]:
-        return float(made_by.manifest["quantized"]["ptq_val_accuracy"])
-    return made_by.val_accuracy
+def _on_val(measured: Measured, labels: torch.Tensor, model: str, base: str) -> Paired:
+    return paired_test(measured.chosen[f"{base}/val"] == labels, measured.chosen[f"{model}/val"] == labels)
 
 
 def _ratio(measured: Measured, one: str, other: str | None) -> Ratio:
     assert other is not None
     ratio, ci95 = measured.ratio(one, other)
     return Ratio(ratio=ratio, ci95=ci95)
-
-
-def _paired(teacher: torch.Tensor, model: torch.Tensor) -> Paired:
-    only_teacher, only_model = int((teacher & ~model).sum()), int((~teacher & model).sum())
-    return Paired(
-        both=int((teacher & model).sum()),
-        only_teacher=only_teacher,
-        only_model=only_model,
-        neither=int((~teacher & ~model).sum()),
-        p_value=mcnemar_p(only_teacher, only_model),
-    )
 
 
 def _per_class(right: torch.Tensor, labels: torch.Tensor, classes: int) -> list[float | None]:

@@ -2,9 +2,9 @@
 
 ``edgekd compare --json`` prints a ``Comparison``:
 
-    {"schema": 1,
+    {"schema": 2,
      "runs": [{"name": "a", "path": "exports/a", "model": "qat", "file": "model.onnx", "precision": "int8",
-               "budget_kept": true, "accuracy": 0.99, "accuracy_ci95": [0.97, 1.0], "correct": 356, "total": 360,
+               "outcome": "pass", "accuracy": 0.99, "accuracy_ci95": [0.97, 1.0], "correct": 356, "total": 360,
                "size_bytes": 0, "macs": 0, "params": 0,
                "dataset": "digits", "image_size": 32, "test_group": 0,
                "latencies": {"host": {"latency_ms": {"p50": 0, "p90": 0, "p99": 0, "runs": 0},
@@ -40,12 +40,11 @@ from edgekd.report.comparable import (
 from edgekd.report.pareto import Point, better
 from edgekd.report.recipe import Difference, differences
 from edgekd.report.runs import Run
-from edgekd.report.schema import Latency, Record
+from edgekd.report.schema import Latency, Outcome, Record
 from edgekd.report.wording import listed
-from edgekd.significance import mcnemar_p
+from edgekd.significance import SIGNIFICANT, mcnemar_p
 
-COMPARISON_VERSION = 1
-SIGNIFICANT = 0.05
+COMPARISON_VERSION = 2
 DISTURBED = 3.0
 """p99 over p50: on a quiet machine it stays below 2."""
 
@@ -68,7 +67,7 @@ class RunFacts(Record):
     model: str = Field(description="id of the recommended file")
     file: str
     precision: str
-    budget_kept: bool = Field(description="else the file is the nearest miss")
+    outcome: Outcome = Field(description="the report's verdict: fail where the budget, or any gain, is missed")
     accuracy: float
     accuracy_ci95: tuple[float, float]
     correct: int
@@ -164,7 +163,7 @@ def _facts(run: Run, tested: Sequence[Sequence[Run]], measured: Mapping[str, Seq
         name=run.name,
         path=str(run.path),
         model=model.id,
-        budget_kept=run.report.verdict.passed,
+        outcome=run.report.verdict.outcome,
         dataset=run.report.data.name,
         image_size=run.report.data.image_size,
         test_group=group,
@@ -263,8 +262,7 @@ def _disturbed(measured: Mapping[str, Sequence[Sequence[Run]]]) -> Iterator[str]
         spread = {run.name: timings(run)[place].latency_ms for group in groups if len(group) > 1 for run in group}
         names = [name for name, latency in spread.items() if latency.p99 > DISTURBED * latency.p50]
         if names:
-            were = "were" if len(names) > 1 else "was"
             yield (
-                f"Other work ran while {listed(names)} {were} measured on {the_place(place)} "
-                f"(p99 is more than {DISTURBED:g} times p50): p50 may be too high."
+                f"{listed(names)} on {the_place(place)}: p99 is more than {DISTURBED:g} times p50, on a quiet machine "
+                "it is less than twice; p50 may be too high."
             )

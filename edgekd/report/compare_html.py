@@ -1,6 +1,6 @@
 """The comparison as one HTML page that needs nothing else: no script, no network."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,14 @@ from edgekd.report.compare_wording import (
     group_words,
     images_words,
     more_accurate_words,
+    outcome_words,
     setting_words,
 )
 from edgekd.report.markup import NOTHING, Html, el, join
 from edgekd.report.page import card, definitions, figure, page, section, small
+from edgekd.report.schema import Outcome
+
+OUTCOME_TAGS: Mapping[Outcome, str] = {"pass": "pass", "fail": "warn", "no budget": "quiet"}
 
 
 def render_comparison_html(comparison: Comparison) -> str:
@@ -134,9 +138,10 @@ def _list(texts: Sequence[str], class_: str) -> Html:
 
 
 def _run_row(comparison: Comparison, run: RunFacts) -> Html:
-    missed = NOTHING if run.budget_kept else join([" ", el("span", "budget missed", class_="tag warn")])
+    outcome = outcome_words(run)
+    judged = join([" ", el("span", outcome, class_=f"tag {OUTCOME_TAGS[run.outcome]}")]) if outcome else NOTHING
     cells = [
-        join([el("b", run.name), missed, small(f"{run.model}, {run.precision}")]),
+        join([el("b", run.name), judged, small(f"{run.model}, {run.precision}")]),
         join([w.percent(run.accuracy), small(w.percent_interval(run.accuracy_ci95))]),
         w.kilobytes(run.size_bytes),
         *(_latency(comparison, place, run) for place in comparison.places),
@@ -230,7 +235,7 @@ def _pair_row(pair: Pair) -> Html:
     cells = [
         pair.first,
         pair.second,
-        w.points(pair.accuracy_difference).replace("-", "−"),
+        w.minus(w.points(pair.accuracy_difference)),
         *("–" if images is None else f"{images:,}" for images in (pair.only_first, pair.only_second)),
         "–" if pair.p_value is None else w.p_value(pair.p_value),
         el("span", more_accurate_words(pair), class_="tag pass" if pair.measured else "muted"),

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from edgekd.report import wording as w
 from edgekd.report.compare import Comparison, Pair, RunFacts
-from edgekd.report.compare_wording import front_words, group_words, more_accurate_words, setting_words
+from edgekd.report.compare_wording import front_words, group_words, more_accurate_words, outcome_words, setting_words
 from edgekd.report.table import WIDE, new_table, two_lines
 
 MOST_PAIRS = 10
@@ -80,8 +80,8 @@ def _latency_column(comparison: Comparison, place: str) -> _Column:
 
 
 def _run(run: RunFacts) -> Text:
-    missed = "" if run.budget_kept else "\nbudget missed"
-    return two_lines(Text(w.plain(run.name), "bold"), w.plain(run.model)).append(missed, "yellow")
+    cell, outcome = two_lines(Text(w.plain(run.name), "bold"), w.plain(run.model)), outcome_words(run)
+    return cell.append(f"\n{outcome}", "yellow" if run.outcome == "fail" else "dim") if outcome else cell
 
 
 def _accuracy(run: RunFacts) -> Text:

@@ -25,6 +25,14 @@ def letter(number: int) -> str:
     return string.ascii_uppercase[number] if number < len(string.ascii_uppercase) else str(number + 1)
 
 
+def outcome_words(run: RunFacts) -> str:
+    """The verdict on a run's file where it is none of praise.
+
+    Without a budget there may still be a failure: only the teacher was left to recommend.
+    """
+    return {"pass": "", "fail": "FAIL", "no budget": "no budget"}[run.outcome]
+
+
 def images_words(run: RunFacts) -> str:
     return f"{run.dataset} at {run.image_size} pixels, {run.total:,} test images"
 

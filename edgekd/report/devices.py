@@ -23,7 +23,7 @@ def device_facts(device: DeviceReport) -> dict[str, str]:
 
 def device_warnings(device: DeviceReport) -> list[str]:
     """What a reader must not overlook, a sentence each."""
-    slowed = "The clock was lowered while it measured: cooler, it would be faster."
+    slowed = "The clock was lowered while it measured: at its full clock it is faster."
     return [*([slowed] if device.throttled else []), *device.warnings]
 
 

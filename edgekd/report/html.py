@@ -3,18 +3,22 @@
 from collections.abc import Callable
 
 from edgekd.report import wording as w
+from edgekd.report.alarms import alarms
 from edgekd.report.html_devices import devices
 from edgekd.report.html_origin import data_and_environment, kernels, measuring, stages
 from edgekd.report.html_results import comparison, per_class, quantization, scatter, training, widths
+from edgekd.report.html_rivals import students
 from edgekd.report.markup import NOTHING, Html, el, join
 from edgekd.report.page import card, page, section
-from edgekd.report.reading import integer_share, recommended_of, teacher_of
+from edgekd.report.reading import checked_of, integer_share, recommended_of, role_of, teacher_of
 from edgekd.report.schema import Check, ModelReport, Report
+from edgekd.significance import SIGNIFICANT
 
 Section = Callable[[Report], Html]
 
 SECTIONS: tuple[tuple[str, Section], ...] = (
     ("Every file against the teacher", comparison),
+    ("Students against one another", students),
     ("Accuracy against latency", scatter),
     ("On devices", devices),
     ("What the weights' range costs on this CPU", quantization),
@@ -32,20 +36,17 @@ def render_html(report: Report) -> str:
     """The whole page; a section that has no data is left out."""
     sections = [section(title, content(report)) for title, content in SECTIONS]
     body = [_header(report), _cards(report), _budget(report), *sections, _footer(report)]
-    return page(f"{report.pipeline}: {_badge_word(report)}", body)
-
-
-def _badge_word(report: Report) -> str:
-    return "PASS" if report.verdict.passed else "FAIL"
+    return page(f"{report.pipeline}: {report.verdict.outcome.upper()}", body)
 
 
 def _header(report: Report) -> Html:
-    model, kind = recommended_of(report), "pass" if report.verdict.passed else "fail"
+    model, outcome = recommended_of(report), report.verdict.outcome
+    kind = "none" if outcome == "no budget" else outcome
     file = f"{model.id} ({model.file})" if model else report.recommended
-    role = "Recommended" if report.verdict.passed else "Nearest to the budget"
+    role = role_of(report).capitalize()
     verdict = el(
         "div",
-        el("span", _badge_word(report), class_=f"badge {kind}"),
+        el("span", outcome.upper(), class_=f"badge {kind}"),
         el("div", el("p", f"{role}: ", el("code", file), class_="chosen"), el("p", report.verdict.reason)),
         class_=f"verdict {kind}",
     )
@@ -57,7 +58,9 @@ def _header(report: Report) -> Html:
         report.created.replace("T", " "),
     ]
     line = join(el("span", fact) for fact in context)
-    return el("header", el("h1", report.pipeline), el("p", line, class_="context"), verdict)
+    red = [el("li", alarm) for alarm in alarms(report)]
+    loud = el("ul", *red, class_="notes loud alarms") if red else NOTHING
+    return el("header", el("h1", report.pipeline), el("p", line, class_="context"), verdict, loud)
 
 
 def _cards(report: Report) -> Html:
@@ -75,6 +78,8 @@ def _cards(report: Report) -> Html:
 
 def _size_card(model: ModelReport, teacher: ModelReport) -> Html:
     sizes = f"{w.kilobytes(model.size_bytes)} kB of {w.kilobytes(teacher.size_bytes)} kB"
+    if model == teacher:
+        return card("Size", "1×", " the teacher itself", sizes)
     larger = model.size_ratio > 1
     factor = model.size_ratio if larger else 1 / model.size_ratio
     return card("Size", f"{w.times(factor)}×", " larger" if larger else " smaller", sizes)
@@ -94,7 +99,7 @@ def _speed_card(model: ModelReport, teacher: ModelReport) -> Html:
 
 def _accuracy_card(model: ModelReport, teacher: ModelReport) -> Html:
     low, high = model.accuracy_ci95
-    against = [] if model == teacher else [_drop_words(model), _significance(model.paired.p_value)]
+    against = [] if model == teacher else [_drop_words(model), _significance(model)]
     interval = f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"
     return card("Accuracy", w.percent(model.accuracy).removesuffix(" %"), " %", *against, interval)
 
@@ -106,8 +111,10 @@ def _drop_words(model: ModelReport) -> str:
     return f"{points} points {'below' if model.accuracy_drop > 0 else 'above'} the teacher"
 
 
-def _significance(p: float) -> str:
-    return f"McNemar {w.p_value(p)}" if p < 0.05 else w.NO_DIFFERENCE
+def _significance(model: ModelReport) -> str:
+    p, ci95 = model.paired.p_value, model.accuracy_drop_ci95
+    words = f"McNemar {w.p_value(p)}" if p < SIGNIFICANT else w.NO_DIFFERENCE
+    return words if ci95 is None else f"{words}, drop {w.minus(w.points_interval(ci95))}"
 
 
 def _kernel_card(model: ModelReport) -> Html:
@@ -124,7 +131,8 @@ def _budget(report: Report) -> Html:
         return NOTHING
     rows = [_check(check) for check in report.verdict.checks]
     head = el("thead", el("tr", *(el("th", title) for title in ("", "limit", "value", "of the limit", ""))))
-    caption = f"held against {recommended.id}" if (recommended := recommended_of(report)) else ""
+    model = checked_of(report)
+    caption = f"held against {model.id} on test" if model else ""
     table = el("table", head, el("tbody", *rows), class_="budget")
     return el("section", el("h2", "Budget"), el("p", caption, class_="lead"), table)
 
@@ -141,7 +149,7 @@ def _check(check: Check) -> Html:
 def _amount(name: str, value: float) -> str:
     if name != "accuracy_drop":
         return w.ratio(value)
-    return f"{w.points(value, 2).lstrip('+').replace('-', '−')} points"
+    return f"{w.minus(w.points(value, 2).lstrip('+'))} points"
 
 
 def _footer(report: Report) -> Html:

@@ -2,6 +2,7 @@
 
 from edgekd.report import wording as w
 from edgekd.report.devices import device_facts, device_warnings, relative_words
+from edgekd.report.html_results import row_style
 from edgekd.report.markup import NOTHING, Html, el, join
 from edgekd.report.page import pairs, small
 from edgekd.report.reading import teacher_of
@@ -32,8 +33,7 @@ def _device(report: Report, device: DeviceReport) -> Html:
 
 
 def _row(report: Report, model: DeviceModel) -> Html:
-    latency, chosen, teacher = model.latency_ms, model.id == report.recommended, teacher_of(report)
-    word = "recommended" if report.verdict.passed else "nearest"
+    latency, teacher = model.latency_ms, teacher_of(report)
     same = teacher is not None and model.id == teacher.id
     unclear = NOTHING if same or model.latency_ratio.measured else small(w.NO_DIFFERENCE)
     cells = [
@@ -41,4 +41,4 @@ def _row(report: Report, model: DeviceModel) -> Html:
         *(w.milliseconds(value) for value in (latency.p50, latency.p90, latency.p99)),
         w.ratio(1.0) if same else join([relative_words(model), unclear]),
     ]
-    return el("tr", *(el("td", cell) for cell in cells), class_=f"chosen {word}" if chosen else "")
+    return el("tr", *(el("td", cell) for cell in cells), class_=row_style(report, model.id))

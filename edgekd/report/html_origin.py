@@ -2,10 +2,12 @@
 
 from edgekd.ondevice.latency import REPEATABILITY
 from edgekd.report import wording as w
+from edgekd.report.fitting import KEEPS_UP
 from edgekd.report.markup import NOTHING, Html, el, join
 from edgekd.report.page import definitions, pairs
 from edgekd.report.reading import integer_share
 from edgekd.report.schema import ModelReport, Report, StageReport
+from edgekd.significance import SIGNIFICANT
 
 
 def kernels(report: Report) -> Html:
@@ -99,9 +101,11 @@ def measuring(report: Report) -> Html:
     number = f"{runs[0]:,} to {runs[-1]:,} runs" if len(runs) > 1 else f"{runs[0]:,} runs" if runs else "Runs"
     texts = {
         "accuracy": f"The exported file, run by ONNX Runtime {target.onnxruntime} on all {report.data.test:,} test "
-        "images; no decision was taken on them. Interval: Wilson's, 95 %.",
+        "images. Interval: Wilson's, 95 %.",
+        "recommendation": _decided(report),
         "drop": "The teacher's accuracy minus this file's; negative is better. Both see the same images, "
-        "so McNemar's exact test says how likely such a difference is by chance.",
+        "so McNemar's exact test says how likely such a difference is by chance. Interval: Newcombe's for paired "
+        "shares (1998, method 10), 95 %.",
         "size": "Bytes of the file that ships, in thousands.",
         "latency": f"{number} of each file on {target.cpu}, batch {target.batch}, threads {target.threads}; all files "
         "in randomly interleaved rounds in one process. p50 is the median.",
@@ -114,3 +118,15 @@ def measuring(report: Report) -> Html:
         "agreement": "Share of validation images on which torch and ONNX Runtime choose the same class.",
     }
     return definitions(texts, "measuring")
+
+
+def _decided(report: Report) -> str:
+    """Which split decided what; reports of before decided on test."""
+    if any(model.val_paired is None for model in report.models):
+        return "The files were held against the budget, and the recommended one chosen, by their accuracy on test."
+    return (
+        f"Decided by size, latency and the exported files' answers on the {report.data.val:,} validation images. Only "
+        "the chosen file is then held against the budget, by its answers on the test images. A file keeps up with the "
+        f"teacher where it is at most {100 * KEEPS_UP:g} point below it on val and McNemar's test finds no difference "
+        f"in the teacher's favour (p ≥ {SIGNIFICANT:g}); it must where the budget sets no limit on accuracy."
+    )

@@ -4,13 +4,13 @@ from edgekd.report import plots
 from edgekd.report import wording as w
 from edgekd.report.markup import NOTHING, Html, el, join
 from edgekd.report.page import figure, small
-from edgekd.report.reading import faster_float_than, pruned_stages, teacher_of, trained_stages
+from edgekd.report.reading import faster_float_than, pruned_stages, role_of, teacher_of, trained_stages
 from edgekd.report.schema import ModelReport, Quantization, Report, StageReport, WeightBits
 
 _COLUMNS = (
     ("model", "precision"),
     ("accuracy", "95 % interval"),
-    ("drop, points", "McNemar's test"),
+    ("drop, points", "95 % interval, McNemar"),
     ("size, kB", "of the teacher's"),
     ("p50, ms", "ratio, 95 % interval"),
     ("MACs", "params"),
@@ -32,8 +32,8 @@ def comparison(report: Report) -> Html:
 
 def _model_row(report: Report, model: ModelReport) -> Html:
     chosen = model.id == report.recommended
-    word = "recommended" if report.verdict.passed else "nearest"
-    tag = el("span", word, class_=f"tag {'pass' if report.verdict.passed else 'warn'}") if chosen else NOTHING
+    word, kind = role_of(report), "warn" if report.verdict.outcome == "fail" else "pass"
+    tag = el("span", word, class_=f"tag {kind}") if chosen else NOTHING
     cells = [
         join([el("b", model.id), " ", tag, small(model.precision)]),
         join([w.percent(model.accuracy), small(w.percent_interval(model.accuracy_ci95))]),
@@ -44,13 +44,22 @@ def _model_row(report: Report, model: ModelReport) -> Html:
         join([f"{model.kernels.integer} / {model.kernels.float}"]),
         w.percent(model.agreement),
     ]
-    return el("tr", *(el("td", cell) for cell in cells), class_=f"chosen {word}" if chosen else "")
+    return el("tr", *(el("td", cell) for cell in cells), class_=row_style(report, model.id))
+
+
+def row_style(report: Report, model: str) -> str:
+    """How a table marks the row of the file that ships."""
+    outcome = report.verdict.outcome.replace(" ", "-")
+    return f"chosen {outcome}" if model == report.recommended else ""
 
 
 def _drop(report: Report, model: ModelReport) -> Html:
     if model == teacher_of(report):
         return el("span", "teacher", class_="muted")
-    return join([w.points(model.accuracy_drop).replace("-", "−"), small(w.p_value(model.paired.p_value))])
+    ci95, val, p = model.accuracy_drop_ci95, model.val_paired, w.p_value(model.paired.p_value)
+    interval = "" if ci95 is None else f"{w.minus(w.points_interval(ci95))} "
+    on_val = NOTHING if val is None else small(f"on val {w.minus(w.points(val.drop))}")
+    return join([w.minus(w.points(model.accuracy_drop)), small(f"{interval}{p}"), on_val])
 
 
 def _latency(report: Report, model: ModelReport) -> Html:
@@ -153,7 +162,7 @@ def _bits_row(bits: WeightBits, declared: int) -> Html:
         join([el("b", f"{bits.bits} bits"), " ", tag, small(f"|q| ≤ {2 ** (bits.bits - 1) - 1}")]),
         w.percent(bits.as_shipped),
         w.percent(bits.exact),
-        el("span", f"{w.points(lost).lstrip('+').replace('-', '−')} points", class_=style),
+        el("span", f"{w.minus(w.points(lost).lstrip('+'))} points", class_=style),
     ]
     return el("tr", *(el("td", cell) for cell in cells))
 

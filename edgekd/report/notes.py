@@ -9,6 +9,7 @@ from edgekd.target import Target
 
 DECIDES_BITS = ("vector instructions", "training threads", "torch", "torchvision", "torchao", "numpy", "gpu")
 """What of an environment decides how sums are rounded."""
+CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 WITHOUT_GPU = {"gpu": "none"}
 
 
@@ -58,14 +59,14 @@ def trained_elsewhere(stages: Mapping[str, Artifact], here: Mapping[str, str]) -
 
 
 def told_by_files(models: Sequence[ModelReport]) -> list[str]:
-    """Where an integer file is not faster than the float one it was made from, and what keeps it from being integer."""
+    """Where an integer file is not faster than the float one it was made from, and where it is not wholly integer."""
     notes = []
     for model in models:
         ratio = model.source_ratio
         if ratio is not None and ratio.ci95[1] >= 1:
             what = "is slower than" if ratio.ci95[0] > 1 else "shows no difference in latency to"
             figures = f"{ratio.ratio:.2f} [{ratio.ci95[0]:.2f}, {ratio.ci95[1]:.2f}]"
-            notes.append(f"{model.id} {what} the float {model.source}: ratio {figures}, {_why(model)}")
+            notes.append(f"{model.id} {what} the float {model.source}: ratio {figures}; {_kernels(model)}")
         if model.precision == "int8" and model.kernels.float:
             notes.append(
                 f"{model.id} is not wholly integer: {model.kernels.float} float kernels, "
@@ -74,10 +75,11 @@ def told_by_files(models: Sequence[ModelReport]) -> list[str]:
     return notes
 
 
-def _why(model: ModelReport) -> str:
-    if model.kernels.float:
-        return f"{model.kernels.float} float kernels with conversions around them"
-    return "at this size the integer kernels' cost per node outweighs what they save"
+def _kernels(model: ModelReport) -> str:
+    """What was counted; what of it takes the time was not measured."""
+    kernels = model.kernels
+    conversions = sum(kernels.ops.get(name, 0) for name in CONVERSIONS)
+    return f"it runs {kernels.integer} integer and {kernels.float} float kernels and {conversions} conversions"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -1,17 +1,35 @@
 """What a report says between its lines: which file is the teacher, which is recommended, which integer file is slow."""
 
+from collections.abc import Sequence
+
 from edgekd.report.schema import ModelReport, Report, StageReport
 
 
 def teacher_of(report: Report) -> ModelReport | None:
     """The file that all ratios refer to: the first teacher, else the first file."""
-    teachers = [model for model in report.models if model.stage == "teacher"]
-    return next(iter([*teachers, *report.models]), None)
+    return reference(report.models)
+
+
+def reference(models: Sequence[ModelReport]) -> ModelReport | None:
+    """Of several files the one that the others are compared with: the first teacher, else the first."""
+    teachers = [model for model in models if model.stage == "teacher"]
+    return next(iter([*teachers, *models]), None)
 
 
 def recommended_of(report: Report) -> ModelReport | None:
     """The recommended file; the nearest miss where no file keeps the budget."""
     return next((model for model in report.models if model.id == report.recommended), None)
+
+
+def role_of(report: Report) -> str:
+    """What the file that ships is called: a verdict of fail recommends none."""
+    return "chosen" if report.verdict.outcome == "fail" else "recommended"
+
+
+def checked_of(report: Report) -> ModelReport | None:
+    """The file that the verdict's checks are of."""
+    judged = report.verdict.checked or report.recommended
+    return next((model for model in report.models if model.id == judged), None)
 
 
 def faster_float_than(report: Report, model: ModelReport) -> ModelReport | None:

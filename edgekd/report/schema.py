@@ -1,6 +1,6 @@
 """What report.json holds: frozen records, the same names as in the file."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,7 @@ SCHEMA_VERSION = 1
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Milliseconds = Annotated[float, Field(ge=0, lt=1e9)]
+Outcome = Literal["pass", "fail", "no budget"]
 
 
 class Record(BaseModel):
@@ -30,11 +31,21 @@ class Check(Record):
 
 
 class Verdict(Record):
-    """Does the recommended file keep the whole budget?"""
+    """Does the recommended file, which was chosen on val, keep the whole budget on test?"""
 
-    passed: bool = Field(serialization_alias="pass", validation_alias="pass")
+    passed: bool | None = Field(
+        serialization_alias="pass", validation_alias="pass", description="None: no budget was given, none was missed"
+    )
     checks: list[Check]
-    reason: str = Field(description="one sentence: why this file, or what was missed most narrowly")
+    checked: str | None = Field(
+        None, description="id of the file that the checks are of, where only the teacher is left: the nearest miss"
+    )
+    reason: str = Field(description="why this file, or what was missed most narrowly")
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict in a word."""
+        return "no budget" if self.passed is None else "pass" if self.passed else "fail"
 
 
 class TargetFacts(Record):
@@ -103,6 +114,21 @@ class Paired(Record):
     neither: int
     p_value: float
 
+    @property
+    def accuracy(self) -> float:
+        """This model's, 0..1."""
+        return (self.both + self.only_model) / self.total
+
+    @property
+    def drop(self) -> float:
+        """The teacher's accuracy minus this one's."""
+        return (self.only_teacher - self.only_model) / self.total
+
+    @property
+    def total(self) -> int:
+        """Images."""
+        return self.both + self.only_teacher + self.only_model + self.neither
+
 
 class ModelReport(Record):
     """One exported file, measured."""
@@ -119,10 +145,14 @@ class ModelReport(Record):
     accuracy: Share
     correct: Count
     total: Count
-    val_accuracy: Share | None = Field(None, description="of the weights before export; decides between files alike")
+    val_accuracy: Share | None = Field(None, description="of this file; in older reports of the weights before export")
     accuracy_ci95: tuple[Share, Share]
     accuracy_drop: float = Field(description="teacher's accuracy minus this one's; negative is better than the teacher")
+    accuracy_drop_ci95: tuple[float, float] | None = Field(None, description="None: an older report does not say")
     paired: Paired
+    val_paired: Paired | None = Field(
+        None, description="the same on val: decides which file is recommended; None: in an older report test did"
+    )
     latency_ms: Latency
     latency_ratio: Ratio
     source_ratio: Ratio | None = Field(None, description="latency of an integer file divided by its float source's")
@@ -217,6 +247,17 @@ class Quantization(Record):
     qat_val_accuracy: float | None
 
 
+class Rival(Record):
+    """Another student than the recommended one, on the same test images, by McNemar's exact test."""
+
+    id: str
+    difference: float = Field(description="accuracy of the recommended file minus this one's")
+    ci95: tuple[float, float]
+    only_recommended: Count = Field(description="images that only the recommended file gets right")
+    only_rival: Count
+    p_value: float
+
+
 class Report(Record):
     """Everything that report.json says."""
 
@@ -226,6 +267,7 @@ class Report(Record):
     created: str
     verdict: Verdict
     recommended: str
+    rivals: list[Rival] = Field([], description="the other students against the recommended one")
     target: TargetFacts
     data: DataFacts
     models: list[ModelReport]

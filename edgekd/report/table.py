@@ -1,6 +1,6 @@
 """The report in a terminal: the verdict, one row per exported file, the notes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,10 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd.report import wording as w
+from edgekd.report.alarms import alarms
 from edgekd.report.devices import device_facts, device_warnings, relative_words
-from edgekd.report.reading import faster_float_than, recommended_of, teacher_of
-from edgekd.report.schema import DeviceModel, DeviceReport, ModelReport, Report
+from edgekd.report.reading import faster_float_than, recommended_of, role_of, teacher_of
+from edgekd.report.schema import DeviceModel, DeviceReport, ModelReport, Outcome, Report
 
+_COLOURS: Mapping[Outcome, str] = {"pass": "green", "fail": "red", "no budget": "cyan"}
 WIDE = 104  # columns of text from which on every figure fits
 
 
@@ -38,6 +40,8 @@ class _Rendered:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         yield _verdict(self.report)
+        for alarm in alarms(self.report):
+            yield Text(f"warning: {w.plain(alarm)}", "bold red")
         yield _table(self.report, wide=options.max_width >= WIDE)
         for device in self.report.devices:
             yield from _device(self.report, device)
@@ -48,9 +52,8 @@ class _Rendered:
 def _verdict(report: Report) -> Text:
     model, verdict = recommended_of(report), report.verdict
     file = w.plain(f"{model.id} ({model.file})" if model else report.recommended)
-    badge = ("PASS", "bold green") if verdict.passed else ("FAIL", "bold red")
-    role = "is recommended" if verdict.passed else "comes nearest to the budget"
-    return Text.assemble(badge, "  ", (file, "bold"), f" {role}: {w.plain(verdict.reason)}")
+    badge = (verdict.outcome.upper(), f"bold {_COLOURS[verdict.outcome]}")
+    return Text.assemble(badge, "  ", (file, "bold"), f" is {role_of(report)}: {w.plain(verdict.reason)}")
 
 
 def _table(report: Report, wide: bool) -> Table:
@@ -100,10 +103,8 @@ def _relative(report: Report, model: DeviceModel) -> Text:
 
 def _model(report: Report, model: ModelReport) -> Text:
     chosen = model.id == report.recommended
-    style = "green" if report.verdict.passed else "yellow"
-    return two_lines(
-        Text(f"{'>' if chosen else ' '} {w.plain(model.id)}", style if chosen else ""), f"  {w.plain(model.precision)}"
-    )
+    style = _COLOURS[report.verdict.outcome] if chosen else ""
+    return two_lines(Text(f"{'>' if chosen else ' '} {w.plain(model.id)}", style), f"  {w.plain(model.precision)}")
 
 
 def _accuracy(_: Report, model: ModelReport) -> Text:
@@ -113,7 +114,8 @@ def _accuracy(_: Report, model: ModelReport) -> Text:
 def _drop(report: Report, model: ModelReport) -> Text:
     if model == teacher_of(report):
         return Text("teacher")
-    return two_lines(Text(w.points(model.accuracy_drop)), w.p_value(model.paired.p_value))
+    interval = "" if model.accuracy_drop_ci95 is None else f"{w.points_interval(model.accuracy_drop_ci95)}\n"
+    return two_lines(Text(w.points(model.accuracy_drop)), f"{interval}{w.p_value(model.paired.p_value)}")
 
 
 def _size(_: Report, model: ModelReport) -> Text:
@@ -154,11 +156,11 @@ class _Column:
 
 _COLUMNS = (
     _Column("model", "  precision", _model),
-    _Column("accuracy", "95 % interval", _accuracy),
-    _Column("drop, pts", "McNemar p", _drop),
+    _Column("accuracy", "[95 %]", _accuracy),
+    _Column("drop, pts", "[95 %]\nMcNemar p", _drop),
     _Column("size, kB", "ratio", _size, justify="right"),
     _Column("p50, ms", "ratio [95 %]", _latency, width=len("0.33 [0.32, 0.34]")),
     _Column("MACs", "params", _work, always=False, justify="right"),
-    _Column("kernels", "int / float", _kernels),
+    _Column("kernels", "int/float", _kernels),
     _Column("agreement", "torch = ORT", _agreement, always=False),
 )

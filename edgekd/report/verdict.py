@@ -1,109 +1,172 @@
-"""Which file is recommended, and whether it keeps the budget."""
+"""Which file is recommended, decided on val, and whether it keeps the budget, judged on test."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pydantic import Field
-
-from edgekd.config import Settings
-from edgekd.report.schema import Check, ModelReport, Verdict
-from edgekd.report.wording import NO_DIFFERENCE
-
-SAME_SIZE = 0.01
-"""Files whose bytes differ by less, in parts of the smaller, are alike: so much do names and padding vary."""
+from edgekd.report.fitting import (
+    KEEPS_UP,
+    SAME_SIZE,
+    Budget,
+    Shortfall,
+    check,
+    missed,
+    on_val,
+    shortfalls,
+    unasked,
+)
+from edgekd.report.reading import reference
+from edgekd.report.schema import ModelReport, Verdict
+from edgekd.report.wording import NO_DIFFERENCE, listed
+from edgekd.significance import SIGNIFICANT
 
 Faster = Callable[[str, str], tuple[float, tuple[float, float]]]
 """Takes two files' ids: the first one's latency divided by the second one's, with its interval."""
 
 
-class Budget(Settings):
-    """What the shipped file may cost, compared with the teacher's; a limit that is not given is not checked."""
-
-    accuracy_drop: float | None = Field(None, ge=-1, le=1, description="teacher's accuracy minus the file's")
-    size_ratio: float | None = Field(None, gt=0, description="bytes, of the teacher's")
-    latency_ratio: float | None = Field(None, gt=0, description="median latency, of the teacher's")
-
-
 @dataclass(frozen=True)
 class Choice:
-    """The recommended file (the nearest miss where none keeps the budget) and the verdict on it."""
+    """The recommended file (the nearest miss where none will do, not even the teacher) and the verdict on it."""
 
     recommended: str
     verdict: Verdict
 
 
 def choose(models: Sequence[ModelReport], budget: Budget, ratio: Faster) -> Choice:
-    """The fastest file that keeps the whole budget; of those as fast the smaller, of those the better on val.
+    """Decide on val, judge on test.
 
-    ``test`` decides nothing but the budget: the best of several on ``test`` would look better than it is.
+    Of the files that keep the limits on val, and keep up with the teacher where none is on accuracy: those that no
+    other is measurably faster than; of those the smaller; of those the better. Only the chosen file is then held
+    against the budget on ``test``: the best of several on ``test`` would look better than it is.
+
+    The teacher itself is recommended only where no other file will do, which is a failure if one was meant to.
 
     Args:
         models: every measured file.
-        budget: the limits.
+        budget: the limits; where there are none the verdict is neither pass nor fail.
         ratio: paired latency ratio of two files.
     """
-    checks = {model.id: check(model, budget) for model in models}
-    fitting = [model for model in models if all(item.passed for item in checks[model.id])]
-    if not fitting:
-        nearest = min(models, key=lambda model: _worst_excess(checks[model.id]))
-        return Choice(
-            nearest.id, Verdict(passed=False, checks=checks[nearest.id], reason=_miss(checks[nearest.id], len(models)))
-        )
-    fastest = min(fitting, key=lambda model: model.latency_ms.p50)
-    alike = [model for model in fitting if model is fastest or _covers_one(ratio(model.id, fastest.id))]
-    smallest = min(model.size_bytes for model in alike)
-    peers = [model for model in alike if model.size_bytes <= smallest * (1 + SAME_SIZE)]
-    chosen = max(peers, key=lambda model: (model.val_accuracy or 0.0, -model.size_bytes))
-    reason = _reason(len(fitting), alike, peers, chosen)
-    return Choice(chosen.id, Verdict(passed=True, checks=checks[chosen.id], reason=reason))
+    base = reference(models)
+    assert base is not None, "something was exported"
+    others = [model for model in models if model is not base or base.stage != "teacher"]
+    short = {model.id: shortfalls(model, budget, base) for model in models}
+    fitting = [model for model in others if not short[model.id]]
+    if fitting:
+        chosen, why = _best(fitting, ratio, _Asked(budget, base, len(others)))
+        return _judged(chosen, budget, why)
+    by_excess = sorted(models, key=lambda model: max((item.excess for item in short[model.id]), default=0.0))
+    near = [_Near(model, short[model.id]) for model in by_excess if model in others or short[base.id]]
+    if short[base.id]:
+        return _nearest(near, budget, base)
+    if any(_compresses(model, base) for model in others):
+        return _teacher_alone(base, near[0], budget)
+    return _judged(base, budget, "")
 
 
-def check(model: ModelReport, budget: Budget) -> list[Check]:
-    """The file's figures against each limit that is given."""
-    limits = {name: limit for name, limit in budget.model_dump().items() if limit is not None}
-    values = {
-        "accuracy_drop": model.accuracy_drop,
-        "size_ratio": model.size_ratio,
-        "latency_ratio": model.latency_ratio.ratio,
-    }
-    return [
-        Check(name=name, limit=limit, value=values[name], passed=values[name] <= limit)
-        for name, limit in limits.items()
-    ]
+def unbeaten(files: Sequence[ModelReport], ratio: Faster) -> list[ModelReport]:
+    """The files that no other is measurably faster than.
+
+    Pooled medians do not decide: they hold what slowed the machine down meanwhile, which paired ratios do not.
+    """
+    found = [file for file in files if not _any_faster(file, files, ratio)]
+    # Intervals may contradict one another all round, though only by chance.
+    return found or [min(files, key=lambda file: file.latency_ms.p50)]
 
 
-def _covers_one(measured: tuple[float, tuple[float, float]]) -> bool:
-    return measured[1][0] <= 1.0 <= measured[1][1]
+def _any_faster(file: ModelReport, files: Sequence[ModelReport], ratio: Faster) -> bool:
+    return any(ratio(other.id, file.id)[1][1] < 1 for other in files if other is not file)
 
 
-def _excess(item: Check) -> float:
-    """How far beyond its limit a figure is, in parts of the limit (of one point, where the limit is smaller)."""
-    return (item.value - item.limit) / max(abs(item.limit), 0.01)
+@dataclass(frozen=True)
+class _Near:
+    """A file that will not do, and everything that keeps it from being recommended."""
+
+    model: ModelReport
+    short: Sequence[Shortfall]
+
+    @property
+    def worst(self) -> str:
+        return max(self.short, key=lambda item: item.excess).words
 
 
-def _worst_excess(checks: Sequence[Check]) -> float:
-    return max((_excess(item) for item in checks), default=0.0)
+@dataclass(frozen=True)
+class _Asked:
+    """What a file must do to be recommended, in words; ``others``: files beside the teacher."""
+
+    budget: Budget
+    base: ModelReport
+    others: int
+
+    @property
+    def of_one(self) -> str:
+        return self._words("keeps")
+
+    @property
+    def of_several(self) -> str:
+        return self._words("keep")
+
+    @property
+    def files(self) -> str:
+        return f"files beside {self.base.id}" if self.base.stage == "teacher" else "files"
+
+    def _words(self, keep: str) -> str:
+        if self.budget.accuracy_drop is not None:
+            return f"{keep} the whole budget on val"
+        limit = f"at most {100 * KEEPS_UP:g} point below it, McNemar p ≥ {SIGNIFICANT:g}"
+        up = f"{keep} up with {self.base.id} on val ({limit})"
+        return f"{keep} the budget and {up}" if self.budget.limits else up
 
 
-def _miss(checks: Sequence[Check], files: int) -> str:
-    worst = max(checks, key=_excess)
-    found = f"{worst.name} {worst.value:.4f} (limit {worst.limit:g})"
-    return f"None of {files} files keeps the whole budget; this one misses it by {found}."
-
-
-def _reason(fitting: int, alike: Sequence[ModelReport], peers: Sequence[ModelReport], chosen: ModelReport) -> str:
-    if fitting == 1:
-        return "It is the only file that keeps the whole budget."
-    of = f"of the {fitting} files that keep the whole budget"
-    if len(alike) == 1:
-        return f"It is the fastest {of}."
-    if len(peers) == 1:
-        return f"It is the smallest {of} among the fastest ({NO_DIFFERENCE} in latency to {_others(alike, chosen)})."
-    return (
-        f"Among the fastest and smallest {of} none is more accurate on val "
-        f"({NO_DIFFERENCE} in latency to {_others(peers, chosen)}, sizes within {SAME_SIZE * 100:.0f} %)."
-    )
+def _best(files: Sequence[ModelReport], ratio: Faster, asked: _Asked) -> tuple[ModelReport, str]:
+    """One of several that will do, and why it."""
+    alike = unbeaten(files, ratio)
+    smallest = min(file.size_bytes for file in alike)
+    peers = [file for file in alike if file.size_bytes <= smallest * (1 + SAME_SIZE)]
+    chosen = max(peers, key=lambda file: (on_val(file).accuracy, -file.size_bytes))
+    of = f"of the {len(files)} {asked.files} that {asked.of_several}"
+    if len(files) == 1:
+        why = f"It is the only one of {asked.others} {asked.files} that {asked.of_one}."
+    elif len(alike) == 1:
+        why = f"It is the fastest {of}."
+    elif len(peers) == 1:
+        why = f"It is the smallest {of}, among the fastest ({NO_DIFFERENCE} in latency to {_others(alike, chosen)})."
+    else:
+        told = f"{NO_DIFFERENCE} in latency to {_others(peers, chosen)}, sizes within {SAME_SIZE * 100:.0f} %"
+        why = f"Among the fastest and smallest {of} none is more accurate there ({told})."
+    return chosen, why
 
 
 def _others(models: Sequence[ModelReport], chosen: ModelReport) -> str:
     return ", ".join(model.id for model in models if model is not chosen)
+
+
+def _judged(chosen: ModelReport, budget: Budget, why: str, failed: bool = False) -> Choice:
+    """Hold the chosen file against the budget on test."""
+    checks = check(chosen, budget, chosen.accuracy_drop)
+    misses = missed(checks)
+    found = f"misses {listed([miss.words for miss in misses])}" if misses else "keeps the budget"
+    judged = f"On test it {found}." if checks else "No budget was given."
+    passed = not misses and not failed if checks else None
+    return Choice(chosen.id, Verdict(passed=passed, checks=checks, reason=f"{why} {judged}".strip()))
+
+
+def _nearest(near: Sequence[_Near], budget: Budget, base: ModelReport) -> Choice:
+    """No file will do: the one whose worst figure on val is least beyond its limit; test says whether it keeps it."""
+    nearest, worst = near[0].model, near[0].worst
+    told = [miss.words for miss in missed(check(nearest, budget, nearest.accuracy_drop))]
+    there = "" if worst in told else f": {worst}"
+    why = f"None of {len(near)} files {_Asked(budget, base, 0).of_one}; this one comes nearest{there}."
+    if nearest is base and len(near) > 1:
+        why += f" Of the others {near[1].model.id} does: {near[1].worst}."
+    return _judged(nearest, budget, why, failed=bool(unasked(nearest, budget, base)))
+
+
+def _teacher_alone(teacher: ModelReport, near: _Near, budget: Budget) -> Choice:
+    """The pipeline was to compress, and has nothing to show for it: a failure whatever the budget."""
+    wanted = f"{_Asked(budget, teacher, 0).of_one} and is smaller, faster or more accurate than {teacher.id}"
+    reason = f"No other file {wanted}; {near.model.id} comes nearest: {near.worst}."
+    checks = check(near.model, budget, near.model.accuracy_drop)
+    return Choice(teacher.id, Verdict(passed=False, checks=checks, checked=near.model.id, reason=reason))
+
+
+def _compresses(model: ModelReport, teacher: ModelReport) -> bool:
+    return model.stage != "teacher" or model.size_bytes < teacher.size_bytes

@@ -37,6 +37,20 @@ def points(share: float, digits: int = 1) -> str:
     return text if float(text) else text[1:]
 
 
+def points_interval(ci95: tuple[float, float]) -> str:
+    """An interval of a difference, in percentage points.
+
+    >>> points_interval((-0.0123, 0.0004))
+    '[-1.2, 0.0]'
+    """
+    return f"[{', '.join(points(bound).lstrip('+') for bound in ci95)}]"
+
+
+def minus(text: str) -> str:
+    """A number with a minus sign as a page has it."""
+    return text.replace("-", "−")
+
+
 def p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.095 else f"p = {p:.2f}"
 

@@ -1,5 +1,6 @@
 """A realistic report: MobileNetV2 on handwritten digits, through every stage."""
 
+from edgekd.report.paired import drop_interval
 from edgekd.report.schema import (
     Check,
     DataFacts,
@@ -14,11 +15,13 @@ from edgekd.report.schema import (
     Quantization,
     Ratio,
     Report,
+    Rival,
     StageReport,
     TargetFacts,
     Verdict,
     WeightBits,
 )
+from edgekd.significance import paired_interval
 
 TEST_IMAGES = 360
 TEACHER_BYTES, TEACHER_P50_MS = 8_908_862, 1.60
@@ -51,6 +54,7 @@ def sample_report() -> Report:
         created="2025-03-14T09:26:53+00:00",
         verdict=_verdict(),
         recommended="qat",
+        rivals=[_rival("distill", 0, 0, 1.0), _rival("ptq", 3, 2, 1.0), _rival("prune", 321, 0, 1e-90)],
         target=_target(),
         data=_data(),
         models=_models(),
@@ -68,6 +72,18 @@ def sample_report() -> Report:
     )
 
 
+def _rival(id: str, only_recommended: int, only_rival: int, p_value: float) -> Rival:
+    low, high = paired_interval(340 - only_recommended, only_recommended, only_rival, 20 - only_rival)
+    return Rival(
+        id=id,
+        difference=(only_recommended - only_rival) / TEST_IMAGES,
+        ci95=(low, high),
+        only_recommended=only_recommended,
+        only_rival=only_rival,
+        p_value=p_value,
+    )
+
+
 def sample_failed_report() -> Report:
     """The teacher and one integer file that is no faster than the teacher, and so misses its budget."""
     report = sample_report()
@@ -80,7 +96,24 @@ def sample_failed_report() -> Report:
     checks = [*report.verdict.checks[:2], Check(name="latency_ratio", limit=0.5, value=0.98, passed=False)]
     reason = "latency_ratio is 0.98, the limit 0.5."
     verdict = Verdict.model_validate({"pass": False, "checks": checks, "reason": reason})
-    return report.model_copy(update={"verdict": verdict, "models": [report.models[0], qat]})
+    return report.model_copy(update={"verdict": verdict, "models": [report.models[0], qat], "rivals": []})
+
+
+def sample_unjudged_report() -> Report:
+    """The same files, of which nothing was asked: there is no budget."""
+    verdict = Verdict.model_validate({"pass": None, "checks": [], "reason": "No budget was given."})
+    nothing = {"accuracy_drop": None, "size_ratio": None, "latency_ratio": None}
+    return sample_report().model_copy(update={"verdict": verdict, "budget": nothing})
+
+
+def sample_alarming_report() -> Report:
+    """A budget that allows it: the recommended file lies 39 points below its teacher."""
+    report = sample_report()
+    poor = sample_model("qat", 0.6)
+    models = [poor if model.id == "qat" else model for model in report.models]
+    check = Check(name="accuracy_drop", limit=0.5, value=poor.accuracy_drop, passed=True)
+    verdict = report.verdict.model_copy(update={"checks": [check, *report.verdict.checks[1:]]})
+    return report.model_copy(update={"models": models, "rivals": [], "verdict": verdict})
 
 
 def sample_device(name: str = "pi4", p50: float = 3.4, warnings: tuple[str, ...] = ()) -> DeviceReport:
@@ -130,7 +163,10 @@ def sample_model(
         total=TEST_IMAGES,
         accuracy_ci95=(share - 0.018, min(share + 0.008, 1.0)),
         accuracy_drop=355 / TEST_IMAGES - share,
+        accuracy_drop_ci95=drop_interval(_paired(correct)),
         paired=_paired(correct),
+        val_accuracy=_paired(correct).accuracy,
+        val_paired=_paired(correct),
         latency_ms=Latency(p50=p50, p90=p50 * 1.04, p99=p50 * 1.2, runs=2000),
         latency_ratio=Ratio(ratio=relative, ci95=(relative * 0.98, relative * 1.02)),
         speedup=Ratio(ratio=1 / relative, ci95=(0.98 / relative, 1.02 / relative)),

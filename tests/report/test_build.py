@@ -3,13 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from edgekd.data import DataSettings, load_dataset
+from edgekd.measure import measure_latency, predictions
+from edgekd.ondevice.latency import Latencies
 from edgekd.pipeline import Pipeline
 from edgekd.report import build
+from edgekd.report.fitting import Budget
+from edgekd.report.predictions import read_predictions
 from edgekd.report.schema import ModelReport, Report
-from edgekd.report.verdict import Budget, Choice, Faster, choose
+from edgekd.report.verdict import Choice, Faster, choose
 from tests.chain import write_pipeline
 
 TWO_STUDENTS = """
@@ -38,20 +45,60 @@ def report_of(folder: Path) -> Report:
     return report
 
 
-def test_a_calibrated_file_has_its_own_accuracy_on_val(folder: Path) -> None:
+def test_val_decides_by_the_answers_of_the_exported_files_themselves(folder: Path) -> None:
     report = report_of(folder)
+    val = load_dataset(DataSettings(image_size=8)).val
 
-    on_val = {model.id: model.val_accuracy for model in report.models}
-    of_stages = {stage.id: stage.val_accuracy for stage in report.stages if stage.id in on_val}
-    assert {name: on_val[name] for name in of_stages} == of_stages
-    planned = Pipeline.from_yaml(write_pipeline(folder, TWO_STUDENTS)).plan(folder / "models")
-    calibrated = {
-        f"{item.name}-ptq": item.artifact.manifest["quantized"]["ptq_val_accuracy"]
-        for item in planned
-        if item.artifact and item.stage.kind == "qat"
+    right = {
+        model.id: predictions(folder / "exports" / "two" / model.file, val) == val.labels.numpy()
+        for model in report.models
     }
-    assert {name: on_val[name] for name in calibrated} == calibrated
-    assert on_val["one-int8-ptq"] != on_val["one-int8"]
+    teacher = right["teacher"]
+    for model in report.models:
+        found = model.val_paired
+        assert found is not None
+        assert model.val_accuracy == found.accuracy == pytest.approx(right[model.id].mean())
+        assert found.drop == pytest.approx(teacher.mean() - right[model.id].mean())
+        assert found.only_teacher == int((teacher & ~right[model.id]).sum())
+    assert len({model.val_accuracy for model in report.models}) > 2
+
+
+def test_latency_is_measured_on_as_many_images_as_the_report_says(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test images are 360."""
+    batches = []
+
+    def measured(paths: Sequence[Path], pixels: np.ndarray, *rest: Any, **named: Any) -> Latencies:
+        batches.append(len(pixels))
+        return measure_latency(paths[:1], pixels[:1], *rest, **named)
+
+    monkeypatch.setattr(build, "measure_latency", measured)
+    pipeline = Pipeline.from_yaml(
+        write_pipeline(folder, TWO_STUDENTS), ["target.batch=512", "stages.4.models=[teacher]"]
+    )
+
+    report = pipeline.run(folder / "models", folder / "large")
+
+    assert report is not None
+    assert batches == [report.target.batch] == [512]
+
+
+def test_the_other_students_are_paired_with_the_recommended_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def chosen(models: Sequence[ModelReport], budget: Budget, ratio: Faster) -> Choice:
+        return replace(choose(models, budget, ratio), recommended="one-int8")
+
+    monkeypatch.setattr(build, "choose", chosen)
+    report = report_of(folder)
+    stored = read_predictions(folder / "exports" / "two" / "predictions.npz")
+
+    ours = stored.right("one-int8")
+    assert {rival.id: (rival.only_recommended, rival.only_rival) for rival in report.rivals} == {
+        name: (int((ours & ~stored.right(name)).sum()), int((stored.right(name) & ~ours).sum()))
+        for name in stored.chosen
+        if name not in ("teacher", "one-int8")
+    }
+    assert all(rival.ci95[0] <= rival.difference <= rival.ci95[1] for rival in report.rivals)
 
 
 def test_what_the_weights_range_costs_is_told_of_the_recommended_student(

@@ -193,7 +193,7 @@ def test_a_latency_with_a_long_tail_is_told_as_disturbed() -> None:
     busy = report.model_copy(update={"models": [report.models[0], slow]})
 
     assert compared(made_up_report("a"), busy).warnings == (
-        ["Other work ran while b was measured on the host (p99 is more than 3 times p50): p50 may be too high."]
+        ["b on the host: p99 is more than 3 times p50, on a quiet machine it is less than twice; p50 may be too high."]
     )
 
 
@@ -290,7 +290,8 @@ def test_json_holds_everything_and_reads_back() -> None:
     comparison = compared(made_up_report("a", devices=(sample_device(),)), made_up_report("b", seed=3))
     body = json.loads(comparison.model_dump_json(by_alias=True))
 
-    assert body["schema"] == 1
+    assert body["schema"] == 2
+    assert body["runs"][0]["outcome"] == "pass"
     assert body["runs"][0]["latencies"]["pi4"]["conditions"]["cpu"] == "Cortex-A72"
     assert body["pairs"][0]["measured"] is False
     assert body["differences"] == [{"setting": "seed", "values": {"a": 0, "b": 3}}]

@@ -77,11 +77,13 @@ def test_runs_that_cannot_be_compared_stand_apart() -> None:
     assert lines[rows["b"] - 1].strip()
 
 
-def test_a_missed_budget_is_marked() -> None:
+@pytest.mark.parametrize(("passed", "word"), [(False, "FAIL"), (None, "no budget")])
+def test_a_verdict_that_is_no_pass_is_marked(passed: bool | None, word: str) -> None:
     report = made_up_report("a")
-    missed = report.model_copy(update={"verdict": report.verdict.model_copy(update={"passed": False})})
+    judged = report.model_copy(update={"verdict": report.verdict.model_copy(update={"passed": passed})})
 
-    assert printed(compared(missed, made_up_report("b"))).count("budget missed") == 1
+    assert printed(compared(judged, made_up_report("b"))).count(word) == 1
+    assert word not in printed(compared(report, made_up_report("b")))
 
 
 def test_of_many_pairs_those_with_the_most_accurate_run_are_shown() -> None:

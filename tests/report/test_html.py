@@ -7,7 +7,12 @@ import pytest
 
 from edgekd.report.html import render_html
 from edgekd.report.schema import Latency, Ratio, Report
-from tests.report.samples import sample_failed_report, sample_report
+from tests.report.samples import (
+    sample_alarming_report,
+    sample_failed_report,
+    sample_report,
+    sample_unjudged_report,
+)
 
 HOSTILE = "<script>alert('x')</script>\x1b[31m\x00\u202e \" & $x_1^2$ --> ]]> </title></style>"
 VOID = {"meta", "br", "img", "hr"}
@@ -105,9 +110,58 @@ def test_the_verdict_comes_before_all_figures(sample_html: str) -> None:
 def test_a_missed_budget_shows_the_nearest_miss() -> None:
     text = Page(render_html(sample_failed_report())).text
 
-    assert "FAIL Nearest to the budget: qat (model.onnx) latency_ratio is 0.98, the limit 0.5." in text
+    assert "FAIL Chosen: qat (model.onnx) latency_ratio is 0.98, the limit 0.5." in text
     assert "latency_ratio 0.50 0.98 missed" in text
     assert "recommended" not in text.lower()
+
+
+def test_without_a_budget_the_badge_and_the_title_say_so() -> None:
+    page = render_html(sample_unjudged_report())
+
+    assert "<title>mobilenet: NO BUDGET</title>" in page
+    assert "NO BUDGET Recommended: qat (model.onnx) No budget was given." in Page(page).text
+    assert "PASS" not in Page(page).text
+
+
+def test_a_recommended_file_far_below_its_teacher_is_told_in_red_though_the_budget_is_kept(sample_html: str) -> None:
+    page = render_html(sample_alarming_report())
+
+    assert re.search(r'<ul class="notes loud alarms"><li>qat lies 38\.6 points below teacher on test', page)
+    assert "alarms" not in sample_html.partition("</style>")[2]
+
+
+def test_the_teacher_is_never_far_below_itself() -> None:
+    report = sample_alarming_report().model_copy(update={"recommended": "teacher"})
+
+    assert "points below teacher on test" not in render_html(report)
+
+
+def test_the_checks_of_the_nearest_miss_are_not_taken_for_the_teacher_s() -> None:
+    report = sample_failed_report()
+    verdict = report.verdict.model_copy(update={"checked": "qat"})
+    text = Page(render_html(report.model_copy(update={"verdict": verdict, "recommended": "teacher"}))).text
+
+    assert "Chosen: teacher" in text
+    assert "Size 1× the teacher itself" in text
+    assert "held against qat on test" in text
+
+
+def test_the_page_says_which_images_decided_and_which_judged(sample_html: str) -> None:
+    text = Page(sample_html).text
+    report = sample_report()
+    old = [model.model_copy(update={"val_paired": None}) for model in report.models]
+    before = Page(render_html(report.model_copy(update={"models": old}))).text
+
+    assert "answers on the 287 validation images. Only the chosen file is then held against the budget" in text
+    assert "no decision was taken" not in text
+    assert "one chosen, by their accuracy on test." in before
+
+
+def test_each_other_student_is_paired_with_the_recommended_one(sample_html: str) -> None:
+    text = Page(sample_html).text
+
+    assert "ptq +0.3 [−1.3, 1.9] 3 2 p = 1.00 no difference measured" in text
+    assert "prune +89.2 [85.2, 91.8] 321 0 p < 0.001 qat" in text
 
 
 def test_an_interval_that_covers_1_is_never_called_faster() -> None:
@@ -171,7 +225,7 @@ def test_the_words_on_saturation_fit_this_cpu_and_the_target(saturates: bool, bi
 
 
 def test_every_section_has_data_in_the_sample(sample_html: str) -> None:
-    assert len(Page(sample_html).headings) == 11
+    assert len(Page(sample_html).headings) == 12
 
 
 def test_sections_without_data_are_left_out() -> None:
@@ -187,6 +241,7 @@ def test_sections_without_data_are_left_out() -> None:
                     "models": [lone],
                     "recommended": "teacher",
                     "quantization": None,
+                    "rivals": [],
                     "verdict": verdict,
                     "notes": [],
                 }

@@ -10,7 +10,14 @@ import pytest
 from edgekd.errors import ReportError
 from edgekd.report.load import MOST_BYTES, load_report, report_path
 from edgekd.report.schema import DeviceModel, DeviceReport, Latency, Ratio, Report
-from tests.report.samples import sample_report
+from tests.report.samples import sample_report, sample_unjudged_report
+
+COMMITTED = sorted(
+    path
+    for path in (Path(__file__).parents[2] / "benchmarks").glob("*/*.json")
+    if "schema" in json.loads(path.read_text(encoding="utf-8"))
+)
+assert COMMITTED, "there are reports"
 
 Body = dict[str, Any]
 
@@ -65,6 +72,30 @@ def test_a_report_from_before_devices_and_test_fingerprints_still_reads(tmp_path
     report = load_report(written(tmp_path, body))
 
     assert (report.devices, report.data.test_fingerprint, report.data.settings) == ([], "", {})
+
+
+def test_a_report_from_before_val_decided_still_reads(tmp_path: Path) -> None:
+    body = body_of(sample_report())
+    del body["rivals"], body["verdict"]["checked"]
+    for model in body["models"]:
+        del model["val_paired"], model["accuracy_drop_ci95"]
+
+    report = load_report(written(tmp_path, body))
+
+    assert (report.verdict.outcome, report.verdict.checked, report.rivals) == ("pass", None, [])
+    assert {(model.val_paired, model.accuracy_drop_ci95) for model in report.models} == {(None, None)}
+
+
+def test_a_report_without_a_budget_says_null_and_reads_back(tmp_path: Path) -> None:
+    body = body_of(sample_unjudged_report())
+
+    assert body["verdict"]["pass"] is None
+    assert load_report(written(tmp_path, body)).verdict.outcome == "no budget"
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=[f"{path.parent.name}/{path.name}" for path in COMMITTED])
+def test_every_committed_report_reads(path: Path) -> None:
+    assert load_report(path).verdict.outcome in ("pass", "fail")
 
 
 def test_a_newer_schema_is_named_before_anything_else(tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from edgekd.artifact import Artifact
-from edgekd.report.notes import trained_elsewhere
+from edgekd.report.notes import told_by_files, trained_elsewhere
+from edgekd.report.schema import Kernels, Ratio
 from edgekd.runtime import environment
+from tests.report.samples import sample_model
 
 
 def made(**differs: str) -> Artifact:
@@ -43,3 +47,19 @@ def test_stages_that_were_made_elsewhere_are_named_with_what_differs() -> None:
         "made here the weights might not be the same",
         f"qat: made elsewhere (torch 2.0, here {here['torch']}): made here the weights might not be the same",
     ]
+
+
+@pytest.mark.parametrize(("left", "ops"), [(0, {"QLinearConv": 64, "DequantizeLinear": 1}), (3, {"QuantizeLinear": 2})])
+def test_an_integer_file_that_gains_no_time_is_told_with_what_was_counted_and_no_cause(
+    left: int, ops: dict[str, int]
+) -> None:
+    kernels = Kernels(integer=64, float=left, float_ops=["HardSwish a"] * left, ops=ops)
+    slow = {"source": "distill", "source_ratio": Ratio(ratio=1.09, ci95=(1.07, 1.11)), "kernels": kernels}
+
+    note = told_by_files([sample_model("qat").model_copy(update=slow)])[0]
+
+    conversions = 2 if left else 1
+    assert note == (
+        "qat is slower than the float distill: ratio 1.09 [1.07, 1.11]; "
+        f"it runs 64 integer and {left} float kernels and {conversions} conversions"
+    )

@@ -1,18 +1,26 @@
 """The table in a terminal."""
 
 import io
+from typing import Literal
 
 import pytest
 from rich.console import Console
 
 from edgekd.report.schema import Latency, Ratio, Report, Verdict
 from edgekd.report.table import render_table
-from tests.report.samples import sample_failed_report, sample_model, sample_report
+from tests.report.samples import (
+    sample_alarming_report,
+    sample_failed_report,
+    sample_model,
+    sample_report,
+    sample_unjudged_report,
+)
 
 
-def printed(report: Report, width: int = 120) -> str:
+def printed(report: Report, width: int = 120, *, colours: bool = False) -> str:
     output = io.StringIO()
-    Console(file=output, width=width).print(render_table(report))
+    system: Literal["standard"] | None = "standard" if colours else None
+    Console(file=output, width=width, color_system=system, force_terminal=colours).print(render_table(report))
     return output.getvalue()
 
 
@@ -29,7 +37,21 @@ def test_the_verdict_and_its_reason_come_first() -> None:
 def test_a_missed_budget_names_the_nearest_file_and_the_miss() -> None:
     first = printed(sample_failed_report()).splitlines()[0]
 
-    assert first.startswith("FAIL  qat (model.onnx) comes nearest to the budget: latency_ratio is 0.98, the limit 0.5.")
+    assert first.startswith("FAIL  qat (model.onnx) is chosen: latency_ratio is 0.98, the limit 0.5.")
+
+
+def test_without_a_budget_the_first_word_is_neither_pass_nor_fail() -> None:
+    first = printed(sample_unjudged_report()).splitlines()[0]
+
+    assert first == "NO BUDGET  qat (model.onnx) is recommended: No budget was given."
+
+
+def test_a_recommended_file_far_below_its_teacher_is_told_in_red_though_the_budget_is_kept() -> None:
+    text = printed(sample_alarming_report(), colours=True)
+
+    assert "PASS" in text
+    assert "\x1b[1;31mwarning: qat lies 38.6 points below teacher on test (95 % interval [33.3, 43.9]).\x1b[0m" in text
+    assert "warning" not in printed(sample_report())
 
 
 def test_every_figure_of_a_file_is_shown_at_120_columns() -> None:
@@ -37,7 +59,8 @@ def test_every_figure_of_a_file_is_shown_at_120_columns() -> None:
     row = next(index for index, line in enumerate(lines) if line.startswith(" > qat"))
 
     assert words(lines[row]) == "> qat 98.9 % -0.3 684 0.53 25.4 M 64 / 0 99.7 %"
-    assert words(lines[row + 1]) == "int8 [97.1, 99.7] p = 1.00 0.077 0.33 [0.32, 0.34] 595 k"
+    assert words(lines[row + 1]) == "int8 [97.1, 99.7] [-2.2, 1.5] 0.077 0.33 [0.32, 0.34] 595 k"
+    assert words(lines[row + 2]) == "p = 1.00"
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
@@ -52,6 +75,7 @@ def test_no_line_is_wider_than_the_console_and_no_figure_is_cut(width: int) -> N
 def test_a_narrow_console_leaves_out_what_decides_least() -> None:
     narrow, wide = printed(sample_report(), 80), printed(sample_report(), 120)
 
+    assert "int/float" in narrow
     assert "agreement" in wide
     assert "agreement" not in narrow
     assert "kernels" in narrow

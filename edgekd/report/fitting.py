@@ -1,0 +1,109 @@
+"""What keeps a file from being recommended, decided on val by the exported files themselves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from edgekd.config import Settings
+from edgekd.report import wording as w
+from edgekd.report.schema import Check, ModelReport, Paired
+from edgekd.significance import SIGNIFICANT
+
+SAME_SIZE = 0.01
+"""Files whose bytes differ by less, in parts of the smaller, are alike: so much do names and padding vary."""
+KEEPS_UP = 0.01
+"""So far, a point, may a file be below the teacher on val, and not measurably so, where no limit allows more."""
+
+
+class Budget(Settings):
+    """What the shipped file may cost, compared with the teacher's.
+
+    A limit that is not given is not checked; yet without one on accuracy no file is recommended that does not keep up
+    with the teacher.
+    """
+
+    accuracy_drop: float | None = Field(
+        None, ge=-1, le=1, description="teacher's accuracy minus the file's; not given: the file must keep up with it"
+    )
+    size_ratio: float | None = Field(None, gt=0, description="bytes, of the teacher's")
+    latency_ratio: float | None = Field(None, gt=0, description="median latency, of the teacher's")
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Those that are given."""
+        return {name: limit for name, limit in self.model_dump().items() if limit is not None}
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """One thing that keeps a file from being recommended.
+
+    Args:
+        words: the figure, and what it should be.
+        excess: how far beyond its limit it is, in parts of the limit (accuracy: of one point where that is more).
+    """
+
+    words: str
+    excess: float
+
+
+def check(model: ModelReport, budget: Budget, drop: float) -> list[Check]:
+    """A file against each limit that is given, with the accuracy drop of one of the splits."""
+    values = {"accuracy_drop": drop, "size_ratio": model.size_ratio, "latency_ratio": model.latency_ratio.ratio}
+    return [
+        Check(name=name, limit=limit, value=values[name], passed=values[name] <= limit)
+        for name, limit in budget.limits.items()
+    ]
+
+
+def missed(checks: Sequence[Check]) -> list[Shortfall]:
+    """The limits that are not kept."""
+    return [
+        Shortfall(f"{item.name} {item.value:.4f} (limit {item.limit:g})", _excess(item))
+        for item in checks
+        if not item.passed
+    ]
+
+
+def shortfalls(model: ModelReport, budget: Budget, base: ModelReport) -> list[Shortfall]:
+    """Everything that keeps a file from being recommended."""
+    return [*missed(check(model, budget, on_val(model).drop)), *unasked(model, budget, base)]
+
+
+def unasked(model: ModelReport, budget: Budget, base: ModelReport) -> list[Shortfall]:
+    """What no limit says and yet is wanted: a file that keeps up with the teacher and has something over it."""
+    lags = [] if budget.accuracy_drop is not None else _lag(model, base)
+    return [*lags, *([] if base.stage != "teacher" or model is base else _no_gain(model, base))]
+
+
+def on_val(model: ModelReport) -> Paired:
+    """A file and the teacher on val."""
+    assert model.val_paired is not None, "every file was run on val"
+    return model.val_paired
+
+
+def _lag(model: ModelReport, base: ModelReport) -> list[Shortfall]:
+    found = on_val(model)
+    measured = found.drop > 0 and found.p_value < SIGNIFICANT
+    if found.drop <= KEEPS_UP and not measured:
+        return []
+    below = f"{w.points(found.drop).lstrip('+')} points below {base.id} on val ({w.p_value(found.p_value)})"
+    doubt = (SIGNIFICANT - found.p_value) / SIGNIFICANT if measured else 0.0
+    excess = max((found.drop - KEEPS_UP) / KEEPS_UP, doubt)
+    return [Shortfall(f"{below}, which budget.accuracy_drop may allow", excess)]
+
+
+def _no_gain(model: ModelReport, base: ModelReport) -> list[Shortfall]:
+    found = on_val(model)
+    smaller = model.size_bytes * (1 + SAME_SIZE) < base.size_bytes
+    faster = model.latency_ratio.ci95[1] < 1
+    better = found.drop < 0 and found.p_value < SIGNIFICANT
+    if smaller or faster or better:
+        return []
+    least = min(model.size_bytes / base.size_bytes, model.latency_ratio.ratio)
+    return [Shortfall(f"neither smaller nor measurably faster nor more accurate than {base.id}", max(least - 1, 0.0))]
+
+
+def _excess(item: Check) -> float:
+    return (item.value - item.limit) / max(abs(item.limit), 0.01)
