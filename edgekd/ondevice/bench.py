@@ -91,7 +91,7 @@ def _kernel_lines(found: Mapping[str, Any]) -> List[str]:
     if after is not None:
         lines.append(f"temperature at the end: {after:.0f} C")
     if found["throttled"]:
-        lines.append("WARNING: the CPU was slowed down meanwhile; cool it and measure again")
+        lines.append("WARNING: the CPU was slowed down meanwhile; measure again once it runs at its full clock")
     return lines
 
 
