@@ -79,7 +79,9 @@ def _kernels(model: ModelReport) -> str:
     """What was counted; what of it takes the time was not measured."""
     kernels = model.kernels
     conversions = sum(kernels.ops.get(name, 0) for name in CONVERSIONS)
-    return f"it runs {kernels.integer} integer and {kernels.float} float kernels and {conversions} conversions"
+    return (
+        f"it runs {kernels.integer} integer and {kernels.float} float kernels; conversions between them: {conversions}"
+    )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -105,6 +105,12 @@ class _Asked:
         return self._words("keep")
 
     @property
+    def alone(self) -> str:
+        if self.others == 1:
+            return f"It is the only {self.files.replace('files', 'file', 1)}, and"
+        return f"It is the only one of {self.others} {self.files} that"
+
+    @property
     def files(self) -> str:
         return f"files beside {self.base.id}" if self.base.stage == "teacher" else "files"
 
@@ -124,7 +130,7 @@ def _best(files: Sequence[ModelReport], ratio: Faster, asked: _Asked) -> tuple[M
     chosen = max(peers, key=lambda file: (on_val(file).accuracy, -file.size_bytes))
     of = f"of the {len(files)} {asked.files} that {asked.of_several}"
     if len(files) == 1:
-        why = f"It is the only one of {asked.others} {asked.files} that {asked.of_one}."
+        why = f"{asked.alone} {asked.of_one}."
     elif len(alike) == 1:
         why = f"It is the fastest {of}."
     elif len(peers) == 1:

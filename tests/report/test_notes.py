@@ -61,5 +61,5 @@ def test_an_integer_file_that_gains_no_time_is_told_with_what_was_counted_and_no
     conversions = 2 if left else 1
     assert note == (
         "qat is slower than the float distill: ratio 1.09 [1.07, 1.11]; "
-        f"it runs 64 integer and {left} float kernels and {conversions} conversions"
+        f"it runs 64 integer and {left} float kernels; conversions between them: {conversions}"
     )

@@ -218,6 +218,14 @@ def test_without_a_budget_there_is_neither_pass_nor_fail() -> None:
     )
 
 
+def test_a_student_without_a_rival_is_called_the_only_one() -> None:
+    models = [TEACHER, model("student", 0.0, 0.3, 0.3)]
+
+    assert choose(models, BUDGET, ratios(models)).verdict.reason == (
+        "It is the only file beside teacher, and keeps the whole budget on val. On test it keeps the budget."
+    )
+
+
 def test_without_a_budget_the_smallest_of_the_fastest_that_keep_up_is_chosen() -> None:
     models = [TEACHER, model("slow", 0, 0.1, 1.0), model("fast", 0, 0.3, 0.2), model("alike", 0, 0.2, 0.21)]
 
