@@ -107,12 +107,16 @@ class _Asked:
     @property
     def alone(self) -> str:
         if self.others == 1:
-            return f"It is the only {self.files.replace('files', 'file', 1)}, and"
-        return f"It is the only one of {self.others} {self.files} that"
+            return f"It is the only file{self._beside}, and {self.of_one}."
+        return f"It is the only one of {self.others} {self.files} that {self.of_one}."
 
     @property
     def files(self) -> str:
-        return f"files beside {self.base.id}" if self.base.stage == "teacher" else "files"
+        return f"files{self._beside}"
+
+    @property
+    def _beside(self) -> str:
+        return f" beside {self.base.id}" if self.base.stage == "teacher" else ""
 
     def _words(self, keep: str) -> str:
         if self.budget.accuracy_drop is not None:
@@ -130,7 +134,7 @@ def _best(files: Sequence[ModelReport], ratio: Faster, asked: _Asked) -> tuple[M
     chosen = max(peers, key=lambda file: (on_val(file).accuracy, -file.size_bytes))
     of = f"of the {len(files)} {asked.files} that {asked.of_several}"
     if len(files) == 1:
-        why = f"{asked.alone} {asked.of_one}."
+        why = asked.alone
     elif len(alike) == 1:
         why = f"It is the fastest {of}."
     elif len(peers) == 1:
