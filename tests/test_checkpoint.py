@@ -21,7 +21,7 @@ CHAIN = """
     data: {name: digits, image_size: 8}
     target: {isa: x86-avx2}
     stages:
-      - {stage: teacher, model: mobilenet_v2, width_mult: 0.25, epochs: 3, batch_size: 256}
+      - {stage: teacher, model: "tests.contract.unseen:one_activation", epochs: 3, batch_size: 256}
       - {stage: distill, model: resnet8, width_mult: 0.5, epochs: 3, batch_size: 256}
       - {stage: qat, epochs: 3, batch_size: 256}
 """
