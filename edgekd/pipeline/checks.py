@@ -10,7 +10,7 @@ from edgekd.errors import ConfigError, DataError
 from edgekd.pipeline.planned import Planned, placed
 from edgekd.processes import Processes
 from edgekd.target import Target
-from edgekd.zoo import ModelSpec, build
+from edgekd.zoo import ModelSpec, Widths, build, widths, with_widths
 
 
 def check_writable(*folders: Path) -> None:
@@ -42,9 +42,9 @@ def check_same_images(data: Dataset, processes: Processes) -> None:
         raise DataError("data", found, "give every machine the same files")
 
 
-def checked(plan: list[Planned], data: Dataset, processes: Processes) -> list[Planned]:
+def checked(plan: list[Planned], data: Dataset, target: Target, processes: Processes) -> list[Planned]:
     """The plan, of which everything that can be refused before it runs was refused."""
-    _check_networks(plan, data)
+    _check_networks(plan, data, target)
     for index, item in enumerate(plan):
         if item.stage.trains and item.artifact is None:
             with placed(index, item.name):
@@ -53,16 +53,19 @@ def checked(plan: list[Planned], data: Dataset, processes: Processes) -> list[Pl
     return plan
 
 
-def _check_networks(plan: Sequence[Planned], data: Dataset) -> None:
+def _check_networks(plan: Sequence[Planned], data: Dataset, target: Target) -> None:
     """What cannot be built, pruned or quantized is refused before the training that would come first."""
     specs: dict[str, ModelSpec] = {}
-    trained = {item.name: item.artifact is not None for item in plan}
+    left: dict[str, Widths] = {}
     for index, item in enumerate(plan):
-        source = item.references.get("source")
-        spec = item.stage.network(data, specs.get(source) if source else None)
+        source = item.references.get("source", "")
+        spec = item.stage.network(data, specs.get(source))
         if spec is None:
             continue
         specs[item.name] = spec
-        if item.artifact is None and not (source and trained[source]):
+        if item.artifact is not None and "model" in item.artifact.manifest:
+            left[item.name] = item.artifact.manifest["model"]["widths"]
+        elif item.artifact is None:
             with placed(index, item.name):
-                item.stage.check_network(build(spec), spec)
+                model = with_widths(build(spec), left.get(source, {}))
+                left[item.name] = widths(item.stage.check_network(model, spec, target))

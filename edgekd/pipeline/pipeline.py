@@ -135,7 +135,7 @@ class Pipeline(Settings):
 
     def _run_planned(self, drafts: list[Planned], folder: Path, run: "_Run") -> Report | None:
         data, store, progress = run.data, run.store, run.progress
-        plan = run.processes.by_first(lambda: checked(looked_up(drafts, store), data, run.processes))
+        plan = run.processes.by_first(lambda: checked(looked_up(drafts, store), data, self.target, run.processes))
         artifacts: dict[str, Artifact] = {}
         for index, planned in enumerate(plan):
             artifacts[planned.name] = self._run_stage(index, planned, artifacts, run)

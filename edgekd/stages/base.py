@@ -69,8 +69,13 @@ class Stage(Settings, ABC):
         """How the network that this stage leaves is built; ``source``: how the one is built that it begins with."""
         return source
 
-    def check_network(self, model: nn.Module, spec: ModelSpec) -> None:
-        """Raise EdgekdError where a network, not yet trained, cannot go through this stage."""
+    def check_network(self, model: nn.Module, spec: ModelSpec, target: Target) -> nn.Module:
+        """Raise EdgekdError where a network, not yet trained, cannot go through this stage.
+
+        Returns:
+            A network of the widths that the stage will leave, as far as they can be known.
+        """
+        return model
 
     def recipe_settings(self) -> dict[str, Any]:
         """The settings that decide the result: all but names and what is left open."""

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field, model_validator
 from torch import nn
 
@@ -14,6 +13,7 @@ from edgekd.data import batches, calibration_batches
 from edgekd.evaluation import estimate_batchnorm, evaluate
 from edgekd.pruning import Pruned, accumulate_gradients, check_prunable, prune, prune_to_macs
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
+from edgekd.target import Target
 from edgekd.zoo import ModelSpec
 
 SCORING_BATCHES = 8
@@ -44,14 +44,14 @@ class Prune(Stage):
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         return {"source": source_or_before(self.source, earlier, where)}
 
-    def check_network(self, model: nn.Module, spec: ModelSpec) -> None:
-        check_prunable(model, spec, self.importance)
+    def check_network(self, model: nn.Module, spec: ModelSpec, target: Target) -> nn.Module:
+        return check_prunable(model, spec, self.pruning_ratio, self.macs_ratio, **self._policy(target))
 
     def run(self, ctx: Context) -> Artifact:
         model, spec = ctx.load("source")
         if self.importance == "taylor":
             accumulate_gradients(model, islice(batches(ctx.data.train, 64), SCORING_BATCHES))
-        pruned = self._pruned(model, spec, ctx)
+        pruned = self._pruned(model, spec, ctx.target)
         ctx.progress.note(_summary(pruned))
         estimate_batchnorm(pruned.model, calibration_batches(ctx.data, images=1024))
         accuracy = evaluate(pruned.model, ctx.data.val).accuracy
@@ -60,18 +60,20 @@ class Prune(Stage):
             pruned.model, spec, pruning={**plan, "pruning_ratio": pruned.pruning_ratio}, val_accuracy=accuracy
         )
 
-    def _pruned(self, model: nn.Module, spec: ModelSpec, ctx: Context) -> Pruned:
-        policy: dict[str, Any] = {
+    def _pruned(self, model: nn.Module, spec: ModelSpec, target: Target) -> Pruned:
+        policy = self._policy(target)
+        if self.macs_ratio is not None:
+            return prune_to_macs(model, spec, self.macs_ratio, **policy)
+        assert self.pruning_ratio is not None
+        return prune(model, spec, self.pruning_ratio, **policy)
+
+    def _policy(self, target: Target) -> dict[str, Any]:
+        return {
             "importance": self.importance,
             "scope": self.scope,
             "max_ratio": self.max_pruning_ratio,
-            "isa": ctx.target.resolved_isa,
+            "isa": target.resolved_isa,
         }
-        with torch.enable_grad():
-            if self.macs_ratio is not None:
-                return prune_to_macs(model, spec, self.macs_ratio, **policy)
-            assert self.pruning_ratio is not None
-            return prune(model, spec, self.pruning_ratio, **policy)
 
 
 def _summary(pruned: Pruned) -> str:

@@ -26,6 +26,7 @@ from edgekd.stages.base import (
     recipe,
     source_or_before,
 )
+from edgekd.target import Target
 from edgekd.training import BatchLoss, LossParts, fit
 from edgekd.zoo import ModelSpec, widths
 
@@ -67,8 +68,9 @@ class Qat(Stage):
         teacher = {"teacher": named} if named else {}
         return {"source": source_or_before(self.source, earlier, where), **teacher}
 
-    def check_network(self, model: nn.Module, spec: ModelSpec) -> None:
+    def check_network(self, model: nn.Module, spec: ModelSpec, target: Target) -> nn.Module:
         check_quantizable(model, spec)
+        return model
 
     def run(self, ctx: Context) -> Artifact:
         float_model, spec = ctx.load("source")

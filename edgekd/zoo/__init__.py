@@ -4,12 +4,15 @@ from edgekd.zoo.build import TIMM, build, check_name, first_convolution, known_m
 from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
 from edgekd.zoo.counting import count_macs, count_params
 from edgekd.zoo.spec import ModelSpec, example_images
-from edgekd.zoo.widths import widths, with_activations, with_widths
+from edgekd.zoo.widths import RESIZABLE, WIDTH_ATTRIBUTES, Widths, widths, with_activations, with_widths
 
 __all__ = [
+    "RESIZABLE",
     "TIMM",
+    "WIDTH_ATTRIBUTES",
     "CifarResNet",
     "ModelSpec",
+    "Widths",
     "build",
     "check_name",
     "cifar_resnet_depth",

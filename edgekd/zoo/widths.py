@@ -9,7 +9,19 @@ from edgekd.errors import ModelError
 from edgekd.zoo.build import build
 from edgekd.zoo.spec import ModelSpec
 
-WIDTH_ATTRIBUTES = ("in_channels", "out_channels", "groups", "num_features", "in_features", "out_features")
+WIDTH_ATTRIBUTES = (
+    "in_channels", "out_channels", "groups", "num_features", "in_features", "out_features", "num_parameters",
+)  # fmt: skip
+
+Norm = nn.modules.batchnorm._NormBase
+"""Batch and instance norms: each channel by itself."""
+
+RESIZABLE = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, Norm, nn.PReLU)
+"""Kinds of layers, with those derived from them, whose widths ``with_widths`` restores."""
+
+
+Widths = Mapping[str, Mapping[str, int]]
+"""Channel counts by layer and attribute."""
 
 
 def widths(model: nn.Module) -> dict[str, dict[str, int]]:
@@ -19,12 +31,12 @@ def widths(model: nn.Module) -> dict[str, dict[str, int]]:
 
 
 def _layer_widths(module: nn.Module) -> dict[str, int]:
-    if not isinstance(getattr(module, "weight", None), Tensor):
+    if not isinstance(module, RESIZABLE) and not isinstance(getattr(module, "weight", None), Tensor):
         return {}
     return {key: value for key in WIDTH_ATTRIBUTES if isinstance(value := getattr(module, key, None), int)}
 
 
-def with_widths(model: nn.Module, wanted: Mapping[str, Mapping[str, int]]) -> nn.Module:
+def with_widths(model: nn.Module, wanted: Widths) -> nn.Module:
     """Give a freshly built network the widths that pruning left; its weights are empty until they are loaded.
 
     Raises:
@@ -48,10 +60,15 @@ def _resize(module: nn.Module, about: Mapping[str, int], name: str) -> None:
         case nn.Conv2d():
             shape = (module.out_channels, module.in_channels // module.groups, *module.kernel_size)
             sizes = {"weight": shape, "bias": (module.out_channels,)}
+        case nn.ConvTranspose2d():
+            shape = (module.in_channels, module.out_channels // module.groups, *module.kernel_size)
+            sizes = {"weight": shape, "bias": (module.out_channels,)}
         case nn.Linear():
             sizes = {"weight": (module.out_features, module.in_features), "bias": (module.out_features,)}
-        case nn.BatchNorm2d():
+        case Norm():
             sizes = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (module.num_features,))
+        case nn.PReLU():
+            sizes = {"weight": (module.num_parameters,)}
         case _:
             raise ModelError(
                 name, f"a {type(module).__name__} cannot be given another width", "report the architecture"

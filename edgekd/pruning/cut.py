@@ -1,0 +1,103 @@
+"""What is cut from which layer: applied to a copy of a network, or silenced in one."""
+
+import copy
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from edgekd.zoo import WIDTH_ATTRIBUTES
+
+Numbers = Mapping[str, frozenset[int]]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Channels to remove, by layer.
+
+    Args:
+        outputs: numbers among a layer's outputs, as the whole network counts them.
+        inputs: numbers among a layer's inputs; of a layer that takes each channel by itself, those of its outputs.
+    """
+
+    outputs: Numbers
+    inputs: Numbers
+
+
+def together(cuts: Iterable[Cut]) -> Cut:
+    """All of them at once: a layer behind a concatenation loses inputs by several."""
+    cuts = list(cuts)
+    return Cut(_union(cut.outputs for cut in cuts), _union(cut.inputs for cut in cuts))
+
+
+def _union(parts: Iterable[Numbers]) -> Numbers:
+    found: dict[str, frozenset[int]] = {}
+    for part in parts:
+        for layer, numbers in part.items():
+            found[layer] = found.get(layer, frozenset()) | numbers
+    return found
+
+
+def removed(model: nn.Module, cut: Cut) -> nn.Module:
+    """A copy without these channels, and without gradients.
+
+    Raises:
+        IndexError: a layer has no such channel.
+    """
+    twin = copy.deepcopy(model).requires_grad_(True)
+    twin.zero_grad(set_to_none=True)
+    for name, layer in twin.named_modules():
+        if name in cut.outputs or name in cut.inputs:
+            _shrink(layer, cut.outputs.get(name, frozenset()), cut.inputs.get(name, frozenset()))
+    return twin
+
+
+def silenced(model: nn.Module, cut: Cut) -> nn.Module:
+    """A copy of the same size in which no layer heeds the inputs that the cut takes from it."""
+    twin = copy.deepcopy(model)
+    for name, layer in twin.named_modules():
+        if name in cut.inputs and not each_by_itself(layer):
+            _, axis = _axes(layer)
+            layer.get_parameter("weight").data.index_fill_(axis, torch.tensor(sorted(cut.inputs[name])), 0.0)
+    return twin
+
+
+def each_by_itself(layer: nn.Module) -> bool:
+    """Does every output depend on the one input of the same number? So in norms and depthwise convolutions."""
+    return not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) or getattr(layer, "groups", 1) > 1
+
+
+def _shrink(layer: nn.Module, outputs: Collection[int], inputs: Collection[int]) -> None:
+    if each_by_itself(layer):
+        _take_away(layer, ("weight", "bias", "running_mean", "running_var"), 0, outputs)
+        _narrow(layer, WIDTH_ATTRIBUTES, outputs)
+        return
+    out_axis, in_axis = _axes(layer)
+    _take_away(layer, ("weight",), out_axis, outputs)
+    _take_away(layer, ("bias",), 0, outputs)
+    _take_away(layer, ("weight",), in_axis, inputs)
+    _narrow(layer, ("out_channels", "out_features"), outputs)
+    _narrow(layer, ("in_channels", "in_features"), inputs)
+
+
+def _axes(layer: nn.Module) -> tuple[int, int]:
+    """Where a weight counts outputs and inputs."""
+    return (1, 0) if isinstance(layer, nn.ConvTranspose2d) else (0, 1)
+
+
+def _take_away(layer: nn.Module, keys: Iterable[str], axis: int, gone: Collection[int]) -> None:
+    for key in keys:
+        old = getattr(layer, key, None)
+        if old is None or not gone:
+            continue
+        stays = torch.ones(old.shape[axis], dtype=torch.bool)
+        stays[sorted(gone)] = False
+        left = old.detach().index_select(axis, stays.nonzero().flatten())
+        setattr(layer, key, nn.Parameter(left) if isinstance(old, nn.Parameter) else left)
+
+
+def _narrow(layer: nn.Module, keys: Iterable[str], gone: Collection[int]) -> None:
+    for key in keys:
+        if hasattr(layer, key):
+            setattr(layer, key, getattr(layer, key) - len(gone))

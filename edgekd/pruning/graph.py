@@ -1,0 +1,227 @@
+"""torch-pruning's dependency graph: which channels of which layers go together."""
+
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch_pruning as tp
+from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+from torch_pruning._helpers import _HybridIndex
+from torch_pruning.dependency import index_mapping, shape_infer
+from torch_pruning.dependency.dependency import Dependency
+
+from edgekd.errors import PruningError
+from edgekd.pruning.cut import Cut
+from edgekd.pruning.group import Group
+from edgekd.zoo import RESIZABLE, ModelSpec, example_images, widths
+
+Layer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+"""Layers with outputs of their own."""
+
+MOVING = (
+    "cat", "chunk", "flip", "index", "permute", "reshape", "roll", "select", "shuffle", "slice", "split", "transpose",
+    "unbind", "unfold", "view",
+)  # fmt: skip
+"""Words in the names of operations that may put channels elsewhere."""
+
+
+class Graph(tp.DependencyGraph):  # type: ignore[misc]
+    """A dependency graph that ends at operations which cannot be followed, instead of raising there."""
+
+    def _build_dependency(self, module2node: dict[Any, Any]) -> None:
+        super()._build_dependency(module2node)
+        self.lost: set[Any] = set()
+        self.tied = _tied(self.model)
+        self.widest = max(width for layer in widths(self.model).values() for width in layer.values())
+        while found := [node for node in module2node.values() if node not in self.lost and not self._follows(node)]:
+            for node in found:
+                node.type, node.dependencies = tp.ops.OPTYPE.ELEMENTWISE, []
+                self.lost.add(node)
+
+    def lose(self, dep: Any) -> None:
+        """Channels are lost on a dependency: the operation at one of its ends is to blame."""
+        self.lost.add(dep.source if isinstance(dep.target.module, Layer) else dep.target)
+
+    def _follows(self, node: Any) -> bool:
+        alone = copy.copy(self)
+        alone.module2node = {node.module: node}
+        try:
+            shape_infer.init_shape_information(alone)
+            index_mapping.update_index_mapping(alone)
+        except Exception:
+            return False
+        return True
+
+
+def dependency_graph(model: nn.Module, spec: ModelSpec) -> Graph:
+    """The graph of a model in eval mode, whose parameters want gradients.
+
+    Raises:
+        PruningError: the network cannot be traced.
+    """
+    try:
+        # warnings are of what is not followed, whose groups are kept
+        with torch.enable_grad(), warnings.catch_warnings(action="ignore"):
+            graph: Graph = Graph().build_dependency(model, example_inputs=example_images(spec))
+    except Exception as error:
+        problem = f"torch-pruning cannot follow its channels from layer to layer ({first_line(error)})"
+        raise PruningError(spec.name, problem, "leave the prune stage out") from None
+    return graph
+
+
+def find_groups(graph: Graph, head: nn.Module) -> Iterator[Group]:
+    """Every group but the head's, with scores of one: those that cannot be followed say why they are kept."""
+    seen: set[nn.Module] = set()
+    for root in list(graph.module2node):
+        if not isinstance(root, Layer) or root in seen or root is head:
+            continue
+        found, outputs = _followed(graph, root)
+        if head not in outputs:
+            yield _first_owner(found, {graph._module2name[layer] for layer in seen})
+        seen |= {layer for layer in outputs if isinstance(layer, Layer)}
+
+
+def _followed(graph: Graph, root: Layer) -> tuple[Group, list[nn.Module]]:
+    """The group of a layer's outputs, and all layers whose outputs they are."""
+    channels = outputs_of(root)
+    items = _reached(graph, root, range(channels))
+    outputs = [dep.target.module for dep, _ in items if graph.is_out_channel_pruning_fn(dep.handler)]
+    layers = tuple(dict.fromkeys(graph._module2name[layer] for layer in outputs if isinstance(layer, Layer)))
+    kind = "|".join(f"{type(dep.target.module).__name__}:{dep.handler.__name__}" for dep, _ in items)
+    nodes = [dep.target for dep, _ in items]
+    kept = lost_in(nodes) if graph.lost.intersection(nodes) else _kept_because(graph, [node.module for node in nodes])
+    return Group(layers, channels, torch.ones(channels), kind, kept), outputs
+
+
+def _first_owner(group: Group, owned: set[str]) -> Group:
+    """The group, kept where some of its layers are in another one."""
+    free = tuple(layer for layer in group.layers if layer not in owned)
+    if free == group.layers:
+        return group
+    return replace(group, layers=free, kept_because=group.kept_because or "kept: another group has some of its layers")
+
+
+def _reached(graph: Graph, root: Layer, channels: Iterable[int]) -> Any:
+    """What goes with these outputs of a layer: torch-pruning's dependencies with the numbers of channels.
+
+    Each channel of each layer is reached once. torch-pruning's own walk takes it again on every path that leads there,
+    of which a network of shifted windows has millions.
+    """
+    fn, node = graph.get_pruner_of_module(root).prune_out_channels, graph.module2node[root]
+    start = {number: _HybridIndex(number, number) for number in channels}
+    found = {(node, fn): (Dependency(fn, fn, node, node), start)}
+    walk = [(node, fn, list(start.values()))]
+    while walk:
+        node, fn, numbers = walk.pop()
+        for dep in [dep for dep in node.dependencies if dep.is_triggered_by(fn)]:
+            _, held = found.get((dep.target, dep.handler), (dep, {}))
+            fresh = {number.idx: number for number in _mapped(graph, dep, numbers) if number.idx not in held}
+            if fresh or dep.target in graph.lost:
+                found[dep.target, dep.handler] = (dep, held | fresh)
+            if fresh:
+                walk.append((dep.target, dep.handler, list(fresh.values())))
+    return _as_group(found.values())
+
+
+def _mapped(graph: Graph, dep: Any, numbers: list[Any]) -> list[Any]:
+    """The numbers that channels have behind a dependency; none where they are lost on it."""
+    try:
+        for mapping in dep.index_mapping:
+            numbers = numbers if mapping is None else mapping(numbers)
+    except Exception:  # whatever torch-pruning meets there
+        numbers = []
+        graph.lose(dep)
+    if any(number.idx >= graph.widest for number in numbers):
+        numbers = []
+        graph.lose(dep)
+    return numbers
+
+
+def _as_group(found: Iterable[tuple[Any, dict[int, Any]]]) -> Any:
+    """What was found, as torch-pruning's measures of importance take it."""
+    group = tp.dependency.Group()
+    for dep, held in found:
+        group.add_dep(dep, list(held))
+        group[-1].root_idxs = [number.root_idx for number in held.values()]
+    return group
+
+
+def outputs_of(layer: nn.Module) -> int:
+    """How many outputs a layer of its own width has."""
+    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)  # type: ignore[arg-type]
+
+
+def _kept_because(graph: Graph, sharing: list[nn.Module | nn.Parameter]) -> str:
+    """Why channels stay, given whatever has a size of that many channels."""
+    if any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) and _grouped(m) for m in sharing):
+        return "kept: a grouped convolution"
+    if graph.tied.intersection(sharing):
+        return "kept: weights that two layers have in common"
+    fixed = {type(m).__name__ for m in sharing if not _resizable(m) and _has_size(m)}
+    return f"kept: channels that a {' and a '.join(sorted(fixed))} shares" if fixed else ""
+
+
+def _tied(model: nn.Module) -> set[nn.Module]:
+    """Layers that have a parameter in common with another one."""
+    of = {layer: {id(parameter) for parameter in layer.parameters(recurse=False)} for layer in model.modules()}
+    count = Counter(number for numbers in of.values() for number in numbers)
+    return {layer for layer, numbers in of.items() if any(count[number] > 1 for number in numbers)}
+
+
+def _resizable(layer: nn.Module | nn.Parameter) -> bool:
+    return isinstance(layer, RESIZABLE) and not is_parametrized(layer)
+
+
+def _grouped(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+    """Are several channels mixed, but not all?"""
+    return layer.groups > 1 and not layer.groups == layer.in_channels == layer.out_channels
+
+
+def _has_size(layer: nn.Module | nn.Parameter) -> bool:
+    return isinstance(layer, nn.Parameter) or any(True for _ in layer.parameters())
+
+
+def cut_of(graph: Graph, group: Group, channels: Sequence[int]) -> Cut:
+    """What goes from which layer with these channels of a group.
+
+    Raises:
+        PruningError: others of the group would go with them.
+    """
+    root = graph.model.get_submodule(group.layers[0])
+    outputs, inputs = dict[str, frozenset[int]](), dict[str, frozenset[int]]()
+    for dep, numbers in _reached(graph, root, channels):
+        layer = dep.target.module
+        if isinstance(layer, RESIZABLE):
+            name = graph._module2name[layer]
+            for side, belongs in ((outputs, graph.is_out_channel_pruning_fn), (inputs, graph.is_in_channel_pruning_fn)):
+                if belongs(dep.handler):
+                    side[name] = side.get(name, frozenset()) | frozenset(numbers)
+    gone = len(outputs[group.layers[0]])
+    if gone != len(channels):
+        found = f"{gone} channels go where {len(channels)} were planned"
+        raise PruningError(group.layers[0], found, "leave the prune stage out")
+    return Cut(outputs, inputs)
+
+
+def lost_in(nodes: Iterable[Any]) -> str:
+    """Why channels stay that cannot be followed through these nodes: the operations that may put them elsewhere."""
+    names = {node.grad_fn.name().split("Backward")[0] for node in nodes if not isinstance(node.module, Layer)}
+    moving = sorted(name for name in names if any(word in name.lower() for word in MOVING))
+    if moving:
+        return f"kept: channels that cannot be followed through {' and '.join(moving)}"
+    return "kept: more depends on these channels than the layers that read them"
+
+
+def all_of(graph: Graph, group: Group) -> Any:
+    """All channels of a group with the dependencies that they pass, as torch-pruning's measures take them."""
+    return _reached(graph, graph.model.get_submodule(group.layers[0]), range(group.channels))
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong inside torch-pruning."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

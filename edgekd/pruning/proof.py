@@ -1,0 +1,101 @@
+"""Proof that a cut removes what it says: the smaller network answers as the whole one that heeds the rest alone.
+
+Both are asked with random weights and images. Where channels were followed to the wrong place, the answers differ by
+as much as the cut changes them; else by float rounding.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.pruning.cut import Cut, removed, silenced, together
+from edgekd.zoo import ModelSpec
+
+IMAGES = 4
+TOLERANCE = 1e-3
+"""Error as a share of a cut's effect: rounding leaves less than 1e-5, one wrong layer of a hundred about 1e-2."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What cuts of a network are proved with.
+
+    Args:
+        model: the network with random weights.
+        images: random ones.
+        answers: its logits for them.
+    """
+
+    model: nn.Module
+    images: Tensor
+    answers: Tensor
+
+    def holds(self, cuts: Sequence[Cut]) -> bool:
+        """Are all of these cuts, made at once, right?"""
+        cut = together(cuts)
+        try:
+            smaller = _answers(removed(self.model, cut), self.images)
+        except Exception:  # whatever a network raises on tensors of other sizes
+            return False
+        wanted = _answers(silenced(self.model, cut), self.images)
+        if smaller.shape != wanted.shape:
+            return False
+        effect, error = (self.answers - wanted).abs().max(), (smaller - wanted).abs().max()
+        return bool(error <= TOLERANCE * effect)
+
+    def wrong(self, cuts: Sequence[Cut]) -> set[int]:
+        """Numbers of the cuts to leave out, so that the others hold together."""
+        alone = self._wrong_in(cuts, list(range(len(cuts))))
+        rest = [cut for number, cut in enumerate(cuts) if number not in alone]
+        return alone if not alone or self.holds(rest) else self._wrong_in_turn(cuts)
+
+    def _wrong_in(self, cuts: Sequence[Cut], numbers: list[int]) -> set[int]:
+        """By halving: most networks have none."""
+        if not numbers or self.holds([cuts[number] for number in numbers]):
+            return set()
+        if len(numbers) == 1:
+            return set(numbers)
+        middle = len(numbers) // 2
+        return self._wrong_in(cuts, numbers[:middle]) | self._wrong_in(cuts, numbers[middle:])
+
+    def _wrong_in_turn(self, cuts: Sequence[Cut]) -> set[int]:
+        """One after the other, each beside all that hold: for cuts that are right alone and wrong together."""
+        right: list[int] = []
+        for number in range(len(cuts)):
+            if self.holds([cuts[other] for other in (*right, number)]):
+                right.append(number)
+        return set(range(len(cuts))) - set(right)
+
+
+def proof_of(model: nn.Module, spec: ModelSpec) -> Proof:
+    """What cuts of a model are proved with; the model stays as it is."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(IMAGES, spec.in_channels, spec.image_size, spec.image_size, generator=generator)
+    images, probe = images.to(memory_format=torch.channels_last), randomised(model)
+    return Proof(probe, images, _answers(probe, images))
+
+
+@torch.inference_mode()
+def _answers(model: nn.Module, images: Tensor) -> Tensor:
+    """Logits, shape ``(images, classes)``; batch norms take the images' own statistics, which suit any weights."""
+    for module in model.eval().modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train()
+    answers: Tensor = model(images)
+    return answers
+
+
+def randomised(model: nn.Module) -> nn.Module:
+    """A copy with weights of usual size, none of them zero, whatever training or initialisation left."""
+    generator = torch.Generator().manual_seed(0)
+    twin = copy.deepcopy(model).requires_grad_(False)
+    for parameter in twin.parameters():
+        if parameter.dim() < 2:
+            parameter.uniform_(0.5, 1.5, generator=generator)
+        else:
+            bound = (6 / max(1, parameter[0].numel())) ** 0.5
+            parameter.uniform_(-bound, bound, generator=generator)
+    return twin

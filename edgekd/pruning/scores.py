@@ -1,0 +1,50 @@
+"""What makes a channel worth keeping."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch_pruning as tp
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgekd.errors import PruningError
+from edgekd.narrow import trained_safely
+from edgekd.pruning.graph import Graph, all_of, first_line
+from edgekd.pruning.group import Group
+
+Importance = Literal["l2", "taylor", "bn"]
+
+_SCORERS: dict[Importance, Callable[[], Any]] = {
+    "l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
+    "taylor": tp.importance.GroupTaylorImportance,
+    "bn": tp.importance.BNScaleImportance,
+}
+
+
+def accumulate_gradients(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Leave the cross-entropy's gradient over these batches in every parameter, for ``taylor``."""
+    model.zero_grad()
+    with trained_safely(model):
+        for images, labels in batches:
+            F.cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
+
+
+def scored(graph: Graph, group: Group, importance: Importance) -> Group:
+    """The group with its channels' scores, which is kept where there are none that rank it.
+
+    Raises:
+        PruningError: this importance finds nothing to score in it.
+    """
+    if group.kept_because:
+        return group
+    try:
+        scores = _SCORERS[importance]()(all_of(graph, group))
+    except Exception as error:
+        return replace(group, kept_because=f"kept: its importance cannot be told ({first_line(error)})")
+    if scores is None:
+        problem = f"importance {importance} finds nothing to score in this group of layers"
+        raise PruningError(group.layers[0], problem, "take importance: l2")
+    if scores.shape != (group.channels,) or not bool(scores.isfinite().all()):
+        return replace(group, kept_because="kept: its importance is not finite")
+    return replace(group, scores=scores.detach().float())

@@ -1,0 +1,94 @@
+"""A network as pruning sees it: groups of channels, each proved to be right."""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from edgekd.errors import PruningError
+from edgekd.pruning.cut import Cut, removed, together
+from edgekd.pruning.graph import Graph, all_of, cut_of, dependency_graph, find_groups, lost_in
+from edgekd.pruning.group import Group
+from edgekd.pruning.proof import Proof, proof_of
+from edgekd.pruning.scores import Importance, scored
+from edgekd.zoo import ModelSpec, count_macs
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A network, the groups of its channels, and what cuts of them are proved with."""
+
+    model: nn.Module
+    spec: ModelSpec
+    graph: Graph
+    groups: list[Group]
+    proof: Proof
+
+    def macs(self, keep: Sequence[int]) -> int:
+        """Multiply-accumulates where each group keeps so many channels."""
+        return count_macs(removed(self.model, self._cut(keep)), self.spec)
+
+    def proved(self, keep: Sequence[int]) -> nn.Module:
+        """A copy in eval mode in which each group has kept so many channels, those of the highest scores.
+
+        Raises:
+            PruningError: it is not the network without these channels.
+        """
+        cut = self._cut(keep)
+        if not self.proof.holds([cut]):
+            raise PruningError(
+                self.spec.name, "answers otherwise than without the removed channels", "leave the prune stage out"
+            )
+        return removed(self.model, cut).eval()
+
+    def _cut(self, keep: Sequence[int]) -> Cut:
+        return together(
+            cut_of(self.graph, group, group.scores.argsort(stable=True)[: group.channels - kept].sort().values.tolist())
+            for group, kept in zip(self.groups, keep, strict=True)
+            if kept < group.channels
+        )
+
+
+def structure_of(model: nn.Module, spec: ModelSpec, importance: Importance) -> Structure:
+    """The groups of a network; those that cannot be followed, or that a proof fails for, are kept.
+
+    Raises:
+        PruningError: the network cannot be traced, or no layer can lose channels.
+    """
+    twin = copy.deepcopy(model).eval()
+    for own, twins in zip(model.parameters(), twin.parameters(), strict=True):
+        twins.requires_grad_(True)
+        twins.grad = own.grad
+    classifier = [m for m in twin.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    graph, proof = dependency_graph(twin, spec), proof_of(model, spec)
+    groups = _proved(graph, list(find_groups(graph, classifier)), proof)
+    if all(group.kept_because for group in groups):
+        reasons = ", ".join(sorted({group.kept_because for group in groups})) or "no layer feeds another"
+        raise PruningError(spec.name, f"no layer can lose channels ({reasons})", "leave the prune stage out")
+    return Structure(model, spec, graph, [scored(graph, group, importance) for group in groups], proof)
+
+
+def _proved(graph: Graph, groups: list[Group], proof: Proof) -> list[Group]:
+    """The groups; one of which half cannot be cut and proved is kept."""
+    free = [group for group in groups if not group.kept_because and group.channels > 1]
+    cuts = {group.layers[0]: cut for group in free if (cut := _half(graph, group)) is not None}
+    wrong = proof.wrong(list(cuts.values()))
+    right = {root for number, root in enumerate(cuts) if number not in wrong}
+    lost = {group.layers[0] for group in free} - right
+    return [
+        replace(group, kept_because=lost_in(dep.target for dep, _ in all_of(graph, group)))
+        if group.layers[0] in lost
+        else group
+        for group in groups
+    ]
+
+
+def _half(graph: Graph, group: Group) -> Cut | None:
+    """The cut of half of the channels, here and there; None where they do not go alone."""
+    order = torch.randperm(group.channels, generator=torch.Generator().manual_seed(0))
+    try:
+        return cut_of(graph, group, sorted(order[: group.channels // 2].tolist()))
+    except Exception:  # whatever torch-pruning meets on its way
+        return None
