@@ -25,7 +25,7 @@ from edgekd.errors import EdgekdError
 from edgekd.measure import measure_latency
 from edgekd.ondevice.latency import paired_ratio
 from edgekd.ondevice.machine import cpu_name, host_isa, weight_bits
-from edgekd.pruning import check_prunable, prune
+from edgekd.pruning import prune
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.runtime import Progress, environment
 from edgekd.zoo import ModelSpec, build, count_params
@@ -104,7 +104,6 @@ def settled(spec: ModelSpec) -> nn.Module:
 def pruned(model: nn.Module, spec: ModelSpec) -> dict[str, Any]:
     """Share of the MACs that half of the channels are, or why none goes."""
     try:
-        check_prunable(model, spec, "l2")
         smaller = prune(model, spec, 0.5, importance="l2", scope="layer", max_ratio=0.8, isa=host_isa())
     except EdgekdError as error:
         return {"not_prunable": error.problem}

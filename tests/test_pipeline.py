@@ -383,6 +383,8 @@ def test_a_student_that_cannot_be_built_is_refused_before_any_training(
     [
         ("mobilenet_v3_small", "{stage: prune, pruning_ratio: 0.5, importance: bn}", "importance bn finds nothing"),
         ("tests.tiny:untraceable_network", "{stage: qat}", "cannot be captured"),
+        ("resnet8", "{stage: prune, macs_ratio: 0.1}", r"macs_ratio: 0\.1 .* 0\.204 is the least"),
+        ("resnet8", "{stage: prune, pruning_ratio: 0.02}", r"nothing is removed .* 0\.13 is the least"),
     ],
 )
 def test_a_network_that_a_later_stage_refuses_is_refused_before_any_training(
@@ -397,6 +399,24 @@ def test_a_network_that_a_later_stage_refuses_is_refused_before_any_training(
     """
 
     with pytest.raises(EdgekdError, match=rf"stages\[1\] .*{problem}"):
+        Pipeline.from_yaml(write_pipeline(tmp_path, text)).run(tmp_path / "models", tmp_path / "exports")
+
+    assert not list((tmp_path / "models").iterdir())
+
+
+def test_a_network_that_earlier_stages_prune_is_checked_at_the_widths_that_they_leave(tmp_path: Path) -> None:
+    """0.4 of the MACs can be reached from the whole network, not from what half of the channels are."""
+    text = """
+        name: refused
+        data: {name: digits, image_size: 8}
+        stages:
+          - {stage: teacher, model: resnet8, epochs: 500}
+          - {stage: prune, pruning_ratio: 0.5}
+          - {stage: distill, epochs: 500}
+          - {stage: prune, id: further, macs_ratio: 0.4}
+    """
+
+    with pytest.raises(EdgekdError, match=r"stages\[3\] \(further\): macs_ratio: 0\.4 .* 0\.581 is the least"):
         Pipeline.from_yaml(write_pipeline(tmp_path, text)).run(tmp_path / "models", tmp_path / "exports")
 
     assert not list((tmp_path / "models").iterdir())

@@ -20,8 +20,9 @@ from edgekd.pruning import (
     prune,
     prune_to_macs,
 )
+from edgekd.pruning.plan import fewest_widths
 from edgekd.zoo import ModelSpec, build, count_macs, count_params, example_images, widths, with_widths
-from tests import tiny
+from tests import odd, tiny
 from tests.tiny import tiny_convnet
 
 SPEC = ModelSpec(name="resnet8", num_classes=5, in_channels=1, image_size=8)
@@ -69,6 +70,19 @@ def test_a_planned_width_is_never_zero_nor_wider_and_suits_the_kernels(
         step = 8 if isa == "arm64" or before < 32 else 16
         assert 1 <= after <= before
         assert after == before or after % step == 0
+
+
+@given(
+    scores=st.lists(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=70), min_size=1, max_size=3),
+    ratio=st.floats(0, 1),
+)
+def test_no_scores_leave_fewer_channels_than_the_fewest(scores: list[list[float]], ratio: float) -> None:
+    groups = [group(each) for each in scores]
+
+    fewest = fewest_widths(groups, ratio, "global", 0.8, "x86-avx2")
+
+    planned = plan_widths(groups, ratio, "global", 0.8, "x86-avx2")
+    assert all(least <= kept for least, kept in zip(fewest, planned, strict=True))
 
 
 def test_global_ranking_counts_ties_and_ends_as_by_hand() -> None:
@@ -206,7 +220,7 @@ def test_a_target_of_macs_is_reached_from_below_by_the_widest_network_that_does(
 
 
 def test_a_target_of_macs_that_no_width_reaches_is_an_error_with_a_remedy() -> None:
-    with pytest.raises(PruningError, match=r"0.001 of the MACs cannot be reached; raise macs_ratio or max_pruning"):
+    with pytest.raises(PruningError, match=r"0.001 .* 0.501 is the least .*; raise macs_ratio or max_pruning"):
         prune_to_macs(tiny_convnet(), TINY, 0.001, importance="l2", **POLICY)
 
 
@@ -215,15 +229,39 @@ def test_nothing_removed_is_an_error_that_names_the_widest_layer() -> None:
         prune(build(SPEC).eval(), SPEC, 0.01, importance="l2", **POLICY)
 
 
-def test_a_network_that_cannot_be_pruned_is_refused_in_one_line() -> None:
-    spec = ModelSpec(name="shufflenet_v2_x1_0", num_classes=5, in_channels=3, image_size=64)
+ODD = {
+    "chunk": (odd.halves(lambda maps: maps.chunk(2, 1)), {"stem": "Split"}),
+    "split": (odd.halves(lambda maps: maps.split(32, 1)), {"stem": "Split"}),  # type: ignore[no-untyped-call]
+    "slices": (odd.halves(lambda maps: (maps[:, :32], maps[:, 32:])), {"stem": "Slice"}),
+    "group norm": (odd.shared_group_norm(), {"first": "a GroupNorm shares", "second": "a GroupNorm shares"}),
+    "mean over channels": (odd.attended(), {"stem": "more depends on these channels"}),
+    "tied": (odd.tied(), dict.fromkeys(("first", "one", "other"), "weights that two layers have in common")),
+}
 
-    with pytest.raises(PruningError) as caught:
-        check_prunable(build(spec), spec, "l2")
 
-    assert "\n" not in str(caught.value)
-    assert "they are shuffled" in str(caught.value)
-    assert "leave the prune stage out" in str(caught.value)
+@pytest.mark.parametrize("name", ODD)
+def test_layers_around_what_cannot_be_followed_are_kept_and_the_rest_is_pruned(name: str) -> None:
+    model, expected = ODD[name]
+
+    pruned = prune(model.eval(), TINY, 0.5, importance="l2", **POLICY)
+
+    kept = {width.layer: width.note for width in pruned.widths if width.after == width.before}
+    assert kept.keys() == expected.keys()
+    assert all(expected[layer] in note for layer, note in kept.items())
+    assert all(width.after < width.before for width in pruned.widths if width.layer not in kept)
+    assert pruned.macs[1] < 0.7 * pruned.macs[0]
+
+
+def test_no_channel_is_pruned_along_a_wrong_path() -> None:
+    """A pixel shuffle makes one channel of four, which the graph does not know of: the numbers behind it are wrong."""
+    model = odd.pixel_shuffle(TINY.num_classes, 1, 8).eval()
+    torch.nn.init.zeros_(model.get_parameter("wide.weight")[::2])
+
+    widths = {width.layer: width for width in prune(model, TINY, 0.5, importance="l2", **POLICY).widths}
+
+    assert {name for name, width in widths.items() if width.after == width.before} == {"wide", "mixed"}
+    assert "PixelShuffle" in widths["wide"].note
+    assert widths["first_up.0"].after == widths["first_up.0"].before // 2
 
 
 def test_layers_whose_width_cannot_be_restored_keep_it_and_the_rest_is_pruned() -> None:
@@ -244,11 +282,44 @@ def test_a_check_before_training_leaves_the_network_as_it_is() -> None:
     model = build(SPEC)
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
-    check_prunable(model, SPEC, "taylor")
+    check_prunable(model, SPEC, 0.5, None, importance="taylor", **POLICY)
 
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_share_of_macs_that_no_weights_reach_is_refused_with_the_least_that_some_do() -> None:
+    with pytest.raises(PruningError, match=r"macs_ratio: 0\.2 .* 0\.204 is the least at max_pruning_ratio 0\.8"):
+        check_prunable(build(SPEC), SPEC, None, 0.2, importance="l2", **POLICY)
+
+    check_prunable(build(SPEC), SPEC, None, 0.204, importance="l2", **POLICY)
+
+
+@pytest.mark.parametrize(("scope", "least"), [("layer", 0.13), ("global", 0.05)])
+def test_a_ratio_that_removes_nothing_is_refused_with_the_least_that_removes_some(scope: Scope, least: float) -> None:
+    """Ranked together, all that goes may go from the one group where it makes a whole step."""
+    policy = {**POLICY, "scope": scope}
+
+    with pytest.raises(PruningError, match=rf"nothing is removed at 0\.04: .* {least} is the least that removes any"):
+        check_prunable(build(SPEC), SPEC, 0.04, None, importance="l2", **policy)
+
+    check_prunable(build(SPEC), SPEC, least, None, importance="l2", **policy)
+
+
+def test_no_ratio_removes_anything_where_no_layer_may_lose_a_whole_step() -> None:
+    with pytest.raises(PruningError, match=r"too few for any ratio; raise max_pruning_ratio or take a wider network"):
+        check_prunable(build(SPEC), SPEC, 0.5, None, importance="l2", **{**POLICY, "max_ratio": 0.1})
+
+
+def test_the_check_gives_the_widths_that_pruning_leaves_where_no_weight_decides_them() -> None:
+    trained = build(SPEC).eval()
+
+    found = check_prunable(build(SPEC), SPEC, 0.5, None, importance="bn", **POLICY)
+
+    assert widths(found) == widths(prune(trained, SPEC, 0.5, importance="bn", **POLICY).model)
+    ranked = check_prunable(trained, SPEC, 0.5, None, importance="bn", **{**POLICY, "scope": "global"})
+    assert ranked is trained
 
 
 def test_the_result_answers_for_any_batch() -> None:

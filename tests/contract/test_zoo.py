@@ -13,34 +13,41 @@ from edgekd.artifact import Artifact, Store, digest_of, load_model, save_model
 from edgekd.data import as_input
 from edgekd.errors import PruningError, QuantizationError
 from edgekd.losses import kd_loss
-from edgekd.pruning import Importance, accumulate_gradients, check_prunable, prune
+from edgekd.pruning import Importance, accumulate_gradients, prune
 from edgekd.quantization import QuantizedModel, check_quantizable
-from edgekd.zoo import ModelSpec, build, count_macs
+from edgekd.zoo import ModelSpec, build, check_name, count_macs
 from tests.tiny import blurred_colours
 
 pytestmark = pytest.mark.slow
 
 INTEGER = (
     "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "resnet18", "resnet50", "efficientnet_b0",
-    "mnasnet1_0", "squeezenet1_1", "densenet121", "googlenet", "regnet_y_400mf", "shufflenet_v2_x1_0", "vgg11_bn",
-    "timm/efficientnet_lite0", "timm/mobilenetv2_050",
+    "mnasnet1_0", "squeezenet1_1", "densenet121", "googlenet", "regnet_y_400mf", "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0", "vgg11_bn", "timm/efficientnet_lite0", "timm/mobilenetv2_050",
 )  # fmt: skip
 """Nothing of these runs in float."""
-ISLANDS = {"convnext_tiny": {"LayerNormalization", "Gelu", "QuantizeLinear", "DequantizeLinear"}}
+BORDERS = {"QuantizeLinear", "DequantizeLinear"}
+ISLANDS = {
+    "convnext_tiny": {"LayerNormalization", "Gelu", *BORDERS},
+    "tests.odd:convnext": {"LayerNormalization", "Gelu", *BORDERS},
+    "tests.odd:pixel_shuffle": {"DepthToSpace", "PRelu", "ConvTranspose", *BORDERS},
+}
 """What ONNX Runtime has no integer kernel for, and the borders around it."""
 NAMES = (*INTEGER, *ISLANDS)
 
-SHUFFLED = {"shufflenet_v2_x1_0"}
 WITHOUT_SOME_BATCH_NORM = {
     "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "squeezenet1_1", "regnet_y_400mf", "vgg11_bn",
-    "convnext_tiny",
+    "convnext_tiny", "tests.odd:convnext", "tests.odd:pixel_shuffle",
 }  # fmt: skip
+KERNELS = {"tests.odd:pixel_shuffle": 6}
+"""Fewer than 17 of the small ones run in integers."""
 SIZE, CLASSES = 32, 5
 
 
 def spec_of(name: str) -> ModelSpec:
     if name.startswith("timm/"):
         pytest.importorskip("timm")
+    check_name(name)
     return ModelSpec(name=name, num_classes=CLASSES, in_channels=3, image_size=SIZE)
 
 
@@ -95,17 +102,16 @@ def test_it_is_pruned_by_each_importance_or_refused_in_one_line(name: str, impor
     spec = spec_of(name)
     torch.manual_seed(0)
     model = build(spec).eval()
-    if name in SHUFFLED or (importance == "bn" and name in WITHOUT_SOME_BATCH_NORM):
-        reason = "shuffled" if name in SHUFFLED else "finds nothing to score"
-        with pytest.raises(PruningError, match=reason) as caught:
-            check_prunable(model, spec, importance)
+    if importance == "bn" and name in WITHOUT_SOME_BATCH_NORM:
+        with pytest.raises(PruningError, match="finds nothing to score") as caught:
+            smaller(model, spec, importance)
         assert "\n" not in str(caught.value)
         return
 
     accumulate_gradients(model, [(as_input(pixels(4)), torch.arange(4))])
     pruned = smaller(model, spec, importance)
 
-    assert count_macs(pruned, spec) < 0.6 * count_macs(model, spec)
+    assert count_macs(pruned, spec) < 0.7 * count_macs(model, spec)
     with torch.no_grad():
         assert pruned(as_input(pixels(3))).isfinite().all()
 
@@ -122,7 +128,7 @@ class Chain:
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.spec = name, spec_of(name)
         teacher = settled(self.spec)
-        self.pruned = teacher if name in SHUFFLED else smaller(teacher, self.spec, "l2")
+        self.pruned = smaller(teacher, self.spec, "l2")
         self.reloaded, _ = load_model(stored(self.pruned, self.spec, folder))
         with torch.no_grad():
             self.answers = [model(as_input(pixels(4))) for model in (self.pruned, self.reloaded)]
@@ -146,7 +152,7 @@ def test_its_file_runs_in_integers_but_for_what_has_no_integer_kernel(chain: Cha
     census = onnx_export.census(chain.optimised)
 
     assert {op.split()[0] for op in census.float_ops} <= ISLANDS.get(chain.name, set())
-    assert census.integer >= 17
+    assert census.integer >= KERNELS.get(chain.name, 17)
 
 
 def test_its_weights_stay_within_seven_bits(chain: Chain) -> None:
@@ -163,7 +169,7 @@ def test_every_kernel_of_its_file_gives_what_torch_gives_of_the_same_input(chain
     with torch.inference_mode():
         follower.run(as_input(images))
 
-    assert len(follower.steps) >= 17
+    assert len(follower.steps) >= KERNELS.get(chain.name, 17)
     assert max(follower.steps.values()) < 1.5, max(follower.steps.items(), key=lambda item: item[1])
     assert max(follower.differing.values()) < 0.02, max(follower.differing.items(), key=lambda item: item[1])
 
