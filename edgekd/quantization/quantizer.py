@@ -29,6 +29,7 @@ SCALE_FLOOR = 2.0**-24
 """No scale is smaller: a channel of zeros keeps a finite one."""
 
 WEIGHTED = {aten.conv2d.default, aten.linear.default}
+TRANSPOSED = {aten.conv_transpose2d.input}
 JOINING = {aten.add.Tensor, aten.mul.Tensor}
 POOLING = {aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default, aten.mean.dim}
 SAME_SCALE = {
@@ -50,7 +51,7 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
     """
 
     def __init__(self, weight_bits: int) -> None:
-        self.weight = _weight_spec(weight_bits)
+        self.weight, self.transposed_weight = _weight_spec(weight_bits, 0), _weight_spec(weight_bits, 1)
         self.activation = _activation_spec()
         self.image = FixedQParamsQuantizationSpec(
             torch.uint8, 1.0 / PIXEL_SCALE, int(PIXEL_CENTRE), 0, 255, torch.per_tensor_affine
@@ -72,6 +73,7 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
     def _rules(self) -> list[tuple[set[Any], Callable[[fx.Node, bool], None]]]:
         return [
             (WEIGHTED, self._weighted),
+            (TRANSPOSED, self._transposed),
             (JOINING, self._joining),
             (POOLING, self._pooling),
             (SAME_SCALE, self._same_scale),
@@ -87,6 +89,12 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
         _annotate(node, {images: self._input(images), weight: self.weight}, None)
         if not last:
             _annotate_output(end_of(node), self.activation)
+
+    def _transposed(self, node: fx.Node, _last: bool) -> None:
+        """No integer kernel, but ONNX Runtime rounds weights that stand between rounded tensors: here per channel."""
+        images, weight = node.args[0], node.args[1]
+        _annotate(node, {images: self._input(images), weight: self.transposed_weight}, None)
+        _annotate_output(end_of(node), self.activation)
 
     def _joining(self, node: fx.Node, _last: bool) -> None:
         if is_factor(node):
@@ -149,10 +157,10 @@ def _activation_spec() -> Any:
     return QuantizationSpec(torch.uint8, fake_quantize, 0, 255, torch.per_tensor_affine)
 
 
-def _weight_spec(bits: int) -> Any:
+def _weight_spec(bits: int, output_axis: int) -> Any:
     """Not torchao's fused module: its kernel takes symmetric ranges for -64..63 and trains with another scale."""
     limit = weight_limit(bits)
     fake_quantize = FakeQuantize.with_args(
         observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=SCALE_FLOOR
     )
-    return QuantizationSpec(torch.int8, fake_quantize, -limit, limit, torch.per_channel_symmetric, 0)
+    return QuantizationSpec(torch.int8, fake_quantize, -limit, limit, torch.per_channel_symmetric, output_axis)
