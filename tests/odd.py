@@ -67,6 +67,22 @@ class _SharedGroupNorm(nn.Module):
         return logits
 
 
+def channel_shuffle() -> nn.Module:
+    """Channels change places between two convolutions; of 3 classes and a grey image."""
+    model = nn.Sequential()
+    model.add_module("stem", nn.Conv2d(1, 32, 3, padding=1))
+    model.add_module("shuffle", nn.ChannelShuffle(4))
+    model.add_module("rest", nn.Sequential(nn.Conv2d(32, 64, 3), nn.ReLU(), nn.Conv2d(64, 32, 3), nn.ReLU()))
+    model.add_module("head", nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 3)))
+    return model
+
+
+def all_group_norms() -> nn.Module:
+    """A group norm behind every convolution; of 3 classes and a grey image."""
+    layers = [nn.Conv2d(1, 32, 3), nn.GroupNorm(4, 32), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.GroupNorm(4, 32), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 3))
+
+
 def attended() -> nn.Module:
     """Each pixel is weighed by its mean over the channels; of 3 classes and a grey image."""
     return _Attended()

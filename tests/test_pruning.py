@@ -21,7 +21,7 @@ from edgekd.pruning import (
     prune_to_macs,
 )
 from edgekd.pruning.plan import fewest_widths
-from edgekd.zoo import ModelSpec, build, count_macs, count_params, example_images, widths, with_widths
+from edgekd.zoo import ModelSpec, build, check_name, count_macs, count_params, example_images, widths, with_widths
 from tests import odd, tiny
 from tests.tiny import tiny_convnet
 
@@ -234,6 +234,7 @@ ODD = {
     "split": (odd.halves(lambda maps: maps.split(32, 1)), {"stem": "Split"}),  # type: ignore[no-untyped-call]
     "slices": (odd.halves(lambda maps: (maps[:, :32], maps[:, 32:])), {"stem": "Slice"}),
     "group norm": (odd.shared_group_norm(), {"first": "a GroupNorm shares", "second": "a GroupNorm shares"}),
+    "channel shuffle": (odd.channel_shuffle(), {"stem": "ChannelShuffle"}),
     "mean over channels": (odd.attended(), {"stem": "more depends on these channels"}),
     "tied": (odd.tied(), dict.fromkeys(("first", "one", "other"), "weights that two layers have in common")),
 }
@@ -264,18 +265,32 @@ def test_no_channel_is_pruned_along_a_wrong_path() -> None:
     assert widths["first_up.0"].after == widths["first_up.0"].before // 2
 
 
-def test_layers_whose_width_cannot_be_restored_keep_it_and_the_rest_is_pruned() -> None:
-    """Of a transformer only the inner widths of its perceptrons go: attention and layer norms share the others."""
-    spec = ModelSpec(name="vit_b_16", num_classes=5, in_channels=3, image_size=224)
+@pytest.mark.parametrize(
+    ("name", "inner", "sharing"),
+    [
+        ("transformer", {64 // 2}, "a LayerNorm and a MultiheadAttention"),
+        ("convnext", {64 // 2, 128 // 2}, "LayerNorm"),
+    ],
+)
+def test_of_perceptrons_between_layer_norms_the_inner_widths_go(name: str, inner: set[int], sharing: str) -> None:
+    spec = ModelSpec(name=f"tests.odd:{name}", num_classes=5, in_channels=3, image_size=16)
+    check_name(spec.name)
 
     pruned = prune(build(spec).eval(), spec, 0.5, importance="l2", **POLICY)
 
-    assert {width.after for width in pruned.widths if not width.note} == {3072 // 2}
-    assert all("LayerNorm" in width.note for width in pruned.widths if width.before == width.after)
+    assert {width.after for width in pruned.widths if width.after < width.before} == inner
+    assert all(sharing in width.note for width in pruned.widths if width.after == width.before)
     rebuilt = with_widths(build(spec), widths(pruned.model)).eval()
     rebuilt.load_state_dict(pruned.model.state_dict())
     with torch.no_grad():
         assert torch.equal(rebuilt(example_images(spec)), pruned.model(example_images(spec)))
+
+
+def test_a_network_of_which_nothing_can_be_pruned_is_refused_in_one_line_with_the_reason() -> None:
+    with pytest.raises(PruningError, match=r"no layer can lose channels \(kept: .*GroupNorm") as caught:
+        prune(odd.all_group_norms(), TINY, 0.5, importance="l2", **POLICY)
+
+    assert "\n" not in str(caught.value)
 
 
 def test_a_check_before_training_leaves_the_network_as_it_is() -> None:

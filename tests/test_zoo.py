@@ -108,6 +108,14 @@ def test_macs_and_params_of_a_grouped_and_strided_network_are_those_counted_by_h
     assert count_params(model) == (4 * 9 + 4) + (4 + 4) + 6 * 4 + (96 * 3 + 3)
 
 
+def test_a_transposed_convolution_multiplies_once_for_each_number_that_it_reads_and_each_weight_of_that_channel() -> (
+    None
+):
+    model = nn.Sequential(nn.ConvTranspose2d(2, 6, 2, stride=2, groups=2), nn.Flatten(), nn.Linear(6 * 256, 3))
+
+    assert count_macs(model, spec("hand-made", 8, 2)) == 2 * 64 * 3 * 4 + 6 * 256 * 3
+
+
 def test_counting_leaves_the_network_as_it_is() -> None:
     model = build(spec("resnet8", 8)).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -163,8 +171,31 @@ def test_a_network_of_the_wanted_widths_keeps_its_weights() -> None:
 
 
 def test_a_layer_that_cannot_have_another_width_is_named() -> None:
-    with pytest.raises(ModelError, match="up: a ConvTranspose2d cannot be given another width"):
-        with_widths(nn.ModuleDict({"up": nn.ConvTranspose2d(4, 4, 2)}), {"up": {"in_channels": 2}})
+    with pytest.raises(ModelError, match="up: a Conv1d cannot be given another width"):
+        with_widths(nn.ModuleDict({"up": nn.Conv1d(4, 4, 2)}), {"up": {"in_channels": 2}})
+
+
+def test_every_kind_of_layer_that_pruning_narrows_is_rebuilt_with_its_state() -> None:
+    def network(width: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(1, width, 3),
+            nn.PReLU(width),
+            nn.ConvTranspose2d(width, 2 * width, 2, 2),
+            nn.BatchNorm2d(2 * width, affine=False),
+            nn.ConvTranspose2d(2 * width, 2 * width, 3, groups=2 * width),
+            nn.InstanceNorm2d(2 * width, track_running_stats=True),
+            nn.PReLU(),
+            nn.Flatten(1, 2),
+            nn.BatchNorm1d(2 * width * 14),
+        ).eval()
+
+    narrow, images = network(4), torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    rebuilt = with_widths(network(8), widths(narrow))
+    rebuilt.load_state_dict(narrow.state_dict())
+
+    with torch.no_grad():
+        assert torch.equal(rebuilt(images), narrow(images))
 
 
 def test_an_architecture_that_does_not_take_such_images_is_refused_in_one_line() -> None:

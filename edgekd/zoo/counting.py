@@ -1,7 +1,5 @@
 """What a network costs: multiply-accumulates and parameters."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -12,14 +10,17 @@ def count_macs(model: nn.Module, spec: ModelSpec) -> int:
     """Multiply-accumulates of the convolutions and fully connected layers for one image."""
     macs = 0
 
-    def add(module: nn.Module, _: Any, output: Tensor) -> None:
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal macs
         if isinstance(module, nn.Conv2d):
             macs += output[0].numel() * module.weight[0].numel()
+        elif isinstance(module, nn.ConvTranspose2d):
+            macs += inputs[0][0].numel() * module.weight[0].numel()
         elif isinstance(module, nn.Linear):
             macs += output[0].numel() * module.in_features
 
-    handles = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    counted = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+    handles = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, counted)]
     training = model.training
     try:
         with torch.inference_mode():
