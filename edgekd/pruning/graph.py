@@ -23,6 +23,10 @@ from edgekd.zoo import RESIZABLE, ModelSpec, example_images, widths
 Layer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 """Layers with outputs of their own."""
 
+OPTYPE = tp.ops.OPTYPE
+REARRANGING = {OPTYPE.CONCAT, OPTYPE.SPLIT, OPTYPE.RESHAPE, OPTYPE.UNBIND, OPTYPE.EXPAND, OPTYPE.SLICE}
+"""Kinds of operations behind which torch-pruning numbers channels anew."""
+
 MOVING = (
     "cat", "chunk", "flip", "index", "permute", "reshape", "roll", "select", "shuffle", "slice", "split", "transpose",
     "unbind", "unfold", "view",
@@ -40,12 +44,12 @@ class Graph(tp.DependencyGraph):  # type: ignore[misc]
         self.widest = max(width for layer in widths(self.model).values() for width in layer.values())
         while found := [node for node in module2node.values() if node not in self.lost and not self._follows(node)]:
             for node in found:
-                node.type, node.dependencies = tp.ops.OPTYPE.ELEMENTWISE, []
+                node.type, node.dependencies = OPTYPE.ELEMENTWISE, []
                 self.lost.add(node)
 
     def lose(self, dep: Any) -> None:
         """Channels are lost on a dependency: the operation at one of its ends is to blame."""
-        self.lost.add(dep.source if isinstance(dep.target.module, Layer) else dep.target)
+        self.lost.add(dep.source if dep.source.type in REARRANGING else dep.target)
 
     def _follows(self, node: Any) -> bool:
         alone = copy.copy(self)
@@ -210,7 +214,7 @@ def cut_of(graph: Graph, group: Group, channels: Sequence[int]) -> Cut:
 
 def lost_in(nodes: Iterable[Any]) -> str:
     """Why channels stay that cannot be followed through these nodes: the operations that may put them elsewhere."""
-    names = {node.grad_fn.name().split("Backward")[0] for node in nodes if not isinstance(node.module, Layer)}
+    names = {type(node.grad_fn).__name__.split("Backward")[0] for node in nodes if not isinstance(node.module, Layer)}
     moving = sorted(name for name in names if any(word in name.lower() for word in MOVING))
     if moving:
         return f"kept: channels that cannot be followed through {' and '.join(moving)}"

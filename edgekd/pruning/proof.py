@@ -92,6 +92,7 @@ def randomised(model: nn.Module) -> nn.Module:
     """A copy with weights of usual size, none of them zero, whatever training or initialisation left."""
     generator = torch.Generator().manual_seed(0)
     twin = copy.deepcopy(model).requires_grad_(False)
+    twin.zero_grad(set_to_none=True)
     for parameter in twin.parameters():
         if parameter.dim() < 2:
             parameter.uniform_(0.5, 1.5, generator=generator)

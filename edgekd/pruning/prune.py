@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +20,8 @@ from edgekd.zoo import ModelSpec, count_macs, count_params
 
 Plan = Callable[[float], list[int]]
 """How many channels each group keeps at a ratio."""
+Widths = Callable[[Sequence[Group], float, Scope, float, Isa], list[int]]
+"""How many they keep at a ratio, of a scope, within the largest share, for an instruction set."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def check_prunable(
     return model
 
 
-def _plan(structure: Structure, widths: Any, scope: Scope, max_ratio: float, isa: Isa) -> Plan:
+def _plan(structure: Structure, widths: Widths, scope: Scope, max_ratio: float, isa: Isa) -> Plan:
     return lambda ratio: widths(structure.groups, ratio, scope, max_ratio, isa)
 
 
@@ -146,7 +147,7 @@ def _check_something_goes(groups: Sequence[Group], plan: Plan, ratio: float) -> 
     whole = [group.channels for group in groups]
     if plan(ratio) != whole:
         return
-    widest = max(group.channels for group in groups if not group.kept_because)
+    widest = max((group.channels for group in groups if not group.kept_because), default=0)
     found = f"nothing is removed at {ratio:g}: the widest prunable layer has {widest} channels"
     least = next((percent / 100 for percent in range(1, 100) if plan(percent / 100) != whole), None)
     if least is None:
