@@ -293,6 +293,16 @@ def test_a_network_of_which_nothing_can_be_pruned_is_refused_in_one_line_with_th
     assert "\n" not in str(caught.value)
 
 
+def test_a_network_that_takes_one_image_alone_is_refused_in_one_line() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 4, 3), nn.Unflatten(0, (1, 1)), nn.Flatten())
+    model.append(nn.Linear(4 * 16, 3))
+
+    with pytest.raises(PruningError, match="does not run on 4 images at once") as caught:
+        prune(model.eval(), TINY, 0.5, importance="l2", **POLICY)
+
+    assert "\n" not in str(caught.value)
+
+
 def test_a_check_before_training_leaves_the_network_as_it_is() -> None:
     model = build(SPEC)
     before = {name: value.clone() for name, value in model.state_dict().items()}

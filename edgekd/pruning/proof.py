@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from edgekd.errors import PruningError
 from edgekd.pruning.cut import Cut, removed, silenced, together
 from edgekd.zoo import ModelSpec
 
@@ -71,11 +72,20 @@ class Proof:
 
 
 def proof_of(model: nn.Module, spec: ModelSpec) -> Proof:
-    """What cuts of a model are proved with; the model stays as it is."""
+    """What cuts of a model are proved with; the model stays as it is.
+
+    Raises:
+        PruningError: it does not run on several images at once.
+    """
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(IMAGES, spec.in_channels, spec.image_size, spec.image_size, generator=generator)
     images, probe = images.to(memory_format=torch.channels_last), randomised(model)
-    return Proof(probe, images, _answers(probe, images))
+    try:
+        return Proof(probe, images, _answers(probe, images))
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        problem = f"does not run on {IMAGES} images at once ({reason})"
+        raise PruningError(spec.name, problem, "leave the prune stage out") from None
 
 
 @torch.inference_mode()
