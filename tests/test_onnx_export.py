@@ -149,6 +149,23 @@ def test_macs_and_parameters_read_off_the_file_are_those_of_the_network(files: F
         assert onnx_export.count_params(path) == weights + biases
 
 
+def test_a_transposed_convolution_in_a_file_is_counted_as_torch_counts_it(tmp_path: Path) -> None:
+    model, spec = torch.nn.Sequential(torch.nn.ConvTranspose2d(2, 6, 2, 2, groups=2)), spec_of("resnet8")
+    about = spec.model_copy(update={"in_channels": 2})
+    nodes = [
+        onnx.helper.make_node("Relu", ["images"], ["clipped"]),
+        onnx.helper.make_node("ConvTranspose", ["clipped", "weight"], ["larger"], group=2, strides=[2, 2]),
+    ]
+    images = onnx.helper.make_tensor_value_info("images", onnx.TensorProto.FLOAT, [1, 2, 16, 16])
+    larger = onnx.helper.make_tensor_value_info("larger", onnx.TensorProto.FLOAT, [1, 6, 32, 32])
+    weight = onnx.numpy_helper.from_array(model.get_parameter("0.weight").detach().numpy(), "weight")
+    graph = onnx.helper.make_graph(nodes, "transposed", [images], [larger], [weight])
+
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "transposed.onnx")
+
+    assert onnx_export.count_macs(tmp_path / "transposed.onnx") == count_macs(model, about) == 2 * 256 * 3 * 4
+
+
 def test_the_integer_file_is_a_quarter_of_the_float_one_and_a_little(files: Files) -> None:
     float_path, int_path, _, _ = files["mobilenet_v2"]
 

@@ -98,12 +98,13 @@ def _layer_sizes(path: Path) -> list[tuple[int, int]]:
     sources = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     found = []
     for node in graph.node:
-        if node.op_type not in ("Conv", "Gemm", "MatMul"):
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             continue
         dims = [sizes.get(sources.get(name, name)) for name in node.input[1:]]
         weight = int(np.prod(dims[0])) if dims[0] else 0
         bias = int(np.prod(dims[1])) if len(dims) > 1 and dims[1] else 0
-        pixels = int(np.prod(shapes[node.output[0]][2:])) if node.op_type == "Conv" else 1
+        counted = {"Conv": node.output[0], "ConvTranspose": node.input[0]}.get(node.op_type)
+        pixels = int(np.prod(shapes[counted][2:])) if counted else 1
         found.append((weight + bias, weight * pixels))
     return found
 
