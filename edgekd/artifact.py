@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from edgekd import lock
 from edgekd.disk import REPLACED, disk_errors, put_in_place
 from edgekd.errors import ArtifactError
+from edgekd.lock import LOCK
 from edgekd.zoo import ModelSpec, build, widths, with_widths
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 WRITING, SET_ASIDE = ".writing-", ".set-aside-"
-PARTIAL, LOCK, IN_USE = ".partial", ".lock", ".in-use"
+PARTIAL, IN_USE = ".partial", ".in-use"
 
 
 def digest_of(facts: Mapping[str, Any]) -> str:

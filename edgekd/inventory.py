@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekd import lock
-from edgekd.artifact import IN_USE, LOCK, PARTIAL, SET_ASIDE, WRITING, Artifact, Store
+from edgekd.artifact import IN_USE, PARTIAL, SET_ASIDE, WRITING, Artifact, Store
 from edgekd.checkpoint import Checkpoints
 from edgekd.disk import REPLACED, disk_errors
 from edgekd.errors import ArtifactError
+from edgekd.lock import LOCK
 from edgekd.report.shipped import shipped_digests
 
 State = Literal["complete", "damaged", "partial", "set aside", "left-over"]

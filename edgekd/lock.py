@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+LOCK = ".lock"
+"""Ends the name of a file whose lock is held by who changes what it stands beside."""
+
 
 @contextlib.contextmanager
 def held(path: Path, waiting: Callable[[str], None], *, shared: bool = False) -> Iterator[None]:

@@ -9,6 +9,8 @@ import torch
 
 from edgekd import ort
 from edgekd.data import Dataset, Images, Split
+from edgekd.errors import ExportError
+from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.latency import Latencies, interleaved
 from edgekd.runtime import Progress
 
@@ -49,7 +51,7 @@ def filled(images: Images, batch: int) -> Array:
 def measure_latency(
     paths: Sequence[Path], pixels: Array, threads: int, *, seed: int, progress: Progress, label: str
 ) -> Latencies:
-    """Run several files in randomly interleaved rounds (``edgekd.ondevice.latency``).
+    """Run several files in randomly interleaved rounds of several processes (``edgekd.ondevice.latency``).
 
     Args:
         paths: the files.
@@ -60,7 +62,10 @@ def measure_latency(
         label: names the work for it.
 
     Raises:
-        ExportError: ONNX Runtime refuses a file.
+        ExportError: ONNX Runtime refuses a file, or a process died.
     """
-    feeds = [{ort.session(path).get_inputs()[0].name: pixels} for path in paths]
-    return interleaved(paths, feeds, threads, seed, lambda done, total: progress.work(label, done, total))
+    load = {"threads": threads, "batch": len(pixels), "pixels": pixels}
+    try:
+        return interleaved(paths, load, seed, lambda done, total: progress.work(label, done, total))
+    except Fault as fault:
+        raise ExportError(fault.where, fault.problem, fault.remedy) from None

@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from edgekd.config import Settings
-from edgekd.ondevice.machine import Isa, host_isa, weight_bits
+from edgekd.errors import ConfigError
+from edgekd.ondevice.machine import ISAS, Isa, host_isa, weight_bits
 
 
 class Target(Settings):
@@ -19,8 +20,22 @@ class Target(Settings):
 
     @property
     def resolved_isa(self) -> Isa:
-        """The declared instruction set; where it says host, this machine's."""
-        return host_isa() if self.isa == "host" else self.isa
+        """The declared instruction set; where it says host, this machine's.
+
+        Raises:
+            ConfigError: it says host, and of this machine nothing is known.
+        """
+        if self.isa != "host":
+            return self.isa
+        found = host_isa()
+        for known in ISAS:
+            if known == found:
+                return known
+        raise ConfigError(
+            "target.isa",
+            f"host is {found}, whose integer arithmetic is not known",
+            "declare arm64 (8-bit weights) if edgekd doctor finds these exact there, else x86-avx2 (7-bit weights)",
+        )
 
     @property
     def weight_bits(self) -> int:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd.errors import printable
-from edgekd.ondevice.machine import cpu_flags, cpu_name, host_isa, usable_cores, weight_bits
+from edgekd.ondevice.machine import ISAS, cpu_flags, cpu_name, host_isa, usable_cores, weight_bits
 from edgekd.report.wording import kilobytes
 from edgekd.runtime import PACKAGES, Progress, environment
 from edgekd.target import Target
@@ -199,7 +199,7 @@ def render_doctor() -> RenderableType:
     isa = host_isa()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("CPU", cpu_name())
-    table.add_row("instruction set", f"{isa}, {weight_bits(isa)}-bit weights")
+    table.add_row("instruction set", _instruction_set(isa))
     for flag, name in (
         ("avx2", "AVX2"),
         ("avx512_vnni", "AVX512-VNNI"),
@@ -208,7 +208,7 @@ def render_doctor() -> RenderableType:
     ):
         table.add_row(f"  {name}", "yes" if flag in cpu_flags() else "no")
     table.add_row("cores", str(usable_cores()))
-    table.add_row("saturation probe", _saturation(saturates, weight_bits(isa)))
+    table.add_row("saturation probe", _saturation(saturates, isa))
     table.add_row("GPU for training", ALONE.record().get("gpu", "none that torch sees"))
     found = environment()
     for package in ("python", *PACKAGES):
@@ -216,10 +216,18 @@ def render_doctor() -> RenderableType:
     return table
 
 
-def _saturation(saturates: bool, bits: int) -> str:
+def _instruction_set(isa: str) -> str:
+    if isa not in ISAS:
+        return f"{isa}: its integer arithmetic is not known; declare target.isa"
+    return f"{isa}, {weight_bits(isa)}-bit weights"
+
+
+def _saturation(saturates: bool, isa: str) -> str:
     if saturates:
         verdict = "8-bit weights SATURATE here: a tiny model with a known answer came out wrong"
+        if isa not in ISAS:
+            return f"{verdict}; declare x86-avx2, which has 7-bit weights"
         return f"{verdict}; edgekd trains 7-bit weights" + (
-            "" if bits == 7 else ", but this CPU was taken for one that needs 8: declare x86-avx2"
+            "" if weight_bits(isa) == 7 else ", but this CPU was taken for one that needs 8: declare x86-avx2"
         )
     return "8-bit weights are exact here: a tiny model with a known answer came out right"

@@ -1,6 +1,7 @@
 """The target decides numbers and widths."""
 
 import platform
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -93,6 +94,36 @@ def test_the_host_s_isa_follows_from_its_kind_and_flags(
     assert Target().isa == "host"
     assert Target().resolved_isa == isa
     assert Target().weight_bits == (7 if isa == "x86-avx2" else 8)
+
+
+@pytest.mark.parametrize("cpu", ["armv7l", "armv6l", "armhf", "riscv64", "ppc64le", "s390x", "i686", "loongarch64"])
+def test_a_host_of_which_nothing_is_known_has_its_own_name_and_must_be_declared(
+    cpu: str, machine: pytest.MonkeyPatch
+) -> None:
+    machine.setattr(platform, "machine", lambda: cpu)
+    machine.setattr(found_machine, "cpuinfo", lambda: ["flags\t\t: sse4_1 neon", "model name\t: Some CPU"])
+
+    with pytest.raises(ConfigError) as error:
+        _ = Target().resolved_isa
+
+    assert str(error.value) == (
+        f"target.isa: host is {cpu}, whose integer arithmetic is not known; declare arm64 (8-bit weights) "
+        "if edgekd doctor finds these exact there, else x86-avx2 (7-bit weights)"
+    )
+    assert host_isa() == cpu
+    assert weight_bits(cpu) == 7
+    assert Target(isa="arm64").weight_bits == 8
+
+
+@pytest.mark.parametrize("cpu", ["aarch64", "x86_64"])
+def test_a_32_bit_python_on_a_64_bit_system_is_none_of_the_known(cpu: str, machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(platform, "machine", lambda: cpu)
+    machine.setattr(found_machine, "cpuinfo", list)
+    with machine.context() as narrow:
+        narrow.setattr(sys, "maxsize", 2**31 - 1)
+        found = host_isa()
+
+    assert found == f"{cpu} (32-bit)"
 
 
 def test_the_flags_and_the_name_are_those_of_the_first_core(machine: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ PARTS = (
     "sessions",
     "machine",
     "pixels",
+    "rounds",
+    "child",
     "latency",
     "contents",
     "selftest",

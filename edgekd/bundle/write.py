@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekd.bundle.alone import alone
 from edgekd.bundle.check import checked
 from edgekd.bundle.golden import Golden
 from edgekd.bundle.readme import readme
@@ -20,6 +21,7 @@ from edgekd.ondevice.contents import FORMAT, GOLDEN, MANIFEST, MODEL, sealed, sh
 from edgekd.report.html import render_html
 from edgekd.report.reading import recommended_of
 from edgekd.report.schema import DeviceReport, Report
+from edgekd.runtime import Progress
 
 ON_DEVICE = (MODEL, GOLDEN, RUNNER, "labels.txt", "README.md")
 """What a device needs; the other files and the reports stay at home."""
@@ -75,23 +77,45 @@ def write_bundle(
         _seal(beside, _body(report, pixels, golden, versions))
 
 
-def add_device(folder: Path, found: DeviceReport) -> Path:
+def add_device(folder: Path, found: DeviceReport, served_sha256: str, progress: Progress) -> Report:
     """Put a device's figures into a bundle: its own file, and the report anew.
 
+    Args:
+        folder: the bundle.
+        found: what the device measured.
+        served_sha256: of the ``model.onnx`` that the device tested and serves.
+        progress: told where another process is writing the bundle, for which this one waits.
+
     Returns:
-        The device's file.
+        The new report.
 
     Raises:
-        BundleError: the bundle is not whole, or the disk refuses.
+        BundleError: the bundle is not whole, holds other files than were measured, or the disk refuses.
     """
-    manifest = checked(folder)
-    report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
-    others = [device for device in report.devices if device.name != found.name]
-    with _fresh(folder) as beside:
-        shutil.copytree(folder, beside, dirs_exist_ok=True)
-        _write_reports(beside, report.model_copy(update={"devices": [*others, found]}))
-        _seal(beside, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
-    return folder / f"device-{found.name}.json"
+    folder = folder.resolve()
+    with alone(folder, progress):
+        manifest = checked(folder)
+        report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+        _check_same_files(folder, report, found, served_sha256)
+        others = [device for device in report.devices if device.name != found.name]
+        report = report.model_copy(update={"devices": [*others, found]})
+        with _fresh(folder) as beside:
+            shutil.copytree(folder, beside, dirs_exist_ok=True)
+            _write_reports(beside, report)
+            _seal(beside, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
+    return report
+
+
+def _check_same_files(folder: Path, report: Report, found: DeviceReport, served_sha256: str) -> None:
+    """Refuse figures of files that a run has replaced since."""
+    here = {model.id: model.sha256 for model in report.models}
+    other = [model.id for model in found.models if here.get(model.id) != model.sha256]
+    chosen = recommended_of(report)
+    if chosen is None or chosen.sha256 != served_sha256:
+        other.append(MODEL)
+    if other:
+        problem = f"{', '.join(other)}: the files were exported anew while {found.name} measured those before"
+        raise BundleError(str(folder), problem, "its figures were not added: deploy again")
 
 
 def _body(report: Report, pixels: Input, golden: Golden, versions: Mapping[str, Any]) -> dict[str, Any]:

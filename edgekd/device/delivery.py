@@ -1,5 +1,6 @@
 """Bring a bundle to a device, test it there, switch to it; go back to the version before; measure there."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from edgekd.device.order import shown
 from edgekd.device.payload import Payload, listed, read_file, read_payload
 from edgekd.device.remote.versions import VERSION
 from edgekd.errors import DeviceError
+from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.machine import isa_warning
 from edgekd.runtime import Progress
 
@@ -31,6 +33,7 @@ class Deployed:
         selftest: what the bundle's self-test said on the device; not to be trusted further than that.
         facts: the device; None after a rollback, which does not ask.
         warning: what it means that the bundle was made for another CPU; empty where it was not.
+        model_sha256: of the ``model.onnx`` that was sent; empty after a rollback, which sends none.
     """
 
     version: str
@@ -39,6 +42,7 @@ class Deployed:
     selftest: Mapping[str, Any]
     facts: Facts | None
     warning: str
+    model_sha256: str
 
 
 def probe(connection: Connection, onnxruntime_min: str) -> Facts:
@@ -74,7 +78,7 @@ def deploy(connection: Connection, bundle: Path, *, now: datetime, keep: int = 3
     check_space(facts, host, path, payload.size_bytes)
     order = {"do": "install", "path": path, "version": version_name(payload, now), "keep": keep}
     answer = connection.ask({**order, "files": listed(payload.files)}, payload.files, progress)
-    return _deployed(answer, host, facts, warning)
+    return _deployed(answer, host, facts, warning, hashlib.sha256(payload.files[MODEL]).hexdigest())
 
 
 def rollback(connection: Connection, progress: Progress) -> Deployed:
@@ -84,7 +88,7 @@ def rollback(connection: Connection, progress: Progress) -> Deployed:
         DeviceError: there is none, or it fails its self-test; what was served before is served on.
     """
     answer = connection.ask({"do": "rollback", "path": connection.address.path}, progress=progress)
-    return _deployed(answer, connection.address.host, None, "")
+    return _deployed(answer, connection.address.host, None, "", "")
 
 
 def bench_on_device(
@@ -119,10 +123,11 @@ def version_name(payload: Payload, now: datetime) -> str:
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{payload.digest[:12]}"
 
 
-def _deployed(answer: Mapping[str, Any], host: str, facts: Facts | None, warning: str) -> Deployed:
+def _deployed(answer: Mapping[str, Any], host: str, facts: Facts | None, warning: str, model_sha256: str) -> Deployed:
     version, replaced, selftest = answer.get("version"), answer.get("replaced"), answer.get("selftest")
     removed = answer.get("removed")
     names = [version, *([] if replaced is None else [replaced]), *(removed if isinstance(removed, list) else [None])]
     if not all(isinstance(name, str) and VERSION.fullmatch(name) for name in names) or not isinstance(selftest, dict):
         raise DeviceError(host, f"its answer is not understood: {shown(dict(answer))}", "look there what current names")
-    return Deployed(str(version), replaced, tuple(names[len(names) - len(removed or []) :]), selftest, facts, warning)
+    gone = tuple(names[len(names) - len(removed or []) :])
+    return Deployed(str(version), replaced, gone, selftest, facts, warning, model_sha256)

@@ -39,21 +39,22 @@ class Benched(Record):
 
     file: str
     name: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     latency_ms: Latency
     ratio: float = Field(gt=0, lt=1e9)
     ci95: tuple[float, float]
     rounds_ms: list[Milliseconds] = Field(max_length=10_000)
+    peak_rss_bytes: Count | None
 
 
 class Bench(Record):
     """What the runner's ``--bench --json`` gives, see ``edgekd.ondevice.bench``."""
 
-    format: Literal[1]
+    format: Literal[2]
     machine: Machine
     threads: Count
     batch: Count
     files: list[Benched]
-    peak_rss_bytes: Count | None
     temperature_c: tuple[float | None, float | None]
     throttled: bool | None
 
@@ -96,11 +97,11 @@ def measure_bundle(
         progress: told of the bytes sent.
 
     Returns:
-        The bundle's report, and what the device measured.
+        The bundle's report, these figures in it, and what the device measured.
 
     Raises:
         DeviceError: the device failed, or its answer is not understood.
-        BundleError: the bundle here is not whole, or cannot be written.
+        BundleError: the bundle here is not whole, holds other files by now than were measured, or cannot be written.
     """
     manifest, report = checked(bundle), load_report(report_path(bundle))
     base = teacher_of(report)
@@ -109,8 +110,7 @@ def measure_bundle(
     target = manifest["target"]
     found = measure_files(connection, files, threads or target["threads"], target["batch"], progress)
     device = _device_report(connection.address.host, found, deployed)
-    add_device(bundle, device)
-    return report, device
+    return add_device(bundle, device, deployed.model_sha256, progress), device
 
 
 def _understood(answer: dict[str, Any], host: str) -> Bench:
@@ -143,11 +143,14 @@ def _device_report(host: str, found: Bench, deployed: Deployed) -> DeviceReport:
         batch=found.batch,
         models=[
             DeviceModel(
-                id=about.name, latency_ms=about.latency_ms, latency_ratio=Ratio(ratio=about.ratio, ci95=about.ci95)
+                id=about.name,
+                sha256=about.sha256,
+                latency_ms=about.latency_ms,
+                latency_ratio=Ratio(ratio=about.ratio, ci95=about.ci95),
+                peak_rss_bytes=about.peak_rss_bytes,
             )
             for about in found.files
         ],
-        peak_rss_bytes=found.peak_rss_bytes,
         temperature_c=max((value for value in found.temperature_c if value is not None), default=None),
         throttled=found.throttled,
         selftest=_selftest_words(deployed),

@@ -3,19 +3,13 @@
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Sequence
 
+from edgekd.ondevice.child import in_own_process
+from edgekd.ondevice.contents import sha256_of
 from edgekd.ondevice.faults import Fault, printable
 from edgekd.ondevice.latency import interleaved, paired_ratio, percentiles
-from edgekd.ondevice.machine import (
-    machine_facts,
-    peak_rss_bytes,
-    slowed_down,
-    temperature_c,
-    throttle_marks,
-    usable_cores,
-)
-from edgekd.ondevice.sessions import noise_for, open_session
+from edgekd.ondevice.machine import machine_facts, slowed_down, temperature_c, throttle_marks, usable_cores
 
-BENCH_FORMAT = 1
+BENCH_FORMAT = 2
 NO_DIFFERENCE = "no difference measured"
 
 
@@ -32,25 +26,28 @@ def bench(
         told: is given the rounds done and their number.
 
     Returns:
-        Plain data: ``machine``, ``threads``, ``batch``, ``files`` (``file``, ``name``, percentiles ``latency_ms``,
-        ``ratio`` with ``ci95``, ``rounds_ms``), ``peak_rss_bytes``, ``temperature_c`` (before, after), ``throttled``.
+        Plain data: ``machine``, ``threads``, ``batch``, ``files`` (``file``, ``name``, ``sha256``,
+        percentiles ``latency_ms``, ``ratio`` with ``ci95``, ``rounds_ms``, and ``peak_rss_bytes`` of a process that
+        ran the file alone), ``temperature_c`` (before, after), ``throttled``.
 
     Raises:
-        Fault: a file that ONNX Runtime refuses, or of unknown input; more threads than cores.
+        Fault: a file that ONNX Runtime refuses, or of unknown input; more threads than cores; a process died.
     """
     if threads > usable_cores():
         raise Fault("--threads", f"{threads} threads on {usable_cores()} cores", "ask for no more than there are")
-    feeds = [noise_for(open_session(path, threads), batch, path.name) for path in files]
+    load = {"threads": threads, "batch": batch, "pixels": None}
     before = temperature_c(), throttle_marks()
-    found = interleaved(files, feeds, threads, seed, told)
+    found = interleaved(files, load, seed, told)
     after = temperature_c(), throttle_marks()
     return {
         "format": BENCH_FORMAT,
         "machine": machine_facts(),
         "threads": threads,
         "batch": batch,
-        "files": [_about(path, found, index) for index, path in enumerate(files)],
-        "peak_rss_bytes": peak_rss_bytes(),
+        "files": [
+            {**_about(path, found, index), "peak_rss_bytes": in_own_process("memory", [path], load)}
+            for index, path in enumerate(files)
+        ],
         "temperature_c": [before[0], after[0]],
         "throttled": slowed_down(before[1], after[1]),
     }
@@ -61,6 +58,7 @@ def _about(path: Path, found: Any, index: int) -> Dict[str, Any]:
     return {
         "file": path.name,
         "name": path.name,
+        "sha256": sha256_of(path),
         "latency_ms": percentiles(found.runs_ms[index]),
         "ratio": ratio,
         "ci95": list(ci95),
@@ -75,24 +73,28 @@ def bench_lines(found: Mapping[str, Any]) -> List[str]:
     where = f"{machine['cpu']}, {machine['isa']}, ONNX Runtime {machine['onnxruntime']}"
     lines = [
         printable(f"{where}, {_count(found['threads'], 'thread')}, batch {found['batch']}"),
-        f"{'file':{width}}  {'p50 ms':>8}  {'p90 ms':>8}  {'p99 ms':>8}  ratio [95 %]",
+        f"{'file':{width}}  {'p50 ms':>8}  {'p90 ms':>8}  {'p99 ms':>8}  {'peak MB':>7}  ratio [95 %]",
     ]
     for name, about in zip(names, found["files"]):
         latency, first = about["latency_ms"], about is found["files"][0]
         figures = "  ".join(f"{latency[key]:8.3f}" for key in ("p50", "p90", "p99"))
-        lines.append(f"{name:{width}}  {figures}  {'1 (the others are divided by it)' if first else _ratio(about)}")
+        ratio = "1 (the others are divided by it)" if first else _ratio(about)
+        lines.append(f"{name:{width}}  {figures}  {_memory(about)}  {ratio}")
     return [*lines, *_kernel_lines(found)]
 
 
 def _kernel_lines(found: Mapping[str, Any]) -> List[str]:
     lines, after = [], found["temperature_c"][1]
-    if found["peak_rss_bytes"] is not None:
-        lines.append(f"peak memory of the process: {found['peak_rss_bytes'] / 1e6:.0f} MB")
     if after is not None:
         lines.append(f"temperature at the end: {after:.0f} C")
     if found["throttled"]:
         lines.append("WARNING: the CPU was slowed down meanwhile; measure again once it runs at its full clock")
     return lines
+
+
+def _memory(about: Mapping[str, Any]) -> str:
+    peak = about["peak_rss_bytes"]
+    return f"{'?' if peak is None else f'{peak / 1e6:.0f}':>7}"
 
 
 def _count(number: int, thing: str) -> str:

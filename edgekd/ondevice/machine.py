@@ -5,31 +5,42 @@ import platform
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterable, List, Literal, Optional
+from typing import Any, Dict, FrozenSet, Iterable, List, Literal, Optional, Tuple
 
 import numpy as np
 
 from edgekd.ondevice.sessions import onnxruntime_version
 
 Isa = Literal["x86-avx2", "x86-vnni", "arm64"]
+ISAS: Tuple[Isa, ...] = ("x86-avx2", "x86-vnni", "arm64")
+"""Those whose integer arithmetic is known."""
 
 
 @cache
-def host_isa() -> Isa:
-    """This machine's instruction set as far as integer multiplication goes; the most careful where it is another."""
-    found = isa_of(platform.machine(), cpu_flags())
-    return "arm64" if found == "arm64" else "x86-vnni" if found == "x86-vnni" else "x86-avx2"
+def host_isa() -> str:
+    """This machine's instruction set as far as integer multiplication goes; one of ``ISAS``, or another's name."""
+    return isa_of(machine_name(), cpu_flags())
+
+
+def machine_name() -> str:
+    """The kind of this machine as Python calls it; a 32-bit Python on a 64-bit system is told: it has other kernels."""
+    name = platform.machine()
+    return f"{name} (32-bit)" if "64" in name and sys.maxsize < 2**32 else name
 
 
 def isa_of(machine: str, flags: Iterable[str]) -> str:
     """The instruction set of a machine by its name and its CPU's flags; another machine's is its name.
 
-    >>> isa_of("aarch64", ()), isa_of("x86_64", ("avx2", "avx_vnni")), isa_of("x86_64", ("avx2",)), isa_of("armv7l", ())
-    ('arm64', 'x86-vnni', 'x86-avx2', 'armv7l')
+    A 64-bit x86 without AVX2 counts as x86-avx2: ONNX Runtime's SSE4.1 kernel adds two products in 16 bits just so.
+
+    >>> isa_of("aarch64", ()), isa_of("x86_64", ("avx2", "avx_vnni")), isa_of("x86_64", ("sse4_1",))
+    ('arm64', 'x86-vnni', 'x86-avx2')
+    >>> isa_of("armv7l", ("neon",)), isa_of("riscv64", ())
+    ('armv7l', 'riscv64')
     """
     if machine.lower() in ("aarch64", "arm64"):
         return "arm64"
-    if machine.lower() not in ("x86_64", "amd64", "i686", "i386"):
+    if machine.lower() not in ("x86_64", "amd64"):
         return machine
     return "x86-vnni" if {"avx512_vnni", "avx_vnni"}.intersection(flags) else "x86-avx2"
 
@@ -62,12 +73,13 @@ def cpuinfo() -> List[str]:
 
 
 def weight_bits(isa: str) -> int:
-    """Bits of an integer weight that a CPU multiplies exactly.
+    """Bits of an integer weight that a CPU is known to multiply exactly.
 
     Without VNNI an AVX2 CPU adds two u8*s8 products in 16 bits: 255 * 127 * 2 = 64770 does not fit,
     255 * 63 * 2 = 32130 does. ONNX Runtime's ARM64 kernels add in 32 bits.
+    Of other machines nothing is known, so they have the fewer.
     """
-    return 7 if isa == "x86-avx2" else 8
+    return 8 if isa in ("x86-vnni", "arm64") else 7
 
 
 def isa_warning(target_isa: str, bits: int, device_isa: str) -> str:
@@ -79,6 +91,8 @@ def isa_warning(target_isa: str, bits: int, device_isa: str) -> str:
     if target_isa == device_isa:
         return ""
     made = f"made for {target_isa} with {bits}-bit weights, but this CPU is {device_isa}"
+    if device_isa not in ISAS:
+        return f"{made}, which edgekd does not know: {_unknown(bits)}; widths and speed were chosen for {target_isa}"
     if bits > weight_bits(device_isa):
         return f"{made}: without VNNI its sums SATURATE, accuracy is LOST; export again with target.isa: {device_isa}"
     if bits < weight_bits(device_isa):
@@ -86,12 +100,18 @@ def isa_warning(target_isa: str, bits: int, device_isa: str) -> str:
     return f"{made}: results stay right, but layer widths and speed were chosen and measured for {target_isa}"
 
 
+def _unknown(bits: int) -> str:
+    if bits <= 7:
+        return "7-bit weights saturate nowhere"
+    return "whether its sums saturate with them only the self-test tells"
+
+
 def machine_facts() -> Dict[str, Any]:
     """CPU, instruction set, cores, versions."""
     return {
         "cpu": cpu_name(),
         "isa": host_isa(),
-        "machine": platform.machine(),
+        "machine": machine_name(),
         "cores": usable_cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -106,7 +126,13 @@ def usable_cores() -> int:
 
 
 def peak_rss_bytes() -> Optional[int]:
-    """The most memory this process has held; None where the system does not tell."""
+    """The most memory this process has held; None where the system does not tell.
+
+    Linux's ``ru_maxrss`` begins at what the process that started this one held: VmHWM does not.
+    """
+    marks = [line.split() for line in _text(Path("/proc/self/status")).splitlines() if line.startswith("VmHWM:")]
+    if marks:
+        return int(marks[0][1]) * 1024
     try:
         import resource
     except ImportError:

@@ -10,12 +10,13 @@ from typing import Any
 from pydantic import Field
 
 from edgekd.artifact import Artifact, Store, digest_of
+from edgekd.bundle.alone import alone
 from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
 from edgekd.data import DATASETS, Dataset, DataSettings, load_dataset
 from edgekd.errors import ConfigError
 from edgekd.pipeline.checks import check_same_images, check_same_target, check_writable, checked
 from edgekd.pipeline.planned import Planned, looked_up, placed
-from edgekd.pipeline.shipping import alone, ship
+from edgekd.pipeline.shipping import ship
 from edgekd.processes import ALONE, Processes
 from edgekd.report.build import Subject, build_report, measure
 from edgekd.report.fitting import Budget

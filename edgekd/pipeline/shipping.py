@@ -1,38 +1,20 @@
 """From the measured files to the bundle in ``exports/<name>/``."""
 
-import contextlib
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from edgekd import lock
-from edgekd.artifact import LOCK, Artifact
+from edgekd.artifact import Artifact
 from edgekd.bundle.golden import golden_of, spread
 from edgekd.bundle.write import Input, write_bundle
 from edgekd.data import Dataset
-from edgekd.disk import disk_errors
 from edgekd.onnx_export import IR_VERSION, ONNXRUNTIME_MIN, OPSET
 from edgekd.report.build import Measured
 from edgekd.report.predictions import FILE as PREDICTIONS
 from edgekd.report.predictions import write_predictions
 from edgekd.report.reading import recommended_of
 from edgekd.report.schema import Report
-from edgekd.runtime import Progress
-
-
-@contextlib.contextmanager
-def alone(folder: Path, progress: Progress) -> Iterator[None]:
-    """One run at a time writes ``exports/<name>/``."""
-
-    def waiting(who: str) -> None:
-        progress.note(f"another run is writing {folder} ({who}); waiting")
-
-    with contextlib.ExitStack() as stack:
-        with disk_errors(folder):
-            stack.enter_context(lock.held(folder.with_name(f".{folder.name}{LOCK}"), waiting))
-        yield
 
 
 def ship(folder: Path, report: Report, exported: Artifact, measured: Measured, data: Dataset, rule: str) -> None:

@@ -16,7 +16,7 @@ from edgekd.data import Dataset
 from edgekd.disk import disk_errors
 from edgekd.measure import answers, filled, measure_latency
 from edgekd.ondevice.contents import MODEL
-from edgekd.ondevice.latency import ROUNDS, Latencies, paired_ratio, percentiles
+from edgekd.ondevice.latency import PROCESSES, ROUNDS, Latencies, paired_ratio, percentiles
 from edgekd.ondevice.machine import cpu_name, host_isa
 from edgekd.processes import ALONE
 from edgekd.report.fitting import Budget
@@ -90,13 +90,14 @@ def measure(subject: Subject, exported: Artifact, store: Store, progress: Progre
     """
     host = {"cpu": cpu_name(), "isa": host_isa(), "onnxruntime": environment()["onnxruntime"]}
     target = {"threads": subject.target.threads, "batch": subject.target.batch}
+    counts = {"processes": PROCESSES, "rounds": ROUNDS}
     digest = digest_of(
         {
             "stage": "measure",
             "parents": {"export": exported.digest},
             "host": host,
             "target": target,
-            "rounds": ROUNDS,
+            **counts,
             "splits": ["val", "test"],
         }
     )
@@ -237,6 +238,7 @@ def _target(target: Target, saturates: bool) -> TargetFacts:
         cpu=cpu_name(),
         threads=target.threads,
         batch=target.batch,
+        processes=PROCESSES,
         onnxruntime=environment()["onnxruntime"],
         saturates=saturates,
     )

@@ -8,7 +8,7 @@ UNKNOWN = "not known"
 
 def device_facts(device: DeviceReport) -> dict[str, str]:
     """What measured, and what it went through meanwhile."""
-    memory, temperature = device.peak_rss_bytes, device.temperature_c
+    temperature = device.temperature_c
     return {
         "CPU": device.cpu,
         "isa": f"{device.isa} ({device.machine})",
@@ -16,9 +16,14 @@ def device_facts(device: DeviceReport) -> dict[str, str]:
         "Python": device.python,
         "threads": str(device.threads),
         "batch": str(device.batch),
-        "peak memory": UNKNOWN if memory is None else f"{memory / 1e6:,.0f} MB",
+        "peak memory, each file alone": _memory(device),
         "temperature": UNKNOWN if temperature is None else f"{temperature:.0f} °C",
     }
+
+
+def _memory(device: DeviceReport) -> str:
+    known = [(model.id, model.peak_rss_bytes) for model in device.models if model.peak_rss_bytes is not None]
+    return ", ".join(f"{name} {memory / 1e6:,.0f} MB" for name, memory in known) or UNKNOWN
 
 
 def device_warnings(device: DeviceReport) -> list[str]:

@@ -108,9 +108,8 @@ def measuring(report: Report) -> Html:
         "shares (1998, method 10), 95 %.",
         "size": "Bytes of the file that ships, in thousands.",
         "latency": f"{number} of each file on {target.cpu}, batch {target.batch}, threads {target.threads}; all files "
-        "in randomly interleaved rounds in one process. p50 is the median.",
-        "ratio": "Latency divided by the teacher's in the same rounds, with Student's 95 % interval over blocks of "
-        f"rounds, widened by the {100 * REPEATABILITY:g} % that the same file differs from itself by. "
+        f"in randomly interleaved rounds {_processes(target.processes)}. p50 is the median.",
+        "ratio": f"Latency divided by the teacher's in the same rounds, with {_interval(target.processes)}. "
         f"Where the interval covers 1, the report says “{w.NO_DIFFERENCE}”.",
         "MACs, params": "Counted in the exported graph, for one image.",
         "kernels": "Counted in the graph that ONNX Runtime has optimised for this CPU; operators that only move data "
@@ -129,4 +128,17 @@ def _decided(report: Report) -> str:
         "the chosen file is then held against the budget, by its answers on the test images. A file keeps up with the "
         f"teacher where it is at most {100 * KEEPS_UP:g} point below it on val and McNemar's test finds no difference "
         f"in the teacher's favour (p ≥ {SIGNIFICANT:g}); it must where the budget sets no limit on accuracy."
+    )
+
+
+def _processes(number: int) -> str:
+    return "in one process" if number == 1 else f"in {number} processes, one after the other"
+
+
+def _interval(processes: int) -> str:
+    if processes == 1:
+        return "a 95 % interval that does not hold what differs between processes: these figures are of an older edgekd"
+    return (
+        "Student's 95 % interval over the processes, to which what separate measurements differ by besides, "
+        f"{100 * REPEATABILITY:g} %, adds as an independent error does"
     )

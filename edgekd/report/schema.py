@@ -56,6 +56,7 @@ class TargetFacts(Record):
     cpu: str
     threads: int
     batch: int
+    processes: int = Field(1, description="that latency was measured in, one after the other")
     onnxruntime: str
     saturates: bool = Field(description="this CPU's integer multiply saturates with 8-bit weights (probed)")
 
@@ -171,6 +172,10 @@ class DeviceModel(Record):
     id: str = Field(description="of the exported file")
     latency_ms: Latency
     latency_ratio: Ratio = Field(description="to the file that the report's other ratios refer to, on this device")
+    sha256: str = Field("", description="of the file that was measured; empty: not recorded")
+    peak_rss_bytes: Count | None = Field(
+        None, description="largest memory of a process that ran this file alone; None: not known"
+    )
 
 
 class DeviceReport(Record):
@@ -185,7 +190,9 @@ class DeviceReport(Record):
     threads: int
     batch: int
     models: list[DeviceModel]
-    peak_rss_bytes: Count | None = Field(None, description="largest memory of the measuring process; None: not known")
+    peak_rss_bytes: Count | None = Field(
+        None, description="read in older reports alone: memory of the process that ran all files"
+    )
     temperature_c: float | None = Field(None, description="highest temperature seen; None: the device does not say")
     throttled: bool | None = Field(None, description="the clock was lowered meanwhile; None: the device does not say")
     selftest: str = Field(description="one sentence: do the files answer there as they did here?")

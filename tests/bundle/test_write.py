@@ -1,6 +1,8 @@
 """Bundles are written whole or not at all, and keep what devices measured of the same files."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,10 @@ from edgekd.bundle.check import checked
 from edgekd.bundle.golden import Golden, golden_of, spread
 from edgekd.bundle.runner import runner_source
 from edgekd.bundle.write import Input, add_device, write_bundle
-from edgekd.errors import ArtifactError
+from edgekd.errors import ArtifactError, BundleError
 from edgekd.report.schema import Report
-from tests.report.samples import sample_device, sample_report
+from edgekd.runtime import Progress
+from tests.report.samples import SHA256, sample_device, sample_report
 from tests.test_measure import cast_file
 
 VERSIONS = {"opset": 20, "ir_version": 10, "onnxruntime_min": "1.18"}
@@ -97,9 +100,8 @@ def test_a_bundle_that_cannot_be_finished_leaves_the_old_one_and_nothing_else(tm
 
 def test_a_device_s_figures_come_into_the_bundle_and_stay_while_its_models_do(tmp_path: Path) -> None:
     folder = written(tmp_path / "bundle")
-    add_device(folder, sample_device("pi4", 3.4))
-    add_device(folder, sample_device("pi5", 1.4))
-    add_device(folder, sample_device("pi4", 3.2))
+    for device in (sample_device("pi4", 3.4), sample_device("pi5", 1.4), sample_device("pi4", 3.2)):
+        add_device(folder, device, SHA256, Progress())
 
     again = written(folder)
     kept = [device["name"] for device in json.loads((again / "report.json").read_text())["devices"]]
@@ -111,6 +113,48 @@ def test_a_device_s_figures_come_into_the_bundle_and_stay_while_its_models_do(tm
     assert json.loads((other / "report.json").read_text())["devices"] == []
     assert not list(other.glob("device-*.json"))
     assert checked(other)
+
+
+def test_devices_whose_figures_come_at_once_are_all_kept(tmp_path: Path) -> None:
+    folder, names = written(tmp_path / "bundle"), [f"pi{number}" for number in range(3)]
+    together = threading.Barrier(len(names))
+
+    def add(name: str) -> None:
+        together.wait()
+        add_device(folder, sample_device(name), SHA256, Progress())
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        list(threads.map(add, names))
+
+    assert sorted(device["name"] for device in json.loads((folder / "report.json").read_text())["devices"]) == names
+    assert checked(folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["any.onnx", "bundle"]
+
+
+def test_figures_of_files_that_were_exported_anew_meanwhile_are_refused_in_one_line(tmp_path: Path) -> None:
+    folder, report, device = written(tmp_path / "bundle"), sample_report(), sample_device()
+    teacher = report.models[0].model_copy(update={"sha256": "0" * 64})
+    written(folder, report.model_copy(update={"models": [teacher, *report.models[1:]]}))
+    before = (folder / "manifest.json").read_bytes()
+
+    with pytest.raises(BundleError) as of_teacher:
+        add_device(folder, device, SHA256, Progress())
+    with pytest.raises(BundleError, match=r"teacher, model\.onnx: the files were exported anew"):
+        add_device(folder, device, "1" * 64, Progress())
+
+    assert str(of_teacher.value) == (
+        f"{folder}: teacher: the files were exported anew while pi4 measured those before; "
+        "its figures were not added: deploy again"
+    )
+    assert (folder / "manifest.json").read_bytes() == before
+
+
+def test_figures_of_the_folder_that_one_stands_in_are_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(written(tmp_path / "bundle"))
+
+    add_device(Path(), sample_device(), SHA256, Progress())
+
+    assert (tmp_path / "bundle" / "device-pi4.json").exists()
 
 
 def test_the_runner_in_a_bundle_compiles_and_is_the_present_one(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from edgekd.bundle.write import ON_DEVICE
-from edgekd.ondevice.contents import MANIFEST
+from edgekd.ondevice.contents import MANIFEST, sha256_of
 
 
 @pytest.fixture(params=["newest_device", "oldest_device"])
@@ -62,7 +62,9 @@ def test_the_bench_gives_figures_of_every_file(python: Path, device: Path) -> No
     assert [about["file"] for about in found["files"]] == ["model.onnx", "model.onnx"]
     assert all(0 < about["latency_ms"]["p50"] <= about["latency_ms"]["p99"] for about in found["files"])
     assert found["files"][1]["ci95"][0] < found["files"][1]["ratio"] < found["files"][1]["ci95"][1]
-    assert found["peak_rss_bytes"] > 1_000_000
+    assert all(about["peak_rss_bytes"] > 1_000_000 for about in found["files"])
+    assert {about["sha256"] for about in found["files"]} == {sha256_of(device / "model.onnx")}
+    assert not list(device.glob("__pycache__"))
 
 
 def test_the_bench_in_words_names_the_machine(newest_device: Path, device: Path) -> None:

@@ -34,6 +34,8 @@ INTEGER_OPS = {
     "Transpose": 1,
     "DequantizeLinear": 1,
 }
+SHA256 = "5f" * 32
+"""Of every file of a sample."""
 FLOAT_OPS = {
     "Conv": 52,
     "Add": 10,
@@ -128,7 +130,6 @@ def sample_device(name: str = "pi4", p50: float = 3.4, warnings: tuple[str, ...]
         threads=1,
         batch=1,
         models=[_device_model("teacher", 12.0, 12.0), _device_model("qat", p50, 12.0)],
-        peak_rss_bytes=81_000_000,
         temperature_c=61.4,
         throttled=False,
         selftest="Both files answer as they did here.",
@@ -139,7 +140,7 @@ def sample_device(name: str = "pi4", p50: float = 3.4, warnings: tuple[str, ...]
 def _device_model(id: str, p50: float, teacher_p50: float) -> DeviceModel:
     latency, relative = Latency(p50=p50, p90=p50 * 1.05, p99=p50 * 1.4, runs=900), p50 / teacher_p50
     ratio = Ratio(ratio=relative, ci95=(relative * 0.97, relative * 1.03))
-    return DeviceModel(id=id, latency_ms=latency, latency_ratio=ratio)
+    return DeviceModel(id=id, latency_ms=latency, latency_ratio=ratio, sha256=SHA256, peak_rss_bytes=81_000_000)
 
 
 def sample_model(
@@ -154,7 +155,7 @@ def sample_model(
         stage=id,
         precision=precision,
         file="model.onnx" if id == "qat" else f"{id}.onnx",
-        sha256="5f" * 32,
+        sha256=SHA256,
         params=2_236_682 if big else 595_210,
         macs=94_300_000 if big else 25_400_000,
         size_bytes=size_bytes,

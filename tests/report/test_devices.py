@@ -1,6 +1,7 @@
 """A report's devices, on its page and in a terminal."""
 
 import io
+import json
 from collections.abc import Callable
 
 import pytest
@@ -39,7 +40,15 @@ def test_a_device_shows_every_figure(shown: Shown) -> None:
     text = words(shown(with_devices(sample_device())))
 
     assert "teacher 12.0 12.6 16.8 1.00 qat 3.40 3.57 4.76 0.28 [0.27, 0.29]" in text
-    for fact in ("Cortex-A72", "arm64 (aarch64)", "ONNX Runtime 1.32.0", "threads 1", "batch 1", "81 MB", "61 °C"):
+    for fact in (
+        "Cortex-A72",
+        "arm64 (aarch64)",
+        "ONNX Runtime 1.32.0",
+        "threads 1",
+        "batch 1",
+        "teacher 81 MB, qat 81 MB",
+        "61 °C",
+    ):
         assert fact in text
     assert "Both files answer as they did here." in text
 
@@ -55,12 +64,26 @@ def test_what_a_device_warns_of_is_shown_and_a_lowered_clock_too(shown: Shown) -
 
 @pytest.mark.parametrize("shown", [printed, page_text])
 def test_what_a_device_does_not_say_is_not_known(shown: Shown) -> None:
-    device = sample_device().model_copy(update={"peak_rss_bytes": None, "temperature_c": None, "throttled": None})
+    device = sample_device().model_copy(update={"temperature_c": None, "throttled": None})
+    models = [model.model_copy(update={"peak_rss_bytes": None}) for model in device.models]
+    device = device.model_copy(update={"models": models})
     text = words(shown(with_devices(device)))
 
-    assert "peak memory not known" in text
+    assert "peak memory, each file alone not known" in text
     assert "temperature not known" in text
     assert "clock" not in text
+
+
+@pytest.mark.parametrize("shown", [printed, page_text])
+def test_the_memory_of_a_process_that_ran_all_files_as_older_reports_have_it_is_no_file_s(shown: Shown) -> None:
+    older = sample_device().model_dump(mode="json") | {"peak_rss_bytes": 250_000_000}
+    for model in older["models"]:
+        del model["peak_rss_bytes"], model["sha256"]
+
+    text = words(shown(with_devices(DeviceReport.model_validate_json(json.dumps(older)))))
+
+    assert "peak memory, each file alone not known" in text
+    assert "250" not in text
 
 
 @pytest.mark.parametrize("shown", [printed, page_text])

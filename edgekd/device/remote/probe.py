@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,17 @@ def probe(order: dict[str, Any]) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "packages": {name: _imported(python, name) for name in ("numpy", "onnxruntime")},
-        "machine": platform.machine(),
+        "machine": _machine(),
         "cpu": cpu,
         "flags": sorted(flags & FLAGS),
         "free_bytes": _free_bytes(Path(order["path"] or tempfile.gettempdir())),
     }
+
+
+def _machine() -> str:
+    """A 32-bit Python on a 64-bit system has other kernels than its machine's name says."""
+    name = platform.machine()
+    return f"{name} (32-bit)" if "64" in name and sys.maxsize < 2**32 else name
 
 
 def _cpu() -> tuple[str, set[str]]:

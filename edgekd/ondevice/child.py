@@ -1,0 +1,124 @@
+"""A Python process of its own for a piece of measuring: fresh memory, nothing loaded but numpy and ONNX Runtime."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import numpy as np
+
+from edgekd.ondevice.faults import Fault
+from edgekd.ondevice.rounds import peak_memory_of, pin, timed
+
+ANSWER = b"edgekd-answer: "
+"""Begins every line of the process that is meant for the one that started it."""
+
+
+def in_own_process(
+    do: str,
+    files: Sequence[Path],
+    load: Dict[str, Any],
+    seed: Sequence[int] = (0,),
+    told: Callable[[int], None] = lambda rounds: None,
+) -> Any:
+    """Have a new process measure files, and wait for it.
+
+    Args:
+        do: ``time`` (``rounds.timed``) or ``memory`` (``rounds.peak_memory_of`` the first file).
+        files: ONNX files.
+        load: as in ``rounds.timed``.
+        seed: of the order, and of the length of the environment, which decides where the stack begins.
+        told: is given the rounds done.
+
+    Returns:
+        What it found, plain data.
+
+    Raises:
+        Fault: a file that ONNX Runtime refuses, or of unknown input; the process died.
+    """
+    order = {"do": do, "files": [str(path.absolute()) for path in files], "seed": list(seed), **load}
+    at: Optional[int] = None
+    said = b""
+    with _started(int(np.random.RandomState(list(seed)).randint(4096))) as child:
+        try:
+            _send(child, order)
+            for line in child.stdout or ():
+                answer = json.loads(line[len(ANSWER) :]) if line.startswith(ANSWER) else {}
+                if "found" in answer:
+                    return answer["found"]
+                if "fault" in answer:
+                    raise Fault(*answer["fault"])
+                if "rounds" in answer:
+                    told(answer["rounds"])
+                at = answer.get("file") if answer else at
+                said = said if answer else line.strip() or said
+            child.wait()
+        finally:
+            child.kill()
+    raise _death(child.returncode, said, [files[at]] if at is not None else files)
+
+
+def work() -> None:
+    """What the process does: carry out the order on stdin, and answer on stdout, a line of JSON each."""
+    order = json.loads(sys.stdin.buffer.readline())
+    rest = sys.stdin.buffer.read()
+    load = {**order, "pixels": np.load(io.BytesIO(rest), allow_pickle=False) if rest else None}
+    files = [Path(text) for text in order["files"]]
+    try:
+        pin(order["threads"])
+        if order["do"] == "memory":
+            _say({"found": peak_memory_of(files[0], load)})
+        else:
+            _say({"found": timed(files, load, order["seed"], _say)})
+    except Fault as fault:
+        _say({"fault": [fault.where, fault.problem, fault.remedy]})
+
+
+def _started(padding: int) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, "EDGEKD_PADDING": "x" * padding}
+    try:
+        return subprocess.Popen(  # noqa: S603
+            _command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+        )
+    except OSError as error:
+        raise Fault("latency", f"no process to measure in can be started: {error.strerror}") from None
+
+
+def _command() -> List[str]:
+    """A Python that calls ``work`` of this very file: of edgekd, or of a bundle's ``edgekd_run.py``."""
+    file = Path(__file__).resolve()
+    root = file.parents[__name__.count(".")]
+    code = f"import runpy, sys; sys.path[0] = {str(root)!r}; runpy.run_path({str(file)!r})['work']()"
+    return [sys.executable, "-c", code]
+
+
+def _send(child: "subprocess.Popen[bytes]", order: Dict[str, Any]) -> None:
+    """Everything that the process must know; one that died already tells by its end."""
+    pixels, content = order["pixels"], io.BytesIO()
+    if pixels is not None:
+        np.save(content, pixels, allow_pickle=False)
+    assert child.stdin is not None
+    with contextlib.suppress(BrokenPipeError), child.stdin as stdin:
+        stdin.write(json.dumps({**order, "pixels": None}).encode() + b"\n")
+        stdin.write(content.getbuffer())
+
+
+def _say(answer: Dict[str, Any]) -> None:
+    sys.stdout.buffer.write(b"\n" + ANSWER + json.dumps(answer).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _death(code: int, said: bytes, files: Sequence[Path]) -> Fault:
+    """Why the process ended without an answer."""
+    where = ", ".join(path.name for path in files)
+    if code == -signal.SIGKILL:
+        return Fault(where, "the process that measured it was killed", "is there enough memory?")
+    if code < 0:
+        return Fault(where, f"ONNX Runtime crashed on it ({signal.Signals(-code).name})")
+    why = said.decode("utf-8", "replace")[:300] or f"exit code {code}"
+    return Fault(where, f"the process that measured it failed: {why}")

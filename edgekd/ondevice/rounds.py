@@ -1,0 +1,82 @@
+"""What one process measures: files in randomly interleaved rounds, or the memory that one file takes."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from edgekd.ondevice.machine import peak_rss_bytes
+from edgekd.ondevice.sessions import noise_for, open_session
+
+BLOCKS_PER_PROCESS, ROUNDS_PER_BLOCK = 2, 5
+ROUNDS_PER_PROCESS = BLOCKS_PER_PROCESS * ROUNDS_PER_BLOCK
+SECONDS_PER_VISIT = 0.004
+WARM_UP_SECONDS = 0.03
+
+
+def timed(
+    files: Sequence[Path], load: Dict[str, Any], seed: Sequence[int], told: Callable[[Dict[str, Any]], None]
+) -> Dict[str, Any]:
+    """Run several files in randomly interleaved rounds.
+
+    Each round visits every file once, in random order, and runs it for a few milliseconds; so whatever slows the
+    machine down for a while slows all files down alike. Every few rounds all sessions are made anew, in random order:
+    where a session's memory happens to lie makes a few per cent, which must not pass for a difference between files.
+
+    Args:
+        files: ONNX files.
+        load: ``threads`` of one inference; its ``batch`` of noise, or ``pixels``, the batch itself.
+        seed: of the order.
+        told: is given ``file``, the number of the one that is opened and run for the first time, and ``rounds`` done.
+
+    Returns:
+        Plain data, milliseconds: ``runs_ms``, every run of each file; ``rounds_ms``, each file's median per round.
+    """
+    order = np.random.RandomState(list(seed))
+    runs_ms: List[List[float]] = [[] for _ in files]
+    rounds_ms: List[List[float]] = [[] for _ in files]
+    for _ in range(BLOCKS_PER_PROCESS):
+        runners = {}
+        for which in order.permutation(len(files)):
+            told({"file": int(which)})
+            runners[which] = _opened(files[which], load)
+        for _ in range(ROUNDS_PER_BLOCK):
+            for which in order.permutation(len(files)):
+                runner, feed, runs = runners[which]
+                times = [_time_ms(runner, feed) for _ in range(runs)]
+                runs_ms[which] += times
+                rounds_ms[which].append(float(np.median(times)))
+            told({"rounds": len(rounds_ms[0])})
+    return {"runs_ms": runs_ms, "rounds_ms": rounds_ms}
+
+
+def peak_memory_of(file: Path, load: Dict[str, Any]) -> Optional[int]:
+    """The most memory, in bytes, that this process has held, once it has run the file; None where it is not known."""
+    _opened(file, load)
+    return peak_rss_bytes()
+
+
+def pin(threads: int) -> None:
+    """This process on the last ``threads`` CPUs that it may use."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[-threads:]))
+
+
+def _opened(file: Path, load: Dict[str, Any]) -> Tuple[Any, Dict[str, Any], int]:
+    """A session that has warmed up, its input, and how many runs a visit shall have."""
+    runner, pixels = open_session(file, load["threads"]), load["pixels"]
+    given = {} if pixels is None else {runner.get_inputs()[0].name: pixels}
+    feed = given or noise_for(runner, load["batch"], file.name)
+    begin = time.perf_counter()
+    times: List[float] = []
+    while time.perf_counter() - begin < WARM_UP_SECONDS or len(times) < 3:
+        times.append(_time_ms(runner, feed))
+    return runner, feed, int(min(50, max(1, SECONDS_PER_VISIT * 1000 / float(np.median(times)))))
+
+
+def _time_ms(runner: Any, feed: Dict[str, Any]) -> float:
+    begin = time.perf_counter()
+    runner.run(None, feed)
+    return (time.perf_counter() - begin) * 1000
