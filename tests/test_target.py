@@ -1,10 +1,12 @@
 """The target decides numbers and widths."""
 
+import io
 import platform
 import sys
 from collections.abc import Iterator
 
 import pytest
+from rich.console import Console
 
 from edgekd import target
 from edgekd.config import validate
@@ -12,6 +14,7 @@ from edgekd.errors import ConfigError
 from edgekd.ondevice import machine as found_machine
 from edgekd.ondevice.machine import Isa, cpu_flags, cpu_name, host_isa, multiplies_bf16, weight_bits
 from edgekd.target import Target, round_width, weight_limit, width_step
+from edgekd.terminal import render_doctor
 
 ISAS: tuple[Isa, ...] = ("x86-avx2", "x86-vnni", "arm64")
 
@@ -113,6 +116,18 @@ def test_a_host_of_which_nothing_is_known_has_its_own_name_and_must_be_declared(
     assert host_isa() == cpu
     assert weight_bits(cpu) == 7
     assert Target(isa="arm64").weight_bits == 8
+
+
+def test_doctor_says_of_such_a_host_that_a_target_must_be_declared(machine: pytest.MonkeyPatch) -> None:
+    machine.setattr(platform, "machine", lambda: "riscv64")
+    machine.setattr(found_machine, "cpuinfo", list)
+    output = io.StringIO()
+
+    Console(file=output, width=200).print(render_doctor())
+
+    shown = " ".join(output.getvalue().split())
+    assert "instruction set riscv64: its integer arithmetic is not known; declare target.isa" in shown
+    assert "edgekd trains 7-bit weights" not in shown
 
 
 @pytest.mark.parametrize("cpu", ["aarch64", "x86_64"])

@@ -49,7 +49,7 @@ def bench(
     python: Python = "python3",
     json_: Json = False,
 ) -> None:
-    """Latency of files against one another, in interleaved rounds of one run; the ratios are to the first.
+    """Latency of files against one another, in interleaved rounds of ten processes; the ratios are to the first.
 
     A bundle given alone stands for all of its files, beside others for the recommended one.
     """
