@@ -90,10 +90,12 @@ def _started(padding: int) -> "subprocess.Popen[bytes]":
 
 
 def _command() -> List[str]:
-    """A Python that calls ``work`` of this very file: of edgekd, or of a bundle's ``edgekd_run.py``."""
-    file = Path(__file__).resolve()
-    root = file.parents[__name__.count(".")]
-    code = f"import runpy, sys; sys.path[0] = {str(root)!r}; runpy.run_path({str(file)!r})['work']()"
+    """A Python that calls ``work`` of this very file, of edgekd or of a bundle's ``edgekd_run.py``.
+
+    It looks for modules where this one does, so that it measures with the same packages.
+    """
+    file, places = str(Path(__file__).resolve()), [str(place) for place in sys.path]
+    code = f"import sys; sys.path[:] = {places!r}; import runpy; runpy.run_path({file!r})['work']()"
     return [sys.executable, "-c", code]
 
 

@@ -113,6 +113,16 @@ def test_a_process_that_dies_is_one_fault_that_says_on_which_file_and_why(
     assert str(fault.value) == told
 
 
+def test_a_folder_that_one_stands_in_is_no_place_for_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("runpy", "numpy", "onnxruntime"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken from the working folder')")
+    file = cast_file(tmp_path / "a.onnx", ["n", 2])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+
+    assert in_own_process("memory", [file], NOISE) > 0
+
+
 def test_ctrl_c_ends_the_process_that_measures_and_leaves_nothing(tmp_path: Path) -> None:
     file = cast_file(tmp_path / "a.onnx", ["n", 2])
     code = f"""
