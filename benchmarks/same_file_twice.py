@@ -20,9 +20,10 @@ import numpy as np
 
 from edgekd.ondevice.latency import interleaved, paired_ratio
 from edgekd.ondevice.machine import cpu_name, usable_cores
+from edgekd.ondevice.rounds import Load
 
 LONGEST_PAUSE_SECONDS = 8
-NOISE = {"threads": 1, "batch": 1, "pixels": None}
+NOISE = Load(threads=1, batch=1)
 Ratio = tuple[float, tuple[float, float]]
 
 

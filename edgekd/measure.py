@@ -12,6 +12,7 @@ from edgekd.data import Dataset, Images, Split
 from edgekd.errors import ExportError
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.latency import Latencies, interleaved
+from edgekd.ondevice.rounds import Load
 from edgekd.runtime import Progress
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -64,7 +65,7 @@ def measure_latency(
     Raises:
         ExportError: ONNX Runtime refuses a file, or a process died.
     """
-    load = {"threads": threads, "batch": len(pixels), "pixels": pixels}
+    load = Load(threads, len(pixels), pixels)
     try:
         return interleaved(paths, load, seed, lambda done, total: progress.work(label, done, total))
     except Fault as fault:

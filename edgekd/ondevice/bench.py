@@ -8,6 +8,7 @@ from edgekd.ondevice.contents import sha256_of
 from edgekd.ondevice.faults import Fault, printable
 from edgekd.ondevice.latency import interleaved, paired_ratio, percentiles
 from edgekd.ondevice.machine import machine_facts, slowed_down, temperature_c, throttle_marks, usable_cores
+from edgekd.ondevice.rounds import Load
 
 BENCH_FORMAT = 2
 NO_DIFFERENCE = "no difference measured"
@@ -35,7 +36,7 @@ def bench(
     """
     if threads > usable_cores():
         raise Fault("--threads", f"{threads} threads on {usable_cores()} cores", "ask for no more than there are")
-    load = {"threads": threads, "batch": batch, "pixels": None}
+    load = Load(threads, batch)
     before = temperature_c(), throttle_marks()
     found = interleaved(files, load, seed, told)
     after = temperature_c(), throttle_marks()

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import numpy as np
 
 from edgekd.ondevice.faults import Fault
-from edgekd.ondevice.rounds import peak_memory_of, pin, timed
+from edgekd.ondevice.rounds import Load, peak_memory_of, pin, timed
 
 ANSWER = b"edgekd-answer: "
 """Begins every line of the process that is meant for the one that started it."""
@@ -22,7 +22,7 @@ ANSWER = b"edgekd-answer: "
 def in_own_process(
     do: str,
     files: Sequence[Path],
-    load: Dict[str, Any],
+    load: Load,
     seed: Sequence[int] = (0,),
     told: Callable[[int], None] = lambda rounds: None,
 ) -> Any:
@@ -31,7 +31,7 @@ def in_own_process(
     Args:
         do: ``time`` (``rounds.timed``) or ``memory`` (``rounds.peak_memory_of`` the first file).
         files: ONNX files.
-        load: as in ``rounds.timed``.
+        load: what they are run on.
         seed: of the order, and of the length of the environment, which decides where the stack begins.
         told: is given the rounds done.
 
@@ -41,12 +41,13 @@ def in_own_process(
     Raises:
         Fault: a file that ONNX Runtime refuses, or of unknown input; the process died.
     """
-    order = {"do": do, "files": [str(path.absolute()) for path in files], "seed": list(seed), **load}
+    names = [str(path.absolute()) for path in files]
+    order = {"do": do, "files": names, "seed": list(seed), "threads": load.threads, "batch": load.batch}
     at: Optional[int] = None
     said = b""
     with _started(int(np.random.RandomState(list(seed)).randint(4096))) as child:
         try:
-            _send(child, order)
+            _send(child, order, load.pixels)
             for line in child.stdout or ():
                 answer = json.loads(line[len(ANSWER) :]) if line.startswith(ANSWER) else {}
                 if "found" in answer:
@@ -67,10 +68,11 @@ def work() -> None:
     """What the process does: carry out the order on stdin, and answer on stdout, a line of JSON each."""
     order = json.loads(sys.stdin.buffer.readline())
     rest = sys.stdin.buffer.read()
-    load = {**order, "pixels": np.load(io.BytesIO(rest), allow_pickle=False) if rest else None}
+    pixels = np.load(io.BytesIO(rest), allow_pickle=False) if rest else None
+    load = Load(order["threads"], order["batch"], pixels)
     files = [Path(text) for text in order["files"]]
     try:
-        pin(order["threads"])
+        pin(load.threads)
         if order["do"] == "memory":
             _say({"found": peak_memory_of(files[0], load)})
         else:
@@ -99,14 +101,14 @@ def _command() -> List[str]:
     return [sys.executable, "-c", code]
 
 
-def _send(child: "subprocess.Popen[bytes]", order: Dict[str, Any]) -> None:
+def _send(child: "subprocess.Popen[bytes]", order: Dict[str, Any], pixels: Any) -> None:
     """Everything that the process must know; one that died already tells by its end."""
-    pixels, content = order["pixels"], io.BytesIO()
+    content = io.BytesIO()
     if pixels is not None:
         np.save(content, pixels, allow_pickle=False)
     assert child.stdin is not None
     with contextlib.suppress(BrokenPipeError), child.stdin as stdin:
-        stdin.write(json.dumps({**order, "pixels": None}).encode() + b"\n")
+        stdin.write(json.dumps(order).encode() + b"\n")
         stdin.write(content.getbuffer())
 
 

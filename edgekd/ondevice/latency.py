@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Sequence, Tuple
 import numpy as np
 
 from edgekd.ondevice.child import in_own_process
-from edgekd.ondevice.rounds import BLOCKS_PER_PROCESS, ROUNDS_PER_BLOCK, ROUNDS_PER_PROCESS
+from edgekd.ondevice.rounds import BLOCKS_PER_PROCESS, ROUNDS_PER_BLOCK, ROUNDS_PER_PROCESS, Load
 
 PROCESSES = 10
 ROUNDS = PROCESSES * ROUNDS_PER_PROCESS
@@ -30,7 +30,7 @@ class Latencies:
     rounds_ms: Any
 
 
-def interleaved(files: Sequence[Path], load: Dict[str, Any], seed: int, told: Callable[[int, int], None]) -> Latencies:
+def interleaved(files: Sequence[Path], load: Load, seed: int, told: Callable[[int, int], None]) -> Latencies:
     """Run several files in interleaved rounds (``rounds.timed``) of several processes, one after the other.
 
     What a process draws once, where its code, stacks and memory lie, shifts a file's latency for as long as it lives,
@@ -39,7 +39,7 @@ def interleaved(files: Sequence[Path], load: Dict[str, Any], seed: int, told: Ca
 
     Args:
         files: ONNX files.
-        load: ``threads`` of one inference; its ``batch`` of noise, or ``pixels``, the batch itself.
+        load: what they are run on.
         seed: of the order.
         told: is given the rounds done and their number.
 

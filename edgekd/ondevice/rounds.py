@@ -3,7 +3,7 @@
 import os
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -16,8 +16,22 @@ SECONDS_PER_VISIT = 0.004
 WARM_UP_SECONDS = 0.03
 
 
+class Load(NamedTuple):
+    """What files are run on.
+
+    Args:
+        threads: of one inference.
+        batch: images of one inference.
+        pixels: these images, uint8, shape ``(batch, height, width, channels)``; None: noise of what a file takes.
+    """
+
+    threads: int
+    batch: int
+    pixels: Any = None
+
+
 def timed(
-    files: Sequence[Path], load: Dict[str, Any], seed: Sequence[int], told: Callable[[Dict[str, Any]], None]
+    files: Sequence[Path], load: Load, seed: Sequence[int], told: Callable[[Dict[str, Any]], None]
 ) -> Dict[str, Any]:
     """Run several files in randomly interleaved rounds.
 
@@ -27,7 +41,7 @@ def timed(
 
     Args:
         files: ONNX files.
-        load: ``threads`` of one inference; its ``batch`` of noise, or ``pixels``, the batch itself.
+        load: what they are run on.
         seed: of the order.
         told: is given ``file``, the number of the one that is opened and run for the first time, and ``rounds`` done.
 
@@ -52,7 +66,7 @@ def timed(
     return {"runs_ms": runs_ms, "rounds_ms": rounds_ms}
 
 
-def peak_memory_of(file: Path, load: Dict[str, Any]) -> Optional[int]:
+def peak_memory_of(file: Path, load: Load) -> Optional[int]:
     """The most memory, in bytes, that this process has held, once it has run the file; None where it is not known."""
     _opened(file, load)
     return peak_rss_bytes()
@@ -64,11 +78,11 @@ def pin(threads: int) -> None:
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[-threads:]))
 
 
-def _opened(file: Path, load: Dict[str, Any]) -> Tuple[Any, Dict[str, Any], int]:
+def _opened(file: Path, load: Load) -> Tuple[Any, Dict[str, Any], int]:
     """A session that has warmed up, its input, and how many runs a visit shall have."""
-    runner, pixels = open_session(file, load["threads"]), load["pixels"]
-    given = {} if pixels is None else {runner.get_inputs()[0].name: pixels}
-    feed = given or noise_for(runner, load["batch"], file.name)
+    runner = open_session(file, load.threads)
+    given = {} if load.pixels is None else {runner.get_inputs()[0].name: load.pixels}
+    feed = given or noise_for(runner, load.batch, file.name)
     begin = time.perf_counter()
     times: List[float] = []
     while time.perf_counter() - begin < WARM_UP_SECONDS or len(times) < 3:

@@ -16,10 +16,10 @@ from edgekd.ondevice import child
 from edgekd.ondevice.child import in_own_process
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.latency import PROCESSES, ROUNDS, interleaved
-from edgekd.ondevice.rounds import ROUNDS_PER_PROCESS
+from edgekd.ondevice.rounds import ROUNDS_PER_PROCESS, Load
 from tests.test_measure import cast_file
 
-NOISE: dict[str, Any] = {"threads": 1, "batch": 1, "pixels": None}
+NOISE = Load(threads=1, batch=1)
 
 
 def children() -> set[str]:
@@ -64,7 +64,7 @@ def test_pixels_are_what_the_file_is_run_on(tmp_path: Path) -> None:
     """A file of batches of three refuses noise of one, and takes the three that it is given."""
     file = cast_file(tmp_path / "three.onnx", [3, 2])
 
-    assert in_own_process("memory", [file], {**NOISE, "pixels": np.zeros((3, 2), np.uint8)}) > 0
+    assert in_own_process("memory", [file], Load(1, 3, np.zeros((3, 2), np.uint8))) > 0
     with pytest.raises(Fault, match=r"three\.onnx: takes batches of 3 alone; use --batch 3"):
         in_own_process("memory", [file], NOISE)
 
@@ -128,8 +128,9 @@ def test_ctrl_c_ends_the_process_that_measures_and_leaves_nothing(tmp_path: Path
     code = f"""
         from pathlib import Path
         from edgekd.ondevice.latency import interleaved
+        from edgekd.ondevice.rounds import Load
         told = lambda done, total: print(done, flush=True)
-        interleaved([Path({str(file)!r})], {NOISE!r}, 0, told)
+        interleaved([Path({str(file)!r})], Load(1, 1), 0, told)
         """
     command = [sys.executable, "-c", textwrap.dedent(code)]
     measuring = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

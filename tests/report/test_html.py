@@ -336,3 +336,16 @@ def test_a_training_that_gained_nothing_says_that_the_start_was_kept() -> None:
 
     assert "none better than the start, which was kept" in text
     assert "the best is 0" not in text
+
+
+def test_how_latency_was_taken_is_said_of_these_figures_and_of_those_of_one_process() -> None:
+    """Reports of before say nothing of processes: they had one."""
+    report = sample_report()
+    today = report.model_copy(update={"target": report.target.model_copy(update={"processes": 10})})
+
+    older_text, text = Page(render_html(report)).text, Page(render_html(today)).text
+
+    assert "in randomly interleaved rounds in one process." in older_text
+    assert "does not hold what differs between processes" in older_text
+    assert "in randomly interleaved rounds in 10 processes, one after the other." in text
+    assert "Student's 95 % interval over the processes" in text
