@@ -42,11 +42,10 @@ def test_every_file_is_measured_in_every_round_and_rounds_are_told(tmp_path: Pat
 def test_processes_measure_one_after_the_other_and_rounds_are_counted_over_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started = []
-    popen = subprocess.Popen
+    started, popen, before = [], subprocess.Popen, children()
 
     def counted(*arguments: Any, **settings: Any) -> Any:
-        assert not children()
+        assert children() == before
         started.append(popen(*arguments, **settings))
         return started[-1]
 
@@ -82,10 +81,11 @@ def test_a_process_s_memory_is_its_own_and_not_that_of_the_one_that_started_it(t
 
 def test_a_file_that_is_refused_is_one_fault_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
+    before = children()
 
     with pytest.raises(Fault, match=r"^broken\.onnx: ONNX Runtime \S+ refuses it"):
         interleaved([tmp_path / "broken.onnx"], NOISE, 0, lambda done, total: None)
-    assert not children()
+    assert children() == before
 
 
 @pytest.mark.parametrize(
