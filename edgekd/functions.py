@@ -1,10 +1,14 @@
 """A user's own functions, named in YAML as ``package.module:name``: the only code that a file may name."""
 
+import ast
 import contextlib
+import hashlib
 import importlib
+import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,7 @@ def named_function(name: str, where: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     try:
         with importable_here():
+            _forget_if_changed(module)
             found = getattr(importlib.import_module(module), attribute)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -56,3 +61,121 @@ def importable_here() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(here)
+
+
+def source_digest(name: str) -> str:
+    """SHA-256 of the source that decides what a function does, as 64 hexadecimal digits.
+
+    That is its module's, and that of whatever the module imports from the same folder, itself or by way of others;
+    of an installed package, the package's own alone. Nothing is executed to find it. What edgekd does is not in it:
+    every stage has a version.
+
+    Args:
+        name: ``package.module:name``.
+    """
+    with importable_here():
+        return _digest(_sources(name.partition(":")[0]))
+
+
+_imported: dict[str, str] = {}
+"""The digest of the source that a module was imported from."""
+
+
+def _forget_if_changed(module: str) -> None:
+    """Let a module, and what it imports from its folder, be imported anew where their source is another by now."""
+    sources = _sources(module)
+    digest = _digest(sources)
+    if module in sys.modules and _imported.get(module, digest) != digest:
+        for changed in sources:
+            sys.modules.pop(changed, None)
+    _imported[module] = digest
+
+
+def _digest(sources: dict[str, bytes]) -> str:
+    listed = sorted((name, hashlib.sha256(text).hexdigest()) for name, text in sources.items())
+    return hashlib.sha256(repr(listed).encode()).hexdigest()
+
+
+def _sources(module: str) -> dict[str, bytes]:
+    """The content of the files of a module and of what it imports from the same folder, by the modules' names."""
+    importlib.invalidate_caches()
+    top = module.partition(".")[0]
+    spec = _found(top)
+    folder = None if spec is None else _folder_of(spec)
+    found: dict[str, bytes] = {}
+    seen, waiting = set[str](), [module]
+    while folder is not None and waiting:
+        name = waiting.pop()
+        own = name.partition(".")[0] == top
+        if name in seen or not (own or _followed(name, folder)):
+            continue
+        seen.add(name)
+        for part in _parts(name, spec if own else None, folder):
+            if part.name not in found:
+                found[part.name] = _content(part)
+                waiting += _imports(part, found[part.name])
+    return found
+
+
+def _found(top: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(top)
+    except (ImportError, ValueError):  # a module that was not imported from anywhere
+        return None
+
+
+def _folder_of(spec: ModuleSpec) -> Path | None:
+    """The folder that holds a module's file or a package's folder."""
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).parent
+    return Path(spec.origin).parent if spec.has_location and spec.origin else None
+
+
+def _followed(name: str, folder: Path) -> bool:
+    """Neither edgekd itself, nor what lies beside an installed package."""
+    installed = {"site-packages", "dist-packages", f"python{sys.version_info.major}.{sys.version_info.minor}"}
+    return name.partition(".")[0] != "edgekd" and not installed & set(folder.parts)
+
+
+def _parts(name: str, top: ModuleSpec | None, folder: Path) -> list[ModuleSpec]:
+    """A module and the packages that it lies in, as far as they are found."""
+    found: list[ModuleSpec] = []
+    places: list[str] | None = [str(folder)]
+    for end in range(1, name.count(".") + 2):
+        part = ".".join(name.split(".")[:end])
+        spec = top if end == 1 and top else PathFinder.find_spec(part, places)
+        if spec is None:
+            break
+        found.append(spec)
+        places = list(spec.submodule_search_locations or [])
+    return found
+
+
+def _content(spec: ModuleSpec) -> bytes:
+    try:
+        return Path(spec.origin).read_bytes() if spec.has_location and spec.origin else b""
+    except OSError:
+        return b""
+
+
+def _imports(spec: ModuleSpec, content: bytes) -> list[str]:
+    """What a module's source names in its imports, wherever they stand; each may be a module or a thing in one."""
+    try:
+        tree = ast.parse(content)
+    except (SyntaxError, ValueError):  # an extension module, or what importing will complain of
+        return []
+    package = spec.name if spec.submodule_search_locations is not None else spec.name.rpartition(".")[0]
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(package, node)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")]
+    return names
+
+
+def _absolute(package: str, node: ast.ImportFrom) -> str:
+    """What ``from ..module import`` means in a package."""
+    parents = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
+    return ".".join([*parents, *filter(None, [node.module])])

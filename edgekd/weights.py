@@ -106,6 +106,25 @@ def check_imagenet(name: str) -> None:
         raise ModelError("weights", f"there are no ImageNet weights of {name}", "give a file: weights: PATH")
 
 
+def imagenet_version(name: str) -> str:
+    """Which of a network's ImageNet weights ``imagenet`` means here: what is the best of them moves with the library.
+
+    Raises:
+        ModelError: there are none.
+    """
+    check_imagenet(name)
+    if name.startswith(TIMM):
+        import timm
+
+        about = timm.get_pretrained_cfg(name.removeprefix(TIMM)).to_dict()
+        places = ("architecture", "tag", "url", "hf_hub_id", "hf_hub_filename")
+        return " ".join(f"{place}={about[place]}" for place in places if about.get(place))
+    import torchvision
+
+    weights: Any = torchvision.models.get_model_weights(name).DEFAULT
+    return f"{weights} {weights.url}"
+
+
 def _offered(name: str) -> bool:
     if name.startswith(TIMM):
         import timm

@@ -1,6 +1,6 @@
 """Datasets by name, fixed splits, augmentation of whole batches, batches."""
 
-from edgekd.data.augment import Augment
+from edgekd.data.augment import AUGMENT_VERSION, Augment
 from edgekd.data.batches import (
     as_input,
     batches,
@@ -14,6 +14,7 @@ from edgekd.data.sources import DATASETS, load_dataset
 from edgekd.data.stored import Images
 
 __all__ = [
+    "AUGMENT_VERSION",
     "DATASETS",
     "PIXEL_CENTRE",
     "PIXEL_SCALE",

@@ -8,6 +8,9 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+AUGMENT_VERSION = 1
+"""Raised when an augmentation gives other images than before: it is in the digest of every stage."""
+
 Augment = Callable[[Tensor, Generator], Tensor]
 """Takes float images ``(batch, channels, height, width)`` and a generator; gives images of the size a network sees."""
 

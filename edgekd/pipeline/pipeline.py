@@ -12,8 +12,9 @@ from pydantic import Field
 from edgekd.artifact import Artifact, Store, digest_of
 from edgekd.bundle.alone import alone
 from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
-from edgekd.data import DATASETS, Dataset, DataSettings, load_dataset
+from edgekd.data import AUGMENT_VERSION, DATASETS, Dataset, DataSettings, load_dataset
 from edgekd.errors import ConfigError
+from edgekd.functions import source_digest
 from edgekd.pipeline.checks import check_same_images, check_same_target, check_writable, checked
 from edgekd.pipeline.planned import Planned, looked_up, placed
 from edgekd.pipeline.shipping import ship
@@ -167,11 +168,13 @@ class Pipeline(Settings):
 
     def _facts(self, stage: Stage, parents: dict[str, str], fingerprint: str) -> dict[str, Any]:
         """What decides a stage's result."""
+        source = {"source": source_digest(self.data.function)} if self.data.function else {}
         target = {"isa": self.target.resolved_isa} if stage.reads_target else {}
         return {
             "settings": stage.recipe_settings(),
+            "version": stage.VERSION,
             "parents": parents,
-            "data": {"fingerprint": fingerprint, "augment": self._augment},
+            "data": {"fingerprint": fingerprint, "augment": self._augment, "version": AUGMENT_VERSION, **source},
             "seed": self.seed,
             "target": target,
         }

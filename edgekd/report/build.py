@@ -42,6 +42,9 @@ from edgekd.runtime import Progress, environment
 from edgekd.significance import wilson_interval
 from edgekd.target import Target
 
+MEASURE_VERSION = 1
+"""Raised when the same files on the same machine are measured in another way than before."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -94,6 +97,7 @@ def measure(subject: Subject, exported: Artifact, store: Store, progress: Progre
     digest = digest_of(
         {
             "stage": "measure",
+            "version": MEASURE_VERSION,
             "parents": {"export": exported.digest},
             "host": host,
             "target": target,

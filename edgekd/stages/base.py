@@ -18,6 +18,7 @@ from edgekd.config import Settings
 from edgekd.course import History
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
+from edgekd.functions import is_function, source_digest
 from edgekd.ondevice.machine import multiplies_bf16
 from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress, environment
@@ -43,6 +44,8 @@ class Stage(Settings, ABC):
 
     reads_target: ClassVar[bool] = False
     """Does the declared target change the result?"""
+    VERSION: ClassVar[int] = 1
+    """Raised when the same inputs and settings give another result than before: it is in the digest."""
     trains: ClassVar[bool] = False
     """Is the work shared by all processes of a run? Otherwise the first one does it alone."""
 
@@ -174,6 +177,11 @@ def fresh_spec(name: str, data: Dataset, width_mult: float) -> ModelSpec:
         image_size=data.image_size,
         width_mult=width_mult,
     )
+
+
+def network_facts(name: str) -> dict[str, str]:
+    """What else than its name decides the network that a stage builds: a user's function is what its source says."""
+    return {"source": source_digest(name)} if is_function(name) else {}
 
 
 @contextlib.contextmanager

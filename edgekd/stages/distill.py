@@ -1,7 +1,7 @@
 """Distillation: the smaller network learns from the labels and from the big one."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from edgekd.stages.base import (
     first_teacher,
     fresh_spec,
     model_errors,
+    network_facts,
     recipe,
     source_or_before,
 )
@@ -106,6 +107,9 @@ class Distill(Stage):
         if spec is None or self.activations is None:
             return spec
         return spec.model_copy(update={"activations": self.activations})
+
+    def recipe_settings(self) -> dict[str, Any]:
+        return {**super().recipe_settings(), **(network_facts(self.model) if self.model else {})}
 
     def run(self, ctx: Context) -> Artifact:
         ctx.warn_of_precision(self.precision)

@@ -21,6 +21,7 @@ from edgekd.stages.base import (
     WeightDecay,
     fresh_spec,
     model_errors,
+    network_facts,
     recipe,
 )
 from edgekd.training import LossParts, fit
@@ -31,6 +32,7 @@ from edgekd.weights import (
     Normalization,
     check_imagenet,
     give_weights,
+    imagenet_version,
     imagenet_weights,
     needs_stem_bias,
     read_weights,
@@ -108,9 +110,11 @@ class Teacher(Stage):
         return fresh_spec(self.model, data, self.width_mult)
 
     def recipe_settings(self) -> dict[str, Any]:
-        settings = super().recipe_settings()
-        if self.weights not in (None, IMAGENET):
-            settings["weights"] = _sha256(Path(str(self.weights)).expanduser())
+        settings = {**super().recipe_settings(), **network_facts(self.model)}
+        if self.weights == IMAGENET:
+            settings["weights"] = imagenet_version(self.model)
+        elif self.weights is not None:
+            settings["weights"] = _sha256(Path(self.weights).expanduser())
         return settings
 
     def run(self, ctx: Context) -> Artifact:
