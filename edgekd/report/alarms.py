@@ -11,6 +11,8 @@ FAR_BELOW = 0.03
 def alarms(report: Report) -> list[str]:
     """A sentence each."""
     model, teacher = recommended_of(report), teacher_of(report)
+    if model is not None and model.drift is not None and model.drift.kind != "rounding":
+        return [f"{model.id}: {w.drift(model.drift)}."]
     if model is None or teacher is None or model == teacher or model.accuracy_drop <= FAR_BELOW:
         return []
     interval = (

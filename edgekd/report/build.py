@@ -198,7 +198,17 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         source=source,
         **{
             key: about[key]
-            for key in ("precision", "file", "sha256", "params", "macs", "agreement", "weight_bits", "max_abs_weight")
+            for key in (
+                "precision",
+                "file",
+                "sha256",
+                "params",
+                "macs",
+                "agreement",
+                "drift",
+                "weight_bits",
+                "max_abs_weight",
+            )
         },
         size_bytes=size,
         size_ratio=size / base_size,

@@ -1,5 +1,6 @@
 """What keeps a file from being recommended, decided on val by the exported files themselves."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,13 +75,19 @@ def shortfalls(model: ModelReport, budget: Budget, base: ModelReport) -> list[Sh
 def unasked(model: ModelReport, budget: Budget, base: ModelReport) -> list[Shortfall]:
     """What no limit says and yet is wanted: a file that keeps up with the teacher and has something over it."""
     lags = [] if budget.accuracy_drop is not None else _lag(model, base)
-    return [*lags, *([] if base.stage != "teacher" or model is base else _no_gain(model, base))]
+    return [*_drifted(model), *lags, *([] if base.stage != "teacher" or model is base else _no_gain(model, base))]
 
 
 def on_val(model: ModelReport) -> Paired:
     """A file and the teacher on val."""
     assert model.val_paired is not None, "every file was run on val"
     return model.val_paired
+
+
+def _drifted(model: ModelReport) -> list[Shortfall]:
+    if model.drift is None or model.drift.kind == "rounding":
+        return []
+    return [Shortfall(w.drift(model.drift), math.inf)]
 
 
 def _lag(model: ModelReport, base: ModelReport) -> list[Shortfall]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from edgekd.artifact import Artifact
 from edgekd.ondevice.machine import host_isa
 from edgekd.report.schema import ModelReport
+from edgekd.report.wording import drift
 from edgekd.target import Target
 
 DECIDES_BITS = ("vector instructions", "training threads", "torch", "torchvision", "torchao", "numpy", "gpu")
@@ -59,9 +60,11 @@ def trained_elsewhere(stages: Mapping[str, Artifact], here: Mapping[str, str]) -
 
 
 def told_by_files(models: Sequence[ModelReport]) -> list[str]:
-    """Where an integer file is not faster than the float one it was made from, and where it is not wholly integer."""
+    """Where a file answers otherwise than torch, gains no time over the float one, or is not wholly integer."""
     notes = []
     for model in models:
+        if model.drift is not None:
+            notes.append(f"{model.id}: {drift(model.drift)}")
         ratio = model.source_ratio
         if ratio is not None and ratio.ci95[1] >= 1:
             what = "is slower than" if ratio.ci95[0] > 1 else "shows no difference in latency to"

@@ -106,6 +106,19 @@ class Kernels(Record):
     ops: dict[str, int] = Field(description="every operator of the optimised graph, with its count")
 
 
+class Drift(Record):
+    """Why a file often chooses another class than the torch model that it was made of."""
+
+    kind: Literal["rounding", "saturation", "graph"] = Field(
+        description="rounding: every tensor is right; saturation: wrong as this CPU runs it; graph: wrong at all"
+    )
+    images: Count = Field(description="of val, on which they choose another class")
+    total: Count = Field(description="images of val")
+    largest: float = Field(description="largest difference of a logit")
+    layers: list[str] = Field(description="tensors that rounding does not explain, the worst first")
+    remedy: str
+
+
 class Paired(Record):
     """McNemar's exact test against the teacher on the same images."""
 
@@ -160,6 +173,7 @@ class ModelReport(Record):
     speedup: Ratio = Field(description="the teacher's latency divided by this file's; above 1 is faster")
     size_ratio: float
     agreement: float = Field(description="share of validation images on which torch and ONNX Runtime choose one class")
+    drift: Drift | None = Field(None, description="what parts them, where they agree too seldom")
     kernels: Kernels
     per_class_accuracy: list[float | None]
     weight_bits: int | None = None

@@ -155,7 +155,7 @@ def _judged(chosen: ModelReport, budget: Budget, why: str, failed: bool = False)
     misses = missed(checks)
     found = f"misses {listed([miss.words for miss in misses])}" if misses else "keeps the budget"
     judged = f"On test it {found}." if checks else "No budget was given."
-    passed = not misses and not failed if checks else None
+    passed = False if misses or failed else True if checks else None
     return Choice(chosen.id, Verdict(passed=passed, checks=checks, reason=f"{why} {judged}".strip()))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from edgekd.report.schema import Ratio
+from edgekd.report.schema import Drift, Ratio
 
 NO_DIFFERENCE = "no difference measured"
 _JOINERS = "\u200c\u200d"  # invisible, yet part of Persian words and of emoji
@@ -110,6 +110,15 @@ def listed(names: Sequence[str]) -> str:
     ('a', 'a, b and c')
     """
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def drift(found: Drift) -> str:
+    """What parts a file from torch, in figures."""
+    figures = f"{found.images} of {found.total} images of val (logits differ by {found.largest:.2g} at most)"
+    if found.kind == "rounding":
+        return f"rounding alone turns its answer on {figures}: every layer is right to a rounding step"
+    why = "this CPU's integer multiply saturates" if found.kind == "saturation" else "the file computes something else"
+    return f"it answers otherwise than torch on {figures}: {why} in {listed(found.layers[:3])}; {found.remedy}"
 
 
 def _printable(character: str) -> str:

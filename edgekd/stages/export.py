@@ -6,25 +6,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-import torch
 from pydantic import Field, field_validator
 from torch import Tensor, fx
 
 from edgekd import onnx_export, ort
 from edgekd.artifact import Artifact, empty_model, file_sha256, load_model, load_tensors
-from edgekd.data import Dataset, Split, batches
-from edgekd.errors import ExportError
 from edgekd.evaluation import logits_of
 from edgekd.ondevice.machine import host_isa, weight_bits
 from edgekd.quantization import QuantizedModel, float_graph
+from edgekd.stages import drift
 from edgekd.stages.base import Context, Stage, StageId
 from edgekd.zoo import ModelSpec
 
 LEAST_AGREEMENT = 0.995
 ROUNDING_TIES = 3
 """So many images may fall to the other side of a tie whatever the share: val may be small."""
-DRIFT_IMAGES = 32
 
 
 @dataclass(frozen=True)
@@ -122,14 +118,10 @@ def restored(artifact: Artifact, weights: str, bits: int) -> QuantizedModel:
 
 
 def _export(candidate: Candidate, folder: Path, ctx: Context) -> dict[str, Any]:
-    """Write one file, audit it, and refuse it where it does not answer as torch does."""
+    """Write one file, audit it, and look for what parts it from torch where it does not answer as torch does."""
     path = folder / f"{candidate.id}.onnx"
     onnx_export.export_onnx(candidate.graph, candidate.spec, path)
-    exact = ctx.target.weight_bits > weight_bits(host_isa())
-    agreement = _agreement(candidate, path, ctx.data, exact)
-    tolerated = max((1 - LEAST_AGREEMENT) * len(ctx.data.val), ROUNDING_TIES)
-    if candidate.role == "model" and (1 - agreement) * len(ctx.data.val) > tolerated + 0.5:
-        _refuse(candidate, path, ctx.data, agreement)
+    agreement, parted = _agreement(candidate, path, ctx)
     with tempfile.TemporaryDirectory() as scratch:
         optimised = Path(scratch) / "optimised.onnx"
         ort.session(path, ctx.target.threads, optimised=optimised)
@@ -145,62 +137,28 @@ def _export(candidate: Candidate, folder: Path, ctx: Context) -> dict[str, Any]:
         "params": onnx_export.count_params(path),
         "macs": onnx_export.count_macs(path),
         "agreement": agreement,
+        "drift": parted,
         "kernels": asdict(kernels),
         "weight_bits": candidate.weight_bits,
         "max_abs_weight": onnx_export.weight_range(path),
     }
 
 
-def _agreement(candidate: Candidate, path: Path, data: Dataset, exact: bool) -> float:
-    """Share of val on which torch and ONNX Runtime choose the same class.
+def _agreement(candidate: Candidate, path: Path, ctx: Context) -> tuple[float, dict[str, Any] | None]:
+    """Share of val on which torch and ONNX Runtime choose the same class; where it is low, what parts them.
 
     A file for a CPU that multiplies more bits exactly than this one is run exactly: this one's saturation is not its.
     """
-    torch_choice = logits_of(candidate.answer, data.val).argmax(1).numpy()
-    answers = ort.predict(ort.session(path, exact=exact), data.val.images)
-    return float(np.mean(answers.argmax(1) == torch_choice))
-
-
-def _refuse(candidate: Candidate, path: Path, data: Dataset, agreement: float) -> None:
-    layers = ", ".join(f"{name} {error:.0%}" for name, error in drift(candidate.graph, path, data.val)[:3])
-    problem = f"torch and ONNX Runtime agree on {agreement:.2%} of val only; layers that drift most: {layers}"
-    remedy = (
-        "declare target.isa: x86-avx2 if this CPU has no VNNI"
-        if candidate.precision == "int8"
-        else "report the network"
-    )
-    raise ExportError(path.name, problem, remedy)
-
-
-def drift(graph: fx.GraphModule, path: Path, split: Split) -> list[tuple[str, float]]:
-    """Layers by how far ONNX Runtime's activations part from torch's, worst first: mean |difference| / mean |value|."""
-    images, _ = next(batches(split, DRIFT_IMAGES))
-    recorder = _Recorder(onnx_export.recaptured(graph, images))
-    with torch.inference_mode():
-        recorder.run(images)
-    tapped, names = onnx_export.with_taps(path)
-    names = [name for name in names if name in recorder.values]
-    found = ort.session(tapped).run(names, {onnx_export.INPUT: split.images[:DRIFT_IMAGES].numpy()})
-    errors = [(name, _relative(found[i], recorder.values[name])) for i, name in enumerate(names)]
-    return sorted(errors, key=lambda item: -item[1])
-
-
-def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
-    return float(np.abs(found - wanted).mean() / (np.abs(wanted).mean() + 1e-12))
-
-
-class _Recorder(fx.Interpreter):
-    """Runs a graph and keeps every node's value."""
-
-    def __init__(self, graph: fx.GraphModule) -> None:
-        super().__init__(graph)
-        self.values: dict[str, np.ndarray] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        if isinstance(value, Tensor) and value.is_floating_point():
-            self.values[n.name] = value.numpy()
-        return value
+    exact, val = ctx.target.weight_bits > weight_bits(host_isa()), ctx.data.val
+    wanted = logits_of(candidate.answer, val).numpy()
+    answers = ort.predict(ort.session(path, exact=exact), val.images)
+    differing = int((answers.argmax(1) != wanted.argmax(1)).sum())
+    agreement = 1 - differing / len(val)
+    if candidate.role != "model" or differing <= max((1 - LEAST_AGREEMENT) * len(val), ROUNDING_TIES):
+        return agreement, None
+    found = drift.explained(candidate.graph, path, val, wanted, answers, exact=exact)
+    remedy = "" if found.kind == "rounding" else drift.remedy(found.kind, candidate.weight_bits)
+    return agreement, {**asdict(found), "total": len(val), "remedy": remedy}
 
 
 def _summary(about: dict[str, Any]) -> str:
@@ -208,4 +166,5 @@ def _summary(about: dict[str, Any]) -> str:
     return (
         f"{about['file']}: {about['size_bytes'] / 1000:,.0f} kB, {kernels['integer']} integer "
         f"and {kernels['float']} float kernels, agrees with torch on {about['agreement']:.2%} of val"
+        + (f"; {about['drift']['kind']} parts them" if about["drift"] else "")
     )

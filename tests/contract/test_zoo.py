@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from edgekd import onnx_export, ort
 from edgekd.artifact import Artifact, Store, digest_of, load_model, save_model
@@ -15,6 +15,7 @@ from edgekd.errors import PruningError, QuantizationError
 from edgekd.losses import kd_loss
 from edgekd.pruning import Importance, accumulate_gradients, prune
 from edgekd.quantization import QuantizedModel, check_quantizable
+from edgekd.stages.drift import followed
 from edgekd.zoo import ModelSpec, build, check_name, count_macs
 from tests.tiny import blurred_colours
 
@@ -161,42 +162,10 @@ def test_its_weights_stay_within_seven_bits(chain: Chain) -> None:
 
 def test_every_kernel_of_its_file_gives_what_torch_gives_of_the_same_input(chain: Chain) -> None:
     """Each rounded tensor is compared and then replaced by ONNX Runtime's, so that no difference grows on its way."""
-    images = pixels(4, seed=2)
-    tapped, names = onnx_export.with_taps(chain.path)
-    found = ort.session(tapped).run(names, {onnx_export.INPUT: images.numpy()})
-    follower = _Follower(onnx_export.recaptured(chain.integers, as_input(images)), dict(zip(names, found, strict=True)))
+    found = followed(chain.integers, chain.path, pixels(4, seed=2))
 
-    with torch.inference_mode():
-        follower.run(as_input(images))
-
-    assert len(follower.steps) >= KERNELS.get(chain.name, 17)
-    assert max(follower.steps.values()) < 1.5, max(follower.steps.items(), key=lambda item: item[1])
-    assert max(follower.differing.values()) < 0.02, max(follower.differing.items(), key=lambda item: item[1])
-
-
-TIES = 2
-"""So many numbers may be rounded to the other side in any tensor: some hold 32."""
-
-
-class _Follower(fx.Interpreter):
-    """Runs torch's graph along another runtime's rounded tensors and keeps how far each was off, in rounding steps."""
-
-    def __init__(self, graph: fx.GraphModule, others: dict[str, np.ndarray]) -> None:
-        super().__init__(graph)
-        self.others, self.steps, self.differing = others, dict[str, float](), dict[str, float]()
-        self.replaced: dict[fx.node.Argument, Tensor] = {}
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        if "dequantize_per_tensor" not in str(n.target):
-            return value
-        if n.name in self.others:
-            other, scale = torch.from_numpy(self.others[n.name]), float(n.args[1])  # type: ignore[arg-type]
-            off = (value - other).abs() / scale
-            beyond_ties = max(0, int((off > 0.5).sum()) - TIES)
-            self.steps[n.name], self.differing[n.name] = float(off.max()), beyond_ties / off.numel()
-            self.replaced[n.args[0]] = other
-        return self.replaced.get(n.args[0], value)  # the file has one dequantizer where torch has one per reader
+    assert len(found) >= KERNELS.get(chain.name, 17)
+    assert all(local.right for local in found), found[0]
 
 
 def test_its_file_answers_as_the_rounded_network_did(chain: Chain) -> None:

@@ -4,11 +4,12 @@ And the verdict on test: pass, fail, or neither where nothing was asked for.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 
 from edgekd.report.fitting import Budget, check
-from edgekd.report.schema import ModelReport, Paired, Ratio
+from edgekd.report.schema import Drift, ModelReport, Paired, Ratio
 from edgekd.report.verdict import Faster, choose, unbeaten
 from edgekd.significance import mcnemar_p
 from tests.report.samples import sample_report
@@ -392,3 +393,28 @@ def test_beyond_a_limit_of_zero_is_counted_in_points() -> None:
 
     assert choice.recommended == "wrong"
     assert "accuracy_drop 0.0040 (limit 0)" in choice.verdict.reason
+
+
+def drifted(file: ModelReport, kind: Literal["rounding", "saturation", "graph"]) -> ModelReport:
+    found = Drift(kind=kind, images=9, total=288, largest=0.5, layers=["conv"], remedy="report the network")
+    return file.model_copy(update={"drift": found})
+
+
+def test_a_file_that_computes_something_else_than_torch_is_never_recommended_while_another_fits() -> None:
+    best, other = model("best", 0, 0.1, 0.1), model("other", 0, 0.2, 0.2)
+
+    files = [TEACHER, drifted(best, "graph"), other]
+    rounded = [TEACHER, drifted(best, "rounding"), other]
+
+    assert choose(files, Budget(), ratios(files)).recommended == "other"
+    assert choose(rounded, Budget(), ratios(rounded)).recommended == "best"
+
+
+@pytest.mark.parametrize("budget", [Budget(), Budget(size_ratio=0.5)])
+def test_where_only_such_files_are_left_the_verdict_is_a_failure_that_names_the_layer(budget: Budget) -> None:
+    files = [TEACHER, drifted(model("best", 0, 0.1, 0.1), "saturation")]
+
+    choice = choose(files, budget, ratios(files))
+
+    assert choice.verdict.outcome == "fail"
+    assert "saturates in conv; report the network" in choice.verdict.reason
