@@ -4,6 +4,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
 from edgekd.errors import ModelError
-from edgekd.zoo import TIMM, ModelSpec, cifar_resnet_depth, first_convolution
+from edgekd.zoo import TIMM, Ends, ModelSpec, cifar_resnet_depth, ends_of, example_images
 
 IMAGENET = "imagenet"
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
@@ -183,12 +184,14 @@ def give_weights(
     Raises:
         ModelError: the weights are of another network.
     """
-    stem_name, stem = first_convolution(model)
-    own = model.state_dict()
-    optional = {f"{stem_name}.bias"} if spec.stem_bias else set()
+    ends, own = ends_of(model, example_images(spec)), model.state_dict()
+    stems = _stems(model, ends, normalization)
+    optional = {f"{name}.bias" for name in stems} if spec.stem_bias else set()
     state, notes = _by_name(own, given, optional)
-    notes += _without_head(_head(model), own, state)
-    notes += _fit_stem(stem_name, stem, state, normalization)
+    if len(ends.heads) == 1:
+        notes += _without_head(ends.heads[0], own, state)
+    for name, stem in stems.items():
+        notes += _fit_stem(name, stem, state, normalization)
     _check_fits(own, state, optional, spec.name)
     model.load_state_dict(state, strict=False)
     return notes
@@ -200,18 +203,68 @@ def _by_name(
     """The tensors under the network's names; where no name is known, in order, if every shape but the head's agrees."""
     state = {name: value for name, value in given.items() if name in own or not name.startswith(AUXILIARY)}
     names = [name for name in own if name not in optional]
-    if set(state) & set(own) or len(names) != len(state):
-        return state, []
-    if any(own[name].shape[1:] != value.shape[1:] for name, value in zip(names, state.values(), strict=True)):
+    if set(state) & set(own) or not _in_same_order(names, own, state):
         return state, []
     renamed = dict(zip(names, state.values(), strict=True))
-    return renamed, ["the weights use other names than the network: taken in order, as every shape agrees"]
+    return renamed, [
+        "the weights use other names than the network: taken in order, as kinds and shapes agree throughout"
+    ]
 
 
-def _head(model: nn.Module) -> str:
-    """The name of the layer that gives the logits."""
-    names: list[str] = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    return names[-1]
+ALIASES = {
+    "gamma": "weight", "kernel": "weight", "beta": "bias", "moving_mean": "running_mean",
+    "moving_variance": "running_var", "moving_var": "running_var",
+}  # fmt: skip
+"""Other libraries' words for a layer's tensors."""
+
+
+def _in_same_order(names: list[str], own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
+    """Do tensors follow one another alike: of the same kinds, in layers of as many, with the same shapes?
+
+    Shapes alone would let a norm's mean and variance change places. Only a classifier may have other classes.
+    """
+    if len(names) != len(given):
+        return False
+    places = [_place(name) for name in names], [_place(name) for name in given]
+    kinds, borders = ([[part[i] for part in side] for side in places] for i in (1, 0))
+    shapes = zip((own[name].shape for name in names), (value.shape for value in given.values()), strict=True)
+    return (
+        kinds[0] == kinds[1] and _borders(borders[0]) == _borders(borders[1]) and all(a[1:] == b[1:] for a, b in shapes)
+    )
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The layer that a tensor is of, and what it is there."""
+    layer, _, kind = name.rpartition(".")
+    return layer, ALIASES.get(kind, kind)
+
+
+def _borders(layers: list[str]) -> list[bool]:
+    """Where one layer's tensors end and another's begin."""
+    return [one != other for one, other in pairwise(layers)]
+
+
+def _stems(model: nn.Module, ends: Ends, normalization: Normalization) -> dict[str, nn.Conv2d]:
+    """The convolutions that a normalisation is folded into.
+
+    Raises:
+        ModelError: the image is changed before them, or reaches another kind of layer.
+    """
+    layers = {name: model.get_submodule(name) for name in ends.stems}
+    found = {name: layer for name, layer in layers.items() if isinstance(layer, nn.Conv2d)}
+    if normalization == EDGEKD_PIXELS:
+        return found
+    others = [name for name in layers if name not in found]
+    if ends.changed:
+        raise _unfolded(f"the network changes the image before its first convolution ({', '.join(ends.changed)})")
+    if others:
+        raise _unfolded(f"{others[0]} reads the image too, and is no convolution")
+    return found
+
+
+def _unfolded(why: str) -> ModelError:
+    remedy = "fold it into the weights yourself, for (pixel - 128) / 64, and say normalization: edgekd"
+    return ModelError("normalization", f"cannot be folded into the network: {why}", remedy)
 
 
 def _without_head(head: str, own: Mapping[str, Tensor], state: dict[str, Tensor]) -> list[str]:
@@ -260,7 +313,14 @@ def fold_normalization(weight: Tensor, bias: Tensor | None, normalization: Norma
 
     Returns:
         Weight and bias, float32.
+
+    Raises:
+        ModelError: it has another number of channels than the weights.
     """
+    channels = len(normalization.mean)
+    if channels not in (1, weight.shape[1]):
+        problem = f"has {channels} channels, the weights' first convolution reads {weight.shape[1]}"
+        raise ModelError("normalization", problem, "give a mean and a std for each channel that the weights read")
     factors, shifts = _as_edgekd(normalization)
     exact = weight.double()
     moved = (exact * shifts.reshape(1, -1, 1, 1)).sum((1, 2, 3))

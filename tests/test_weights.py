@@ -29,7 +29,7 @@ from edgekd.weights import (
     needs_stem_bias,
     read_weights,
 )
-from edgekd.zoo import ModelSpec, build
+from edgekd.zoo import ModelSpec, build, check_name
 from tests import lite
 
 SMALL = ModelSpec(name="resnet8", num_classes=3, in_channels=3, image_size=16)
@@ -235,14 +235,124 @@ def test_a_small_images_stem_of_another_size_stays_new_and_is_said() -> None:
     assert notes == ["the first convolution is new: 3x3 for small images where the weights have 7x7"]
 
 
-def test_weights_under_other_names_are_taken_in_order_and_said() -> None:
-    renamed = {f"x{i}": value for i, value in enumerate(network(seed=1).state_dict().values())}
+def renamed(state: dict[str, Tensor], words: dict[str, str] | None = None) -> dict[str, Tensor]:
+    """Weights as another library names them: layers by number, and tensors by its own words."""
+    layers = {name: f"layer-{i}" for i, name in enumerate(dict.fromkeys(key.rpartition(".")[0] for key in state))}
+    parts = {key: key.rpartition(".") for key in state}
+    return {f"{layers[part[0]]}.{(words or {}).get(part[2], part[2])}": state[key] for key, part in parts.items()}
+
+
+@pytest.mark.parametrize("words", [{}, {"weight": "gamma", "running_mean": "moving_mean"}])
+def test_weights_under_other_names_are_taken_in_order_and_said(words: dict[str, str]) -> None:
     model = network()
 
-    notes = give_weights(model, SMALL, renamed, EDGEKD_PIXELS)
+    notes = give_weights(model, SMALL, renamed(network(seed=1).state_dict(), words), EDGEKD_PIXELS)
 
-    assert notes == ["the weights use other names than the network: taken in order, as every shape agrees"]
+    assert notes == [
+        "the weights use other names than the network: taken in order, as kinds and shapes agree throughout"
+    ]
     torch.testing.assert_close(model.state_dict(), network(seed=1).state_dict())
+
+
+def test_weights_whose_names_allow_more_than_one_pairing_are_refused() -> None:
+    state = network(seed=1).state_dict()
+    numbered = {f"x{i}": value for i, value in enumerate(state.values())}
+    exchanged = renamed(state, {"running_mean": "running_var", "running_var": "running_mean"})
+
+    for given in (numbered, exchanged):
+        with pytest.raises(ModelError, match="they do not fit resnet8: they lack"):
+            give_weights(network(), SMALL, given, EDGEKD_PIXELS)
+
+
+def test_a_normalisation_of_other_channels_than_the_weights_is_refused_in_one_line() -> None:
+    grey = SMALL.model_copy(update={"in_channels": 1, "stem_bias": True})
+    colour = SMALL.model_copy(update={"stem_bias": True})
+    given = {
+        spec.in_channels: network(spec.model_copy(update={"stem_bias": False})).state_dict() for spec in (grey, colour)
+    }
+
+    with pytest.raises(ModelError, match="normalization: has 3 channels, the weights' first convolution reads 1"):
+        give_weights(network(grey), grey, given[1], IMAGENET_PIXELS)
+    with pytest.raises(ModelError, match="normalization: has 2 channels, the weights' first convolution reads 3"):
+        give_weights(network(colour), colour, given[3], Normalization((0.5, 0.4), (0.2, 0.2)))
+
+
+def fed(model: nn.Module, images: Tensor, rule: Normalization) -> Tensor:
+    """A network's answers to 8-bit images that are normalised as its weights expect."""
+    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (rule.mean, rule.std))
+    with torch.no_grad():
+        answer: Tensor = model((images / 255 - mean) / std)
+    return answer
+
+
+class OutOfOrder(nn.Module):
+    """Its layers are registered last to first, its stem pads nothing, and a second head is dropped."""
+
+    def __init__(self, classes: int, channels: int, normalises: bool = False) -> None:
+        super().__init__()
+        self.fc, self.other = nn.Linear(8, classes), nn.Linear(8, 5)
+        self.middle, self.stem, self.normalises = nn.Conv2d(8, 8, 3), nn.Conv2d(channels, 8, 3), normalises
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.middle(torch.relu(self.stem((images - 0.3) / 0.7 if self.normalises else images)))
+        self.other(features.mean((2, 3)))
+        logits: Tensor = self.fc(features.mean((2, 3)))
+        return logits
+
+
+def out_of_order(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    return OutOfOrder(num_classes, in_channels)
+
+
+def normalising(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    return OutOfOrder(num_classes, in_channels, normalises=True)
+
+
+def own(name: str, channels: int = 3) -> ModelSpec:
+    function = f"tests.test_weights:{name}"
+    check_name(function)
+    return ModelSpec(name=function, num_classes=3, in_channels=channels, image_size=16, stem_bias=True)
+
+
+def test_a_normalisation_is_folded_into_the_layer_that_reads_the_image_wherever_it_is_registered() -> None:
+    spec, original = own("out_of_order"), OutOfOrder(3, 3).eval()
+    model = build(spec).eval()
+
+    give_weights(model, spec, original.state_dict(), IMAGENET_PIXELS)
+
+    with torch.no_grad():
+        found = model((pixels() - 128) / 64)
+    torch.testing.assert_close(found, fed(original, pixels(), IMAGENET_PIXELS))
+
+
+def test_grey_images_are_seen_by_colour_weights_as_three_equal_channels() -> None:
+    spec, original = own("out_of_order", channels=1), OutOfOrder(3, 3).eval()
+    model = build(spec).eval()
+
+    notes = give_weights(model, spec, original.state_dict(), IMAGENET_PIXELS)
+
+    with torch.no_grad():
+        found = model((pixels(1) - 128) / 64)
+    torch.testing.assert_close(found, fed(original, pixels(1).repeat(1, 3, 1, 1), IMAGENET_PIXELS))
+    assert notes == ["the images are grey: the first convolution's channels were summed"]
+
+
+def test_the_classifier_of_other_classes_is_found_wherever_it_is_registered() -> None:
+    spec = own("out_of_order")
+
+    notes = give_weights(build(spec), spec, OutOfOrder(7, 3).state_dict(), IMAGENET_PIXELS)
+
+    assert notes == ["the weights tell 7 classes apart, the data 3: the last layer (fc) is new, train it"]
+
+
+def test_a_network_that_normalises_its_images_itself_is_told_that_nothing_can_be_folded() -> None:
+    spec = own("normalising")
+    given = OutOfOrder(3, 3).state_dict()
+
+    with pytest.raises(ModelError, match=r"normalization: cannot be folded .* changes the image .* \(Div, Sub\)"):
+        give_weights(build(spec), spec, given, IMAGENET_PIXELS)
+    plain = spec.model_copy(update={"stem_bias": False})
+    assert give_weights(build(plain), plain, given, EDGEKD_PIXELS) == []
 
 
 @pytest.mark.parametrize("other", ["resnet14", "mobilenet_v2"])

@@ -78,14 +78,14 @@ def dependency_graph(model: nn.Module, spec: ModelSpec) -> Graph:
     return graph
 
 
-def find_groups(graph: Graph, head: nn.Module) -> Iterator[Group]:
-    """Every group but the head's, with scores of one: those that cannot be followed say why they are kept."""
+def find_groups(graph: Graph, heads: Sequence[nn.Module]) -> Iterator[Group]:
+    """Every group but the heads', with scores of one: those that cannot be followed say why they are kept."""
     seen: set[nn.Module] = set()
     for root in list(graph.module2node):
-        if not isinstance(root, Layer) or root in seen or root is head:
+        if not isinstance(root, Layer) or root in seen or root in heads:
             continue
         found, outputs = _followed(graph, root)
-        if head not in outputs:
+        if not set(heads) & set(outputs):
             yield _first_owner(found, {graph._module2name[layer] for layer in seen})
         seen |= {layer for layer in outputs if isinstance(layer, Layer)}
 

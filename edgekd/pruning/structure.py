@@ -13,7 +13,7 @@ from edgekd.pruning.graph import Graph, all_of, cut_of, dependency_graph, find_g
 from edgekd.pruning.group import Group
 from edgekd.pruning.proof import Proof, proof_of
 from edgekd.pruning.scores import Importance, scored
-from edgekd.zoo import ModelSpec, count_macs
+from edgekd.zoo import ModelSpec, count_macs, ends_of, example_images
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def structure_of(model: nn.Module, spec: ModelSpec, importance: Importance) -> S
     for own, twins in zip(model.parameters(), twin.parameters(), strict=True):
         twins.requires_grad_(True)
         twins.grad = own.grad
-    classifier = [m for m in twin.modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    heads = [twin.get_submodule(name) for name in ends_of(twin, example_images(spec)).heads]
     graph, proof = dependency_graph(twin, spec), proof_of(model, spec)
-    groups = _proved(graph, list(find_groups(graph, classifier)), proof)
+    groups = _proved(graph, list(find_groups(graph, heads)), proof)
     if all(group.kept_because for group in groups):
         reasons = ", ".join(sorted({group.kept_because for group in groups})) or "no layer feeds another"
         raise PruningError(spec.name, f"no layer can lose channels ({reasons})", "leave the prune stage out")

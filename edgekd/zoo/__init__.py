@@ -1,9 +1,10 @@
 """Architectures by name, the stem a small image needs, widths after pruning, what a network costs."""
 
-from edgekd.zoo.build import TIMM, build, check_name, first_convolution, known_models
+from edgekd.zoo.build import TIMM, build, check_name, known_models
 from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
 from edgekd.zoo.counting import count_macs, count_params
-from edgekd.zoo.spec import ModelSpec, example_images
+from edgekd.zoo.ends import Ends, ends_of
+from edgekd.zoo.spec import ModelSpec, example_images, random_images
 from edgekd.zoo.widths import RESIZABLE, WIDTH_ATTRIBUTES, Widths, widths, with_activations, with_widths
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "TIMM",
     "WIDTH_ATTRIBUTES",
     "CifarResNet",
+    "Ends",
     "ModelSpec",
     "Widths",
     "build",
@@ -18,9 +20,10 @@ __all__ = [
     "cifar_resnet_depth",
     "count_macs",
     "count_params",
+    "ends_of",
     "example_images",
-    "first_convolution",
     "known_models",
+    "random_images",
     "widths",
     "with_activations",
     "with_widths",

@@ -1,5 +1,6 @@
 """Architectures by name: torchvision's, timm's, CIFAR-style ResNets, a user's own; the stem a small image needs."""
 
+from collections.abc import Mapping
 from types import MethodType
 from typing import Any
 
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from edgekd.errors import ModelError
 from edgekd.functions import is_function, named_function
 from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
-from edgekd.zoo.spec import ModelSpec, example_images
+from edgekd.zoo.ends import Ends, ends_of
+from edgekd.zoo.spec import ModelSpec, random_images
 
 SMALL_IMAGE = 64
 """Up to this many pixels a side the stem keeps the resolution (stride 1)."""
@@ -34,10 +36,12 @@ def build(spec: ModelSpec) -> nn.Module:
         model = _with_input(_timm(spec) if spec.name.startswith(TIMM) else _torchvision(spec), spec)
     if spec.activations is not None:
         _swap_activations(model, spec.activations)
-    _, stem = first_convolution(model)
-    if spec.stem_bias and stem.bias is None:
-        stem.bias = nn.Parameter(torch.zeros(stem.out_channels))
-    return _checked(model, spec)
+    ends = _checked(model, spec)
+    for name in ends.stems if spec.stem_bias else ():
+        stem = model.get_submodule(name)
+        if isinstance(stem, nn.Conv2d) and stem.bias is None:
+            stem.bias = nn.Parameter(torch.zeros(stem.out_channels))
+    return model.train()
 
 
 def known_models() -> list[str]:
@@ -129,23 +133,68 @@ def _own(spec: ModelSpec) -> nn.Module:
     return model
 
 
-def _checked(model: nn.Module, spec: ModelSpec) -> nn.Module:
-    """The model, if images of this size go through it."""
+def _checked(model: nn.Module, spec: ModelSpec) -> Ends:
+    """The ends of a model, if images of this size go through it and logits come out."""
     size = f"{spec.image_size}x{spec.image_size} images"
     try:
-        with torch.inference_mode():
-            answer = model.eval()(example_images(spec))
+        ends = ends_of(model, random_images(spec, 2))
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError("model", f"{spec.name} does not take {size} ({reason})", "choose another image_size") from None
-    if not isinstance(answer, Tensor) or answer.shape != (1, spec.num_classes):
-        raise ModelError("model", f"{spec.name} gives no logits for {size}", "choose another architecture")
-    return model.train()
+    shape = (2, spec.num_classes)
+    if not isinstance(ends.answer, Tensor):
+        raise ModelError("model", f"{spec.name} gives {_described(ends.answer)}", _what_to_take(ends.answer, shape))
+    if ends.answer.shape != shape:
+        found = f"{spec.name} gives no logits for {size}: of 2 images numbers of shape {tuple(ends.answer.shape)}"
+        raise ModelError("model", found, f"give one for each image and class: {shape}")
+    _refuse_probabilities(ends, spec)
+    if not any(isinstance(model.get_submodule(name), nn.Conv2d) for name in ends.stems):
+        raise ModelError("model", "the network has no convolution that reads the image", "choose another architecture")
+    return ends
+
+
+def _refuse_probabilities(ends: Ends, spec: ModelSpec) -> None:
+    """A loss would take the softmax of a softmax, and train to chance without a word."""
+    rows = ends.answer.detach()
+    word = ends.softmax
+    if not word and bool((rows >= 0).all()) and torch.allclose(rows.sum(1), torch.ones(len(rows)), atol=1e-4):
+        word = "softmax"
+    if word:
+        problem = f"{spec.name} gives probabilities, not logits: it ends in a {word}"
+        raise ModelError("model", problem, f"leave the {word} out: the losses have their own")
+
+
+def _described(answer: Any) -> str:
+    """What a network gave in place of a tensor, with the shapes of what is in it."""
+    if isinstance(answer, Mapping):
+        return f"a {type(answer).__name__} of {', '.join(f'{key!r} {_shape(value)}' for key, value in answer.items())}"
+    if isinstance(answer, tuple | list):
+        return f"a {type(answer).__name__} of {', '.join(f'item {i} {_shape(v)}' for i, v in enumerate(answer))}"
+    return f"a {type(answer).__name__}"
+
+
+def _what_to_take(answer: Any, shape: tuple[int, int]) -> str:
+    items = (
+        answer.items() if isinstance(answer, Mapping) else enumerate(answer) if isinstance(answer, tuple | list) else ()
+    )
+    fits = [key for key, value in items if isinstance(value, Tensor) and value.shape == shape]
+    if not fits:
+        return "return the logits alone, a tensor of shape (batch, classes)"
+    return f"return the logits alone: {' or '.join(f'its [{key!r}]' for key in fits)} has their shape"
+
+
+def _shape(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
 
 
 def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
-    """Fit the first convolution to the image's channels and, for a small image, keep its resolution."""
-    name, stem = first_convolution(model)
+    """Fit the first convolution to the image's channels and, for a small image, keep its resolution.
+
+    It is the first that is registered: images may not go through a library's network before it is fitted.
+    """
+    name, stem = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
+    if stem is None:
+        raise ModelError("model", "the network has no convolution", "choose another architecture")
     small = spec.image_size <= SMALL_IMAGE
     if stem.in_channels == spec.in_channels and not small:
         return model
@@ -173,15 +222,3 @@ def _swap_activations(model: nn.Module, activations: str) -> None:
         raise ModelError("activations", "the network has no HardSwish or SiLU to replace", "leave activations out")
     for name in smooth:
         model.set_submodule(name, nn.ReLU(inplace=True) if activations == "relu" else nn.ReLU6(inplace=True))
-
-
-def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
-    """Name and layer of the convolution that reads the image.
-
-    Raises:
-        ModelError: the network has none.
-    """
-    found = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), None)
-    if found is None:
-        raise ModelError("model", "the network has no convolution", "choose another architecture")
-    return found

@@ -29,3 +29,10 @@ def example_images(spec: ModelSpec, batch: int = 1) -> Tensor:
     """Black images as a network sees them: shape ``(batch, channels, size, size)``, channels last in memory."""
     size = spec.image_size
     return torch.full((batch, spec.in_channels, size, size), -2.0).to(memory_format=torch.channels_last)
+
+
+def random_images(spec: ModelSpec, batch: int) -> Tensor:
+    """Noise as a network sees it, always the same, shaped as ``example_images``; no global generator is drawn from."""
+    size, generator = spec.image_size, torch.Generator().manual_seed(0)
+    noise = torch.randn(batch, spec.in_channels, size, size, generator=generator)
+    return noise.to(memory_format=torch.channels_last)

@@ -1,0 +1,104 @@
+"""Where a network begins and ends: followed along an image, since the order of registration says nothing."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+FUNCTIONAL = {"ConvolutionBackward0", "AddmmBackward0", "MmBackward0", "BmmBackward0"}
+"""What a layer computes, where no layer stands for it."""
+UNCHANGED = ("ConstantPadNd", "ReflectionPad", "ReplicationPad", "Clone", "Alias", "ToCopy", "Slice")
+"""What lets every pixel that it keeps be what it was."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The layers at both ends of a network.
+
+    Args:
+        stems: those that the image reaches before any other, by name.
+        changed: what the network does to the image before, in torch's words; empty: nothing but padding and cropping.
+        heads: those that the logits come from with no other behind.
+        softmax: the logits are none: they come from a softmax or a sigmoid; empty, or the name of it.
+        answer: what the network gave.
+    """
+
+    stems: tuple[str, ...]
+    changed: tuple[str, ...]
+    heads: tuple[str, ...]
+    softmax: str
+    answer: Any
+
+
+def ends_of(model: nn.Module, images: Tensor) -> Ends:
+    """Follow images through a network in eval mode; its mode and its parameters stay as they are.
+
+    Args:
+        model: a network.
+        images: shape ``(batch, channels, height, width)``.
+
+    Raises:
+        Exception: whatever the network raises of such images.
+    """
+    made: dict[Any, str] = {}
+    read: list[tuple[str, Any]] = []
+    shown = images.clone().requires_grad_(True)
+
+    def note(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def hook(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+            if isinstance(output, Tensor) and output.grad_fn is not None:
+                made[output.grad_fn] = name
+                read.extend((name, value) for value in inputs if isinstance(value, Tensor))
+
+        return hook
+
+    handles = [m.register_forward_hook(note(name)) for name, m in model.named_modules() if isinstance(m, LAYERS)]
+    training = model.training
+    try:
+        with torch.enable_grad():
+            answer = model.eval()(shown.clone())  # a network may change its input in place
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(training)
+    last = answer.grad_fn if isinstance(answer, Tensor) else None
+    stems, changed = _stems(read, made, shown)
+    heads = dict.fromkeys(made[node] for node in _walk(last, made) if node in made)
+    return Ends(stems, changed, tuple(heads), _squash(last), answer)
+
+
+def _stems(read: list[tuple[str, Any]], made: dict[Any, str], shown: Tensor) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    stems: dict[str, None] = {}
+    changed: dict[str, None] = {}
+    for name, value in read:
+        nodes = list(_walk(value.grad_fn, made))
+        if any(getattr(node, "variable", None) is shown for node in nodes):
+            stems[name] = None
+            done = [node.name() for node in nodes if node not in made and not hasattr(node, "variable")]
+            changed |= dict.fromkeys(word for word in done if not word.startswith(UNCHANGED))
+    return tuple(stems), tuple(name.removesuffix("Backward0") for name in changed)
+
+
+def _walk(start: Any, made: dict[Any, str]) -> Iterator[Any]:
+    """Nodes of autograd's graph from one backwards, breadth first, as far as the first layer on each way."""
+    waiting, seen = [start] if start is not None else [], {start}
+    while waiting:
+        node = waiting.pop(0)
+        yield node
+        if node in made or node.name() in FUNCTIONAL:
+            continue
+        for before, _ in node.next_functions:
+            if before is not None and before not in seen:
+                seen.add(before)
+                waiting.append(before)
+
+
+def _squash(last: Any) -> str:
+    """softmax or sigmoid, where the answer comes from one by way of views alone."""
+    while last is not None and last.name().startswith(("View", "Squeeze", "Unsqueeze", "Alias", "ReshapeAlias")):
+        last = last.next_functions[0][0]
+    name = "" if last is None else last.name()
+    return "softmax" if name == "SoftmaxBackward0" else "sigmoid" if name == "SigmoidBackward0" else ""
