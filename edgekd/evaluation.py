@@ -1,15 +1,17 @@
 """What a network answers on a split, and in which precision it is computed."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.data import Split, batches
+from edgekd.data import Split, batches, spread_batches
 
 CPU = torch.device("cpu")
+BATCH = 64
+"""Images that batch norms see at once, or a few more, so that all batches are equal."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,28 @@ def logits_of(model: Callable[[Tensor], Tensor], split: Split) -> Tensor:
     return torch.cat([model(images) for images, _ in batches(split)])
 
 
-def estimate_batchnorm(model: nn.Module, images: Iterable[Tensor]) -> None:
-    """Give every batch norm the statistics of these images: a plain mean over the batches, in place."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+def estimate_batchnorm(model: nn.Module, split: Split, images: int) -> None:
+    """Give every batch norm the statistics of images spread over a split: a plain mean over equal batches, in place.
+
+    Nothing else is put in training mode: dropout and stochastic depth would change what the norms see. That is why
+    this is not torch's ``update_bn``.
+
+    Args:
+        model: the network, left in eval mode.
+        split: whose images they are.
+        images: how many, at most; some are left out, so that batches are equal.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     momenta = [norm.momentum for norm in norms]
+    model.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None
-    model.train()
+        norm.momentum = None  # a plain mean over the batches, each of which weighs the same
+        norm.train()
+    count = min(images, len(split))
+    size = count // max(1, count // BATCH)
     with torch.no_grad():
-        for batch in images:
+        for batch, _ in spread_batches(split, count - count % size, size):
             model(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

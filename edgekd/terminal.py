@@ -71,7 +71,7 @@ class PlainProgress(Progress):
 
     def work(self, label: str, done: int, total: int) -> None:
         now = time.monotonic()
-        began, _ = self._began.setdefault(label, (now, done / total))
+        began, _ = self._began.setdefault(label, (now, done / max(total, 1)))
         if 0 < done < total and now - self._said.setdefault(label, began) > SECONDS_BETWEEN_LINES:
             self._said[label] = now
             print(f"  {label}: {done}/{total}, {self._left(label, done / total)} left", flush=True)
@@ -79,7 +79,7 @@ class PlainProgress(Progress):
     def epoch(self, label: str, epoch: int, epochs: int, figures: Mapping[str, float]) -> None:
         self._began.setdefault(label, (time.monotonic(), 0.0))
         self._said[label] = time.monotonic()
-        left = self._left(label, epoch / epochs)
+        left = self._left(label, epoch / max(epochs, 1))
         print(f"  {label} epoch {epoch}/{epochs}: {_figures(figures)}, {left} left", flush=True)
 
     def _left(self, label: str, share: float) -> str:

@@ -10,11 +10,13 @@ from torch import Tensor
 from edgekd.data import (
     Dataset,
     DataSettings,
+    Split,
     as_input,
     batches,
     batches_per_epoch,
     calibration_batches,
     load_dataset,
+    spread_batches,
     train_batches,
 )
 from edgekd.data.augment import shift_rotate_scale
@@ -258,3 +260,11 @@ def test_calibration_images_are_spread_over_train_and_never_repeated() -> None:
     assert torch.equal(every, as_input(data.train.images[:]))
     assert torch.equal(some[[0, -1]], every[[0, -1]])
     assert len({tuple(image.ravel().tolist()) for image in some}) == 12
+
+
+def test_images_spread_over_a_split_that_is_sorted_by_class_show_every_class() -> None:
+    split = Split(torch.zeros(300, 8, 8, 1, dtype=torch.uint8), torch.arange(3).repeat_interleave(100))
+
+    labels = torch.cat([labels for _, labels in spread_batches(split, 30, 8)])
+
+    assert torch.bincount(labels).tolist() == [10, 10, 10]

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from edgekd import Pipeline, ort
 from edgekd.artifact import Store, load_model, load_tensors
+from edgekd.config import validate
 from edgekd.data import DataSettings, load_dataset
 from edgekd.errors import ConfigError, EdgekdError
 from edgekd.report.predictions import read_predictions
@@ -361,6 +362,14 @@ def test_the_plan_shows_the_size_of_the_models_that_are_up_to_date(ran: tuple[Pa
         ("model: alexnet", "does not take 8x8 images"),
     ],
 )
+def test_an_export_without_any_model_is_refused_before_anything_runs() -> None:
+    for stages in ([{"stage": "export"}], [{"stage": "export"}, {"stage": "export", "id": "again"}]):
+        tree = {"name": "empty", "data": {"name": "digits", "image_size": 8}, "stages": stages}
+
+        with pytest.raises(ConfigError, match=r"stages\[0\].stage: export has no model to write"):
+            validate(Pipeline, tree, "here").check("here")
+
+
 def test_a_student_that_cannot_be_built_is_refused_before_any_training(
     tmp_path: Path, student: str, problem: str
 ) -> None:

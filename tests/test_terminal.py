@@ -32,3 +32,11 @@ def test_time_left_after_an_epoch_is_that_of_the_epochs_to_come(
     progress.epoch("train", 1, 4, {"loss": 0.5})
 
     assert capsys.readouterr().out == "  train epoch 1/4: loss 0.5000, 15 min left\n"
+
+
+def test_work_of_no_pieces_is_no_division_by_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = PlainProgress()
+
+    progress.work("nothing", 0, 0)
+
+    assert capsys.readouterr().out == ""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from edgekd.checkpoint import Checkpoints
 from edgekd.course import History
-from edgekd.data import Dataset, DataSettings, Split, load_dataset
+from edgekd.data import Dataset, DataSettings, Split, as_input, load_dataset
 from edgekd.errors import TrainingError
 from edgekd.evaluation import Evaluation, estimate_batchnorm, evaluate
 from edgekd.processes import ALONE, Processes
@@ -270,22 +270,47 @@ def test_evaluation_counts_right_answers_and_breaks_ties_by_loss() -> None:
     assert Evaluation(0.0, 9.0).better_than(None)
 
 
-def test_batch_norm_statistics_are_the_mean_over_the_batches() -> None:
-    model = nn.Sequential(nn.BatchNorm2d(1, momentum=0.25))
-    model(torch.full((4, 1, 3, 3), 100.0))  # statistics that must be forgotten
-    batches = [torch.randn(4, 1, 3, 3), 5 + 2 * torch.randn(4, 1, 3, 3)]
+def grey(count: int, seed: int = 0) -> Split:
+    """Noise of 2x2 pixels, brighter from image to image."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 100, (count, 2, 2, 1), dtype=torch.uint8, generator=generator)
+    return Split(images + torch.linspace(0, 150, count).to(torch.uint8).reshape(-1, 1, 1, 1), torch.zeros(count).long())
 
-    estimate_batchnorm(model, batches)
 
-    norm = model[0]
+def statistics(norm: nn.Module) -> tuple[Tensor, Tensor]:
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    assert norm.running_mean.item() == pytest.approx(sum(batch.mean().item() for batch in batches) / 2, rel=1e-5)
-    assert norm.running_var.item() == pytest.approx(sum(batch.var().item() for batch in batches) / 2, rel=1e-5)
-    assert norm.momentum == 0.25
+    return norm.running_mean, norm.running_var
+
+
+@pytest.mark.parametrize("count", [20, 128, 129, 200])
+def test_batch_norm_statistics_are_the_mean_over_equal_batches(count: int) -> None:
+    """Of 129 images one would be left for a batch of its own, which would weigh as much as another, or crash."""
+    model, split = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(1, momentum=0.25)), grey(count)
+    model(torch.full((4, 1, 2, 2), 100.0))  # statistics that must be forgotten
+    size = count // max(1, count // 64)
+    used = torch.linspace(0, count - 1, count // size * size).round().long()
+    batches = torch.split(as_input(split.images[used]).mean((2, 3)), size)
+
+    estimate_batchnorm(model, split, images=1024)
+
+    mean, variance = statistics(model[1])
+    torch.testing.assert_close(mean[0], torch.stack([batch.mean() for batch in batches]).mean())
+    torch.testing.assert_close(variance[0], torch.stack([batch.var() for batch in batches]).mean())
+    assert isinstance(model[1], nn.BatchNorm2d)
+    assert model[1].momentum == 0.25
     assert not model.training
-    assert (norm.weight.item(), norm.bias.item()) == (1.0, 0.0)
+    assert not model[1].training
+
+
+def test_nothing_but_batch_norms_trains_while_their_statistics_are_estimated() -> None:
+    plain, dropping = nn.Sequential(nn.BatchNorm2d(1)), nn.Sequential(nn.Dropout(0.9), nn.BatchNorm2d(1))
+
+    for model in (plain, dropping):
+        estimate_batchnorm(model, grey(100), images=100)
+
+    torch.testing.assert_close(statistics(dropping[1]), statistics(plain[0]))
 
 
 def test_weights_that_break_in_the_last_step_are_noticed(digits: Dataset) -> None:

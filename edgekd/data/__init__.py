@@ -7,6 +7,7 @@ from edgekd.data.batches import (
     batches_per_epoch,
     calibration_batches,
     shared_batches,
+    spread_batches,
     train_batches,
 )
 from edgekd.data.dataset import PIXEL_CENTRE, PIXEL_SCALE, Dataset, DataSettings, Split
@@ -29,5 +30,6 @@ __all__ = [
     "calibration_batches",
     "load_dataset",
     "shared_batches",
+    "spread_batches",
     "train_batches",
 ]

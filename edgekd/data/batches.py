@@ -76,8 +76,15 @@ def batches(split: Split, batch_size: int = 256) -> Iterator[tuple[Tensor, Tenso
 
 
 def calibration_batches(dataset: Dataset, images: int, batch_size: int = 64) -> Iterator[Tensor]:
-    """Unchanged images of ``train``, spread evenly over it."""
-    count = min(images, len(dataset.train))
-    chosen = torch.linspace(0, len(dataset.train) - 1, count).round().long()
+    """Unchanged images of ``train``, spread evenly over it; the last batch holds what is left."""
+    for batch, _ in spread_batches(dataset.train, images, batch_size):
+        yield batch
+
+
+def spread_batches(split: Split, images: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Unchanged images and their labels, spread evenly over a split: it may be sorted by class."""
+    count = min(images, len(split))
+    chosen = torch.linspace(0, len(split) - 1, count).round().long()
     for start in range(0, count, batch_size):
-        yield as_input(dataset.train.images[chosen[start : start + batch_size]])
+        part = chosen[start : start + batch_size]
+        yield as_input(split.images[part]), split.labels[part]

@@ -85,15 +85,22 @@ def count_params(path: Path) -> int:
 
 
 def count_macs(path: Path) -> int:
-    """Multiply-accumulates of the file's convolutions and fully connected layers for one image."""
+    """Multiply-accumulates of the file's convolutions and matrix products for one image."""
     return sum(macs for _, macs in _layer_sizes(path))
 
 
 def _layer_sizes(path: Path) -> list[tuple[int, int]]:
-    """Parameters and MACs of every layer that has weights, read off the file."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True)
-    graph = model.graph
-    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    """Parameters and MACs of every convolution and matrix product, read off the file.
+
+    A norm that no convolution could take in stands there as a 1x1 convolution of single channels: it only scales, as it
+    does in torch, and is no multiply-accumulate.
+    """
+    model = onnx.load(path)
+    for given in model.graph.input:
+        given.type.tensor_type.shape.dim[0].dim_value = 1
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
     sizes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     sources = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     found = []
@@ -101,11 +108,17 @@ def _layer_sizes(path: Path) -> list[tuple[int, int]]:
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             continue
         dims = [sizes.get(sources.get(name, name)) for name in node.input[1:]]
-        weight = int(np.prod(dims[0])) if dims[0] else 0
-        bias = int(np.prod(dims[1])) if len(dims) > 1 and dims[1] else 0
-        counted = {"Conv": node.output[0], "ConvTranspose": node.input[0]}.get(node.op_type)
-        pixels = int(np.prod(shapes[counted][2:])) if counted else 1
-        found.append((weight + bias, weight * pixels))
+        params = sum(int(np.prod(size)) for size in dims if size)
+        given, made = shapes[node.input[0]], shapes[node.output[0]]
+        if node.op_type in ("Gemm", "MatMul"):
+            macs = int(np.prod(made)) * given[-1]
+        else:
+            assert dims[0], "a convolution's weights are constant"
+            if dims[0][1:] == [1, 1, 1] and len(dims) > 1 and given[1] == made[1] == dims[0][0]:
+                found.append((params, 0))
+                continue
+            macs = int(np.prod(dims[0])) * int(np.prod((made if node.op_type == "Conv" else given)[2:]))
+        found.append((params, macs))
     return found
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 
 from edgekd import onnx_export, ort
 from edgekd.artifact import Artifact, empty_model, file_sha256, load_model, load_tensors
+from edgekd.errors import ConfigError
 from edgekd.evaluation import logits_of
 from edgekd.ondevice.machine import host_isa, weight_bits
 from edgekd.quantization import QuantizedModel, float_graph
@@ -64,6 +65,8 @@ class Export(Stage):
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         named = self.models if self.models is not None else [stage.name for stage in earlier if stage.kind != "export"]
+        if not named:
+            raise ConfigError(f"{where}.stage", "export has no model to write: no stage before it makes one", "add one")
         return {name: name for name in named}
 
     def recipe_settings(self) -> dict[str, Any]:

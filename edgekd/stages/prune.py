@@ -2,21 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import islice
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
 
 from edgekd.artifact import Artifact
-from edgekd.data import batches, calibration_batches
+from edgekd.data import spread_batches
 from edgekd.evaluation import estimate_batchnorm, evaluate
 from edgekd.pruning import Pruned, accumulate_gradients, check_prunable, prune, prune_to_macs
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
 from edgekd.target import Target
 from edgekd.zoo import ModelSpec
 
-SCORING_BATCHES = 8
+SCORED_IMAGES = 512
 
 
 class Prune(Stage):
@@ -50,10 +49,10 @@ class Prune(Stage):
     def run(self, ctx: Context) -> Artifact:
         model, spec = ctx.load("source")
         if self.importance == "taylor":
-            accumulate_gradients(model, islice(batches(ctx.data.train, 64), SCORING_BATCHES))
+            accumulate_gradients(model, spread_batches(ctx.data.train, SCORED_IMAGES, 64))
         pruned = self._pruned(model, spec, ctx.target)
         ctx.progress.note(_summary(pruned))
-        estimate_batchnorm(pruned.model, calibration_batches(ctx.data, images=1024))
+        estimate_batchnorm(pruned.model, ctx.data.train, images=1024)
         accuracy = evaluate(pruned.model, ctx.data.val).accuracy
         plan = {"widths": [asdict(width) for width in pruned.widths], "macs": pruned.macs, "params": pruned.params}
         return ctx.save(

@@ -1,35 +1,25 @@
 """What a network costs: multiply-accumulates and parameters."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from edgekd.zoo.spec import ModelSpec, example_images
 
 
 def count_macs(model: nn.Module, spec: ModelSpec) -> int:
-    """Multiply-accumulates of the convolutions and fully connected layers for one image."""
-    macs = 0
+    """Multiply-accumulates of all convolutions and matrix products for one image, whatever computes them.
 
-    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal macs
-        if isinstance(module, nn.Conv2d):
-            macs += output[0].numel() * module.weight[0].numel()
-        elif isinstance(module, nn.ConvTranspose2d):
-            macs += inputs[0][0].numel() * module.weight[0].numel()
-        elif isinstance(module, nn.Linear):
-            macs += output[0].numel() * module.in_features
-
-    counted = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
-    handles = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, counted)]
+    ``onnx_export.count_macs`` counts the same in a file.
+    """
     training = model.training
+    counter = FlopCounterMode(display=False)
     try:
-        with torch.inference_mode():
+        with torch.no_grad(), counter:
             model.eval()(example_images(spec))
     finally:
-        for handle in handles:
-            handle.remove()
         model.train(training)
-    return macs
+    return int(counter.get_total_flops()) // 2
 
 
 def count_params(model: nn.Module) -> int:

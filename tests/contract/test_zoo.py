@@ -17,6 +17,7 @@ from edgekd.pruning import Importance, accumulate_gradients, prune
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.drift import followed
 from edgekd.zoo import ModelSpec, build, check_name, count_macs
+from tests.contract import shorter
 from tests.tiny import blurred_colours
 
 pytestmark = pytest.mark.slow
@@ -48,8 +49,9 @@ SIZE, CLASSES = 32, 5
 def spec_of(name: str) -> ModelSpec:
     if name.startswith("timm/"):
         pytest.importorskip("timm")
-    check_name(name)
-    return ModelSpec(name=name, num_classes=CLASSES, in_channels=3, image_size=SIZE)
+    built = f"tests.contract.shorter:{name}" if hasattr(shorter, name) else name
+    check_name(built)
+    return ModelSpec(name=built, num_classes=CLASSES, in_channels=3, image_size=SIZE)
 
 
 def pixels(count: int, seed: int = 0) -> Tensor:
@@ -154,6 +156,10 @@ def test_its_file_runs_in_integers_but_for_what_has_no_integer_kernel(chain: Cha
 
     assert {op.split()[0] for op in census.float_ops} <= ISLANDS.get(chain.name, set())
     assert census.integer >= KERNELS.get(chain.name, 17)
+
+
+def test_its_file_costs_what_the_network_does(chain: Chain) -> None:
+    assert onnx_export.count_macs(chain.path) == count_macs(chain.reloaded, chain.spec)
 
 
 def test_its_weights_stay_within_seven_bits(chain: Chain) -> None:
