@@ -41,7 +41,7 @@ BatchLoss = Callable[[Tensor, Tensor, float], LossParts]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained: SGD with Nesterov momentum, warm-up, then a cosine to zero.
+    """How a network is trained: SGD with Nesterov momentum, warm-up, then a cosine to zero; at will a second cosine.
 
     Args:
         epochs: passes over the training split.
@@ -50,6 +50,7 @@ class Recipe:
         weight_decay: on weights only, not on norms and biases.
         warmup: share of the schedule (0..1) in which the learning rate rises to its peak.
         momentum: Nesterov's.
+        second: when the second cosine begins and where from, as shares of the schedule and of the peak.
     """
 
     epochs: int
@@ -58,6 +59,7 @@ class Recipe:
     weight_decay: float
     warmup: float = 0.2
     momentum: float = 0.9
+    second: tuple[float, float] = (1.0, 0.0)
 
 
 def fit(
@@ -192,7 +194,7 @@ def _one_epoch(
     for step, (images, labels) in enumerate(batches_of_epoch):
         at = (epoch * steps + step) / (recipe.epochs * steps)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(at, recipe.lr, recipe.warmup)
+            group["lr"] = learning_rate(at, recipe.lr, recipe.warmup, recipe.second)
         loss = batch_loss(images, labels, at)
         optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
@@ -231,17 +233,28 @@ def _not_finite(bad: dict[str, float], label: str, place: str, epoch: int, lr: f
     )
 
 
-def learning_rate(progress: float, peak: float, warmup: float) -> float:
+def learning_rate(progress: float, peak: float, warmup: float, second: tuple[float, float] = (1.0, 0.0)) -> float:
     """Rises in a line from a tenth of the peak, then falls along half a cosine to zero.
+
+    Where a second cosine begins, the first breaks off and this one falls to zero in what is left of the schedule.
 
     Args:
         progress: 0..1 of the schedule.
         peak: highest learning rate.
         warmup: share of the schedule in which it rises.
+        second: share of the schedule at which the second cosine begins, and of the peak that it begins with.
     """
+    begins, share = second
+    if progress >= begins:
+        return peak * share * _half_cosine((progress - begins) / (1 - begins)) if begins < 1 else 0.0
     if progress < warmup:
         return peak * (0.1 + 0.9 * progress / warmup)
-    return peak * 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+    return peak * _half_cosine((progress - warmup) / (1 - warmup))
+
+
+def _half_cosine(progress: float) -> float:
+    """Falls from 1 to 0 while ``progress`` goes from 0 to 1."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:

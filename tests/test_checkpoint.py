@@ -22,8 +22,8 @@ CHAIN = """
     target: {isa: x86-avx2}
     stages:
       - {stage: teacher, model: "tests.contract.unseen:one_activation", epochs: 3, batch_size: 256}
-      - {stage: distill, model: resnet8, width_mult: 0.5, epochs: 3, batch_size: 256}
-      - {stage: qat, epochs: 3, batch_size: 256}
+      - {stage: distill, model: resnet8, width_mult: 0.5, epochs: 3, batch_size: 256, stop_teacher_at: 0.4}
+      - {stage: qat, epochs: 3, batch_size: 256, stop_teacher_at: 0.4}
 """
 STEPS = 4
 """Of one epoch."""
@@ -70,7 +70,9 @@ def undisturbed(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) ->
     return weights(pipeline, folder / "models")
 
 
-@pytest.mark.parametrize(("stage", "step"), [("teacher", 2), ("teacher", 11), ("distill", 6), ("qat", 6)])
+@pytest.mark.parametrize(
+    ("stage", "step"), [("teacher", 2), ("teacher", 11), ("distill", 6), ("distill", 10), ("qat", 6)]
+)
 def test_a_stopped_run_ends_with_the_same_bits(
     pipeline: Pipeline, undisturbed: dict[str, str], tmp_path: Path, stage: str, step: int
 ) -> None:

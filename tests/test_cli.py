@@ -105,7 +105,9 @@ MISTAKES = {
     "negative beta": Mistake(
         QAT, "beta: -0.5", "stages[3].beta", ("should be greater than or equal to 0", "found -0.5")
     ),
-    "no weight": Mistake(DISTILL, "alpha: 0, beta: 0", "stages[2]", ("alpha and beta are both 0", "raise one")),
+    "no weight": Mistake(
+        DISTILL, "alpha: 0, beta: 0", "stages[2].alpha", ("is not read, since beta is 0", "leave it out")
+    ),
     "no epochs": Mistake(
         TEACHER, "epochs: 0", "stages[0].epochs", ("is 0, so that nothing is learned", "give weights, or raise it")
     ),

@@ -229,6 +229,12 @@ def test_the_learning_rate_rises_and_falls_as_by_hand(progress: float, expected:
     assert learning_rate(progress, peak=0.2, warmup=0.2) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize(("progress", "share"), [(0.6, 0.3), (0.7, 0.3 * 0.8535534), (0.8, 0.15), (1.0, 0.0)])
+def test_a_second_cosine_begins_where_it_is_told_and_falls_to_zero(progress: float, share: float) -> None:
+    assert learning_rate(progress, 0.2, 0.2, (0.6, 0.3)) == pytest.approx(0.2 * share, abs=1e-8)
+    assert learning_rate(0.59, 0.2, 0.2, (0.6, 0.3)) == learning_rate(0.59, 0.2, 0.2)
+
+
 def test_without_a_warm_up_the_learning_rate_begins_at_its_peak() -> None:
     assert [learning_rate(at, 0.2, 0.0) for at in (0.0, 0.5)] == pytest.approx([0.2, 0.1])
 

@@ -12,6 +12,26 @@ from edgekd.processes import Processes
 from edgekd.target import Target
 from edgekd.zoo import ModelSpec, Widths, build, widths, with_widths
 
+TAKEN = {
+    "none": "it means no teacher",
+    "model": "model.onnx ships",
+    "report": "what is shipped in the end is called so",
+}
+"""Names that a stage cannot have, in any case of letters -> why."""
+
+
+def check_name_of_stage(name: str, earlier: Sequence[str], where: str) -> None:
+    """A stage's name becomes a file's, and a disk may take two names that differ in case alone for one."""
+    if name.casefold() in TAKEN:
+        found = f"{name!r} is no name for a stage: {TAKEN[name.casefold()]}"
+        raise ConfigError(where, found, "choose another id")
+    for other in earlier:
+        if name == other:
+            raise ConfigError(where, f"the id {name!r} is used twice", "give each stage an id of its own")
+        if name.casefold() == other.casefold():
+            found = f"the ids {other!r} and {name!r} differ in case alone, and so would their files"
+            raise ConfigError(where, found, "choose another id")
+
 
 def check_writable(*folders: Path) -> None:
     """Say it before the work, not after it."""

@@ -15,7 +15,7 @@ from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
 from edgekd.data import AUGMENT_VERSION, DATASETS, Dataset, DataSettings, load_dataset
 from edgekd.errors import ConfigError
 from edgekd.functions import source_digest
-from edgekd.pipeline.checks import check_same_images, check_same_target, check_writable, checked
+from edgekd.pipeline.checks import check_name_of_stage, check_same_images, check_same_target, check_writable, checked
 from edgekd.pipeline.planned import Planned, looked_up, placed
 from edgekd.pipeline.shipping import ship
 from edgekd.processes import ALONE, Processes
@@ -65,19 +65,12 @@ class Pipeline(Settings):
             )
         for index, stage in enumerate(self.stages):
             place, earlier = f"{where}: stages[{index}]", list(self.stages[:index])
-            if stage.name in [other.name for other in earlier]:
-                raise ConfigError(
-                    f"{place}.id", f"the id {stage.name!r} is used twice", "give each stage an id of its own"
-                )
+            check_name_of_stage(stage.name, [other.name for other in earlier], f"{place}.id")
             self._check_references(stage, earlier, place)
             stage.check(place)
 
     def _check_references(self, stage: Stage, earlier: Sequence[Stage], place: str) -> None:
         names = [other.name for other in earlier]
-        if stage.name == "none":
-            raise ConfigError(f"{place}.id", "'none' is no name for a stage: it means no teacher", "choose another id")
-        if stage.name == "model":
-            raise ConfigError(f"{place}.id", "'model' is no name for a stage: model.onnx ships", "choose another id")
         for role, name in stage.references(earlier, place).items():
             later = name in [other.name for other in self.stages]
             if name not in names:
@@ -86,7 +79,7 @@ class Pipeline(Settings):
                     f"{place}.{_key(stage, role)}", found, f"earlier stages: {', '.join(names) or 'none'}"
                 )
             kind = earlier[names.index(name)].kind
-            if kind == "export" or (kind == "qat" and stage.kind != "export"):
+            if kind == "export" or (kind in ("ptq", "qat") and stage.kind != "export"):
                 raise ConfigError(
                     f"{place}.{role}",
                     f"{name!r} ({kind}) leaves no float model",

@@ -208,6 +208,7 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
                 "drift",
                 "weight_bits",
                 "max_abs_weight",
+                "kept",
             )
         },
         size_bytes=size,
@@ -311,13 +312,13 @@ def _quantization(subject: Subject, exported: Artifact, measured: Measured, reco
 
     The student is the recommended file's where that holds integers, else the first that was quantized.
     """
-    quantized = [name for name, (kind, _, _) in subject.stages.items() if kind == "qat"]
+    quantized = [name for name, (kind, _, _) in subject.stages.items() if kind in ("ptq", "qat")]
     if not quantized:
         return None
     stage = next(item["stage"] for item in measured.files if item["id"] == recommended)
     name = stage if stage in quantized else quantized[0]
     about = subject.stages[name][2].manifest["quantized"]
-    calibrated = [item for item in exported.manifest["exported"] if item["stage"] == name != item["id"]]
+    calibrated = _calibrated(subject, exported, name)
     return Quantization(
         source=subject.sources[name],
         declared_bits=about["weight_bits"],
@@ -326,6 +327,18 @@ def _quantization(subject: Subject, exported: Artifact, measured: Measured, reco
         ptq_val_accuracy=about["ptq_val_accuracy"],
         qat_val_accuracy=about["qat_val_accuracy"],
     )
+
+
+def _calibrated(subject: Subject, exported: Artifact, name: str) -> list[dict[str, Any]]:
+    """A stage's calibrated files; one that another stage made of the same model stands for it where both are one."""
+    source = subject.sources[name]
+    found = [
+        about
+        for about in exported.manifest["exported"]
+        if about["calibrated"] and subject.sources[about["stage"]] == source
+    ]
+    own_last = sorted(found, key=lambda about: about["stage"] == name)
+    return list({about["weight_bits"]: about for about in own_last}.values())
 
 
 def _weight_bits(subject: Subject, measured: Measured, about: Mapping[str, Any]) -> WeightBits:

@@ -122,7 +122,11 @@ def _kernel_card(model: ModelReport) -> Html:
     total = model.kernels.integer + model.kernels.float
     figure = "none" if share is None else "100" if share == 1 else w.percent(share).removesuffix(" %")
     return card(
-        "Integer kernels", figure, " %" if share is not None else "", f"{model.kernels.integer} of {total} kernels"
+        "Integer kernels",
+        figure,
+        " %" if share is not None else "",
+        f"{model.kernels.integer} of {total} kernels",
+        *([w.PTQ_KEPT] if model.trained_in_vain else []),
     )
 
 

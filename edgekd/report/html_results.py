@@ -35,7 +35,7 @@ def _model_row(report: Report, model: ModelReport) -> Html:
     word, kind = role_of(report), "warn" if report.verdict.outcome == "fail" else "pass"
     tag = el("span", word, class_=f"tag {kind}") if chosen else NOTHING
     cells = [
-        join([el("b", model.id), " ", tag, small(model.precision)]),
+        join([el("b", model.id), " ", tag, small(w.numbers_of(model))]),
         join([w.percent(model.accuracy), small(w.percent_interval(model.accuracy_ci95))]),
         _drop(report, model),
         join([w.kilobytes(model.size_bytes), small(w.ratio(model.size_ratio))]),

@@ -33,7 +33,7 @@ def told_by_stages(stages: Mapping[str, Artifact]) -> list[str]:
         if processes and artifact.manifest.get("history"):
             notes.append(f"{name}: trained by {processes} processes, each normalising its own share of a batch")
         about = artifact.manifest.get("quantized", {})
-        if about.get("kept") == "ptq":
+        if about.get("kept") == "ptq" and about["qat_val_accuracy"] is not None:
             ptq, qat = about["ptq_val_accuracy"], about["qat_val_accuracy"]
             figures = f"{ptq:.4f} on val, the best trained epoch {qat:.4f}"
             notes.append(

@@ -178,6 +178,14 @@ class ModelReport(Record):
     per_class_accuracy: list[float | None]
     weight_bits: int | None = None
     max_abs_weight: int | None = Field(None, description="largest |q| of any int8 weight")
+    kept: Literal["qat", "ptq"] | None = Field(
+        None, description="trained or calibrated integers: what its ptq or qat stage kept; None: in an older report"
+    )
+
+    @property
+    def trained_in_vain(self) -> bool:
+        """The calibrated integers of a qat stage whose training did not beat them."""
+        return self.stage == "qat" and self.kept == "ptq"
 
 
 class DeviceModel(Record):

@@ -104,7 +104,7 @@ def _relative(report: Report, model: DeviceModel) -> Text:
 def _model(report: Report, model: ModelReport) -> Text:
     chosen = model.id == report.recommended
     style = _COLOURS[report.verdict.outcome] if chosen else ""
-    return two_lines(Text(f"{'>' if chosen else ' '} {w.plain(model.id)}", style), f"  {w.plain(model.precision)}")
+    return two_lines(Text(f"{'>' if chosen else ' '} {w.plain(model.id)}", style), f"  {w.plain(w.numbers_of(model))}")
 
 
 def _accuracy(_: Report, model: ModelReport) -> Text:

@@ -16,7 +16,7 @@ from edgekd.report.fitting import (
 )
 from edgekd.report.reading import reference
 from edgekd.report.schema import ModelReport, Verdict
-from edgekd.report.wording import NO_DIFFERENCE, listed
+from edgekd.report.wording import NO_DIFFERENCE, PTQ_KEPT, listed
 from edgekd.significance import SIGNIFICANT
 
 Faster = Callable[[str, str], tuple[float, tuple[float, float]]]
@@ -156,7 +156,11 @@ def _judged(chosen: ModelReport, budget: Budget, why: str, failed: bool = False)
     found = f"misses {listed([miss.words for miss in misses])}" if misses else "keeps the budget"
     judged = f"On test it {found}." if checks else "No budget was given."
     passed = False if misses or failed else True if checks else None
-    return Choice(chosen.id, Verdict(passed=passed, checks=checks, reason=f"{why} {judged}".strip()))
+    return Choice(chosen.id, Verdict(passed=passed, checks=checks, reason=f"{why} {judged}{_kept(chosen)}".strip()))
+
+
+def _kept(chosen: ModelReport) -> str:
+    return f" Its integers are calibrated ones: {PTQ_KEPT}." if chosen.trained_in_vain else ""
 
 
 def _nearest(near: Sequence[_Near], budget: Budget, base: ModelReport) -> Choice:

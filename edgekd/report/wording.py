@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from edgekd.report.schema import Drift, Ratio
+from edgekd.report.schema import Drift, ModelReport, Ratio
 
 NO_DIFFERENCE = "no difference measured"
+PTQ_KEPT = "ptq kept, qat did not beat it"
 _JOINERS = "\u200c\u200d"  # invisible, yet part of Persian words and of emoji
 
 
@@ -101,6 +102,11 @@ def ratio_interval(measured: Ratio) -> str:
 def times(factor: float) -> str:
     """How many times; two decimals close to 1, so that 1.04 is not shown as 1.0."""
     return f"{factor:.{2 if factor < 2 else 1 if factor < 100 else 0}f}"
+
+
+def numbers_of(model: ModelReport) -> str:
+    """Which numbers a file holds, and where they come from if that is not what its stage was for."""
+    return f"{model.precision}: {PTQ_KEPT}" if model.trained_in_vain else model.precision
 
 
 def listed(names: Sequence[str]) -> str:

@@ -3,18 +3,18 @@
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.artifact import Artifact, Store, load_model, save_model
 from edgekd.checkpoint import Checkpoints
-from edgekd.config import Settings
+from edgekd.config import SettingError, Settings
 from edgekd.course import History
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
@@ -34,6 +34,19 @@ Precision = Annotated[
     Field(description="of the training's forward and backward pass; bf16 pays where the CPU multiplies it"),
 ]
 WeightDecay = Annotated[float, Field(ge=0, le=1, description="L2 decay of weights, not of norms and biases")]
+Alpha = Annotated[float, Field(ge=0, description="weight of the labels while the teacher's term counts, else it is 1")]
+Beta = Annotated[float, Field(ge=0, description="weight of the teacher's term")]
+StopTeacherAt = Annotated[
+    float, Field(gt=0, le=1, description="share of the schedule after which the labels alone teach, with weight 1")
+]
+LabelsLr = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=1,
+        description="share of lr with which that phase of labels alone begins; falls to zero by a cosine of its own",
+    ),
+]
 StageId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 NO_TEACHER = "none"
@@ -60,6 +73,22 @@ class Stage(Settings, ABC):
     def name(self) -> str:
         """The id, or the kind where none is given."""
         return self.id or self.kind
+
+    @property
+    def unread(self) -> dict[str, str]:
+        """Settings that the others leave without effect -> why: refused where given, no part of the digest."""
+        return {}
+
+    @model_validator(mode="after")
+    def _refuses_what_is_not_read(self) -> Self:
+        for key, why in self.unread.items():
+            if key in self.model_fields_set:
+                raise SettingError(key, f"is not read, since {why}; leave it out")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _what_is_read(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in serialize(self).items() if key not in self.unread}
 
     def references(self, earlier: "Sequence[Stage]", where: str) -> dict[str, str]:
         """The earlier stages whose artifacts this one reads: role -> id; ``where`` names this one in errors."""
@@ -221,6 +250,23 @@ def recipe(stage: Any) -> Recipe:
     return Recipe(stage.epochs, stage.lr, stage.batch_size, stage.weight_decay)
 
 
+def taught_recipe(stage: Any) -> Recipe:
+    """The same of a stage with a teacher, whose labels may be left alone with a learning rate of their own."""
+    return replace(recipe(stage), second=(stage.stop_teacher_at, stage.labels_lr))
+
+
+def unread_without_term(keys: Iterable[str], why: str, stop_teacher_at: float) -> dict[str, str]:
+    """What is not read where no teacher's term counts (``why``: empty where one does), or where it never stops.
+
+    Args:
+        keys: settings of the term.
+        why: there is none.
+    """
+    if why:
+        return dict.fromkeys(keys, why)
+    return {"labels_lr": "stop_teacher_at is 1"} if stop_teacher_at == 1 else {}
+
+
 TeacherTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Takes the student's logits, the teacher's, and the labels."""
 
@@ -233,24 +279,27 @@ def distillation(
     beta: float,
     window: tuple[float, float] = (0.0, 1.0),
 ) -> BatchLoss:
-    """alpha * CE with the labels + beta * the teacher's term, as a function of a batch.
+    """alpha * CE with the labels + beta * the teacher's term, as a function of a batch; without that term, CE alone.
 
-    The teacher sees the very same images, and only while its term counts; with alpha 0 the labels are not read.
+    The teacher sees the very same images, and only while its term counts; with alpha 0 the labels are not read then.
+    After an early stop the weight of the labels is 1: Cho & Hariharan (2019).
 
     Args:
         student: what is trained; images to logits.
         teacher: a frozen network.
         term: distance of the two answers.
-        alpha: weight of the cross-entropy.
+        alpha: weight of the cross-entropy beside the teacher's term.
         beta: weight of the teacher's term.
         window: shares of the schedule from which and up to which the teacher's term counts.
     """
 
     def batch_loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
         logits = student(images)
-        ce = F.cross_entropy(logits, labels) if alpha else logits.new_zeros(())
+        none = logits.new_zeros(())
         if beta == 0 or not window[0] <= progress < window[1]:
-            return LossParts(alpha * ce, ce=ce, kd=logits.new_zeros(()))
+            ce = F.cross_entropy(logits, labels)
+            return LossParts(ce, ce=ce, kd=none)
+        ce = F.cross_entropy(logits, labels) if alpha else none
         with torch.inference_mode():
             taught = teacher(images)
         kd = term(logits, taught.clone(), labels)

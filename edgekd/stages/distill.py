@@ -13,32 +13,49 @@ from edgekd.errors import ConfigError
 from edgekd.evaluation import in_precision
 from edgekd.losses import LOSSES, standardized
 from edgekd.stages.base import (
+    Alpha,
     BatchSize,
+    Beta,
     Context,
     Epochs,
+    LabelsLr,
     LearningRate,
     Precision,
     Stage,
     StageId,
+    StopTeacherAt,
     WeightDecay,
     distillation,
     first_teacher,
     fresh_spec,
     model_errors,
     network_facts,
-    recipe,
     source_or_before,
+    taught_recipe,
+    unread_without_term,
 )
 from edgekd.training import BatchLoss, fit
 from edgekd.zoo import ModelSpec, build, check_name, count_params, with_activations
 
 CAPACITY_GAP = 20
 """From this ratio of parameters on a user is told."""
+_TERM = (
+    "teacher",
+    "loss",
+    "standardize",
+    "temperature",
+    "alpha",
+    "start_teacher_at",
+    "stop_teacher_at",
+    "labels_lr",
+)
+"""What is read only where the teacher's term counts."""
 
 
 class Distill(Stage):
     """Train a student on the labels and on a frozen teacher's softened outputs: alpha * CE + beta * T^2 * KL."""
 
+    VERSION: ClassVar[int] = 2
     trains: ClassVar[bool] = True
 
     stage: Literal["distill"] = "distill"
@@ -56,14 +73,13 @@ class Distill(Stage):
     loss: Literal["kd", "dkd", "dist"] = Field("kd", description="the teacher's term")
     standardize: bool = Field(False, description="standardise both logits first (kd, dkd)")
     temperature: float = Field(4.0, gt=0, le=100, description="softens both distributions")
-    alpha: float = Field(0.1, ge=0, description="weight of the cross-entropy with the labels")
-    beta: float = Field(0.9, ge=0, description="weight of the teacher's term")
+    alpha: Alpha = 0.1
+    beta: Beta = 0.9
     start_teacher_at: float = Field(
         0.0, ge=0, lt=1, description="share of the schedule after which the teacher's term begins"
     )
-    stop_teacher_at: float = Field(
-        1.0, gt=0, le=1, description="share of the schedule after which only the labels teach"
-    )
+    stop_teacher_at: StopTeacherAt = 1.0
+    labels_lr: LabelsLr = 0.1
     epochs: Epochs = 30
     lr: LearningRate = 0.1
     batch_size: BatchSize = 64
@@ -72,8 +88,6 @@ class Distill(Stage):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "Distill":
-        if self.alpha == 0 and self.beta == 0:
-            raise ValueError("alpha and beta are both 0: there is nothing to learn from; raise one")
         if self.model is None and self.width_mult is not None:
             raise SettingError("width_mult", "goes with a fresh student; give model, or leave it out")
         if self.model is not None and self.source is not None:
@@ -82,11 +96,16 @@ class Distill(Stage):
             raise ValueError("start_teacher_at must be below stop_teacher_at")
         if self.standardize and self.loss == "dist":
             raise ValueError("standardize goes with kd and dkd: dist is the same for standardised logits")
-        if self.alpha == 0 and (self.start_teacher_at > 0 or self.stop_teacher_at < 1):
-            raise ValueError("alpha is 0, so that nothing teaches while the teacher is off; raise alpha")
         return self
 
+    @property
+    def unread(self) -> dict[str, str]:
+        return unread_without_term(_TERM, "" if self.beta else "beta is 0", self.stop_teacher_at)
+
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
+        student = {} if self.model else {"source": source_or_before(self.source, earlier, where)}
+        if self.beta == 0:
+            return student
         named = first_teacher(self.teacher, earlier)
         if named is None:
             raise ConfigError(
@@ -94,7 +113,6 @@ class Distill(Stage):
                 "distillation needs a teacher, found none",
                 "name one, or begin with a teacher stage",
             )
-        student = {} if self.model else {"source": source_or_before(self.source, earlier, where)}
         return {**student, "teacher": named}
 
     def check(self, where: str) -> None:
@@ -114,8 +132,8 @@ class Distill(Stage):
     def run(self, ctx: Context) -> Artifact:
         ctx.warn_of_precision(self.precision)
         student, spec = self._student(ctx)
-        teacher = ctx.load_teacher(spec)
-        warning = capacity_gap(count_params(teacher), count_params(student)) if self.beta else None
+        teacher = ctx.load_teacher(spec) if self.beta else student
+        warning = capacity_gap(count_params(teacher), count_params(student))
         if warning is not None:
             ctx.progress.note(f"{ctx.name}: {warning}")
         loss = self.batch_loss(student, teacher)
@@ -123,7 +141,7 @@ class Distill(Stage):
             student,
             loss,
             ctx.data,
-            recipe(self),
+            taught_recipe(self),
             seed=ctx.seed,
             progress=ctx.progress,
             label=ctx.name,

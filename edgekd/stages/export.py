@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -34,6 +34,8 @@ class Candidate:
         role: model, or calibration: only there to show what another number of weight bits does.
         answer: the torch model that the file must agree with.
         graph: what is exported.
+        kept: which its quantizing stage kept, the trained integers (qat) or the calibrated ones (ptq).
+        calibrated: are its integers the calibrated ones?
     """
 
     id: str
@@ -44,11 +46,14 @@ class Candidate:
     answer: Callable[[Tensor], Tensor]
     graph: fx.GraphModule
     weight_bits: int | None = None
+    kept: Literal["qat", "ptq"] | None = None
+    calibrated: bool = False
 
 
 class Export(Stage):
     """Write every stage's model as ONNX: raw uint8 pixels in, float logits out, preprocessing inside."""
 
+    VERSION: ClassVar[int] = 2
     reads_target: ClassVar[bool] = True
 
     stage: Literal["export"] = "export"
@@ -73,10 +78,17 @@ class Export(Stage):
         return {"stage": self.stage}
 
     def run(self, ctx: Context) -> Artifact:
-        manifest: dict[str, Any] = ctx.manifest(exported=[])
+        warnings: list[str] = []
+        manifest: dict[str, Any] = ctx.manifest(exported=[], warnings=warnings)
         with ctx.store.writing(ctx.digest, manifest) as folder:
             for candidate in self._candidates(ctx):
                 about = _export(candidate, folder, ctx)
+                twin = next((other for other in manifest["exported"] if other["sha256"] == about["sha256"]), None)
+                if twin is not None and twin["role"] == about["role"]:
+                    (folder / about["file"]).unlink()
+                    warnings.append(f"{about['id']} is the same file as {twin['id']} and is written once, as that")
+                    ctx.progress.note(warnings[-1])
+                    continue
                 manifest["exported"].append(about)
                 ctx.progress.note(_summary(about))
             manifest.update(ctx.manifest())
@@ -94,19 +106,25 @@ class Export(Stage):
 
 
 def _integer_candidates(name: str, artifact: Artifact) -> Iterator[Candidate]:
-    """The trained model, the calibrated one, and the calibrated one with the other number of weight bits."""
-    bits = artifact.manifest["quantized"]["weight_bits"]
-    trained = restored(artifact, "weights", bits)
-    yield _integer(name, name, "model", trained, bits)
-    yield _integer(f"{name}-ptq", name, "model", restored(artifact, "ptq", bits), bits)
-    other = 15 - bits
-    yield _integer(f"{name}-ptq{other}", name, "calibration", restored(artifact, "ptq", other), other)
+    """The model that was kept, its calibrated twin where that is another, and that with the other weight bits.
+
+    Names that are made up here hold a dot, which no stage's id does.
+    """
+    about = artifact.manifest["quantized"]
+    bits, other, ptq = about["weight_bits"], 15 - about["weight_bits"], "weights"
+    if about["kept"] == "qat":
+        trained = restored(artifact, "weights", bits)
+        yield replace(_integer(name, name, "model", trained, about["kept"]), calibrated=False)
+        ptq = "ptq"
+    twin = name if about["qat_val_accuracy"] is None else f"{name}.ptq"
+    yield _integer(twin, name, "model", restored(artifact, ptq, bits), about["kept"])
+    yield _integer(f"{name}.ptq{other}", name, "calibration", restored(artifact, ptq, other), about["kept"])
 
 
 def _integer(
-    name: str, stage: str, role: Literal["model", "calibration"], model: QuantizedModel, bits: int
+    name: str, stage: str, role: Literal["model", "calibration"], model: QuantizedModel, kept: Literal["qat", "ptq"]
 ) -> Candidate:
-    return Candidate(name, stage, role, "int8", model.spec, model, model.integers(), bits)
+    return Candidate(name, stage, role, "int8", model.spec, model, model.integers(), model.weight_bits, kept, True)
 
 
 def restored(artifact: Artifact, weights: str, bits: int) -> QuantizedModel:
@@ -143,6 +161,8 @@ def _export(candidate: Candidate, folder: Path, ctx: Context) -> dict[str, Any]:
         "drift": parted,
         "kernels": asdict(kernels),
         "weight_bits": candidate.weight_bits,
+        "kept": candidate.kept,
+        "calibrated": candidate.calibrated,
         "max_abs_weight": onnx_export.weight_range(path),
     }
 

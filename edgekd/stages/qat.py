@@ -3,32 +3,40 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.artifact import Artifact, save_tensors
+from edgekd.artifact import Artifact
 from edgekd.course import copy_state
-from edgekd.data import calibration_batches
-from edgekd.evaluation import evaluate
 from edgekd.losses import kd_loss
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import (
+    NO_TEACHER,
+    Alpha,
     BatchSize,
+    Beta,
     Context,
     Epochs,
+    LabelsLr,
     LearningRate,
     Stage,
     StageId,
+    StopTeacherAt,
     WeightDecay,
     distillation,
     first_teacher,
-    recipe,
     source_or_before,
+    taught_recipe,
+    unread_without_term,
 )
+from edgekd.stages.ptq import CalibrationImages, calibrated, save_quantized
 from edgekd.target import Target
 from edgekd.training import BatchLoss, LossParts, fit
-from edgekd.zoo import ModelSpec, widths
+from edgekd.zoo import ModelSpec
+
+_TERM = ("temperature", "alpha", "stop_teacher_at", "labels_lr")
+"""What is read only where the teacher's term counts."""
 
 
 class Qat(Stage):
@@ -45,9 +53,11 @@ class Qat(Stage):
         None, description="the stage whose model teaches, or none; the first teacher unless given"
     )
     temperature: float = Field(2.0, gt=0, le=100, description="softens both distributions")
-    alpha: float = Field(0.1, ge=0, description="weight of the cross-entropy with the labels")
-    beta: float = Field(0.9, ge=0, description="weight of the teacher's term")
-    calibration_images: int = Field(512, ge=1, description="training images that set the ranges before training")
+    alpha: Alpha = 0.1
+    beta: Beta = 0.9
+    stop_teacher_at: StopTeacherAt = 1.0
+    labels_lr: LabelsLr = 0.1
+    calibration_images: CalibrationImages = 512
     freeze_batchnorm_at: float = Field(0.3, ge=0, le=1, description="share of the epochs after which batch norms stay")
     freeze_observers_at: float = Field(
         0.4, ge=0, le=1, description="share of the epochs after which activation ranges stay"
@@ -57,14 +67,14 @@ class Qat(Stage):
     batch_size: BatchSize = 64
     weight_decay: WeightDecay = 1e-4
 
-    @model_validator(mode="after")
-    def _makes_sense(self) -> "Qat":
-        if self.alpha == 0 and (self.beta == 0 or self.teacher == "none"):
-            raise ValueError("alpha is 0 and no teacher's term is left: there is nothing to learn from; raise alpha")
-        return self
+    @property
+    def unread(self) -> dict[str, str]:
+        if self.teacher == NO_TEACHER:
+            return unread_without_term(("beta", *_TERM), "teacher is none", self.stop_teacher_at)
+        return unread_without_term(("teacher", *_TERM), "" if self.beta else "beta is 0", self.stop_teacher_at)
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
-        named = first_teacher(self.teacher, earlier) if self.beta or self.teacher else None
+        named = first_teacher(self.teacher, earlier) if self.beta else None
         teacher = {"teacher": named} if named else {}
         return {"source": source_or_before(self.source, earlier, where), **teacher}
 
@@ -73,21 +83,18 @@ class Qat(Stage):
         return model
 
     def run(self, ctx: Context) -> Artifact:
-        float_model, spec = ctx.load("source")
-        model = QuantizedModel(float_model, spec, ctx.target.weight_bits)
-        model.calibrate(calibration_batches(ctx.data, self.calibration_images))
-        ptq, ptq_state = evaluate(model, ctx.data.val), copy_state(model)
-        ctx.progress.note(f"calibrated only (PTQ), {model.weight_bits}-bit weights: {ptq.accuracy:.4f} on val")
+        start = calibrated(ctx, self.calibration_images)
+        model, ptq_state = start.model, copy_state(start.model)
         history = fit(
             model,
             self._batch_loss(model, ctx),
             ctx.data,
-            recipe(self),
+            taught_recipe(self),
             seed=ctx.seed,
             progress=ctx.progress,
             label=ctx.name,
             before_epoch=lambda progress: self._freeze(model, progress),
-            start=ptq,
+            start=start.on_val,
             checkpoints=ctx.checkpoints,
             processes=ctx.processes,
             after_averaging=model.refit_activation_ranges,
@@ -95,21 +102,17 @@ class Qat(Stage):
         about = {
             "weight_bits": model.weight_bits,
             "kept": "qat" if history.best_epoch else "ptq",
-            "ptq_val_accuracy": ptq.accuracy,
+            "ptq_val_accuracy": start.on_val.accuracy,
             "qat_val_accuracy": max(epoch.val_accuracy for epoch in history.epochs),
         }
-        manifest = ctx.manifest(history, quantized=about)
-        with ctx.store.writing(ctx.digest, manifest) as folder:
-            manifest["model"] = {"spec": spec.model_dump(), "widths": widths(float_model)}
-            save_tensors(folder / "weights.safetensors", model.state_dict())
-            save_tensors(folder / "ptq.safetensors", ptq_state)
-        return ctx.saved()
+        tensors = {"weights": model.state_dict(), "ptq": ptq_state}
+        return save_quantized(ctx, start, ctx.manifest(history, quantized=about), tensors)
 
     def _batch_loss(self, model: QuantizedModel, ctx: Context) -> BatchLoss:
-        if "teacher" not in ctx.inputs or self.beta == 0:
+        if "teacher" not in ctx.inputs:
             return lambda images, labels, _: LossParts(F.cross_entropy(model(images), labels))
         teacher = ctx.load_teacher(model.spec)
-        return distillation(model, teacher, self._teacher_term, self.alpha, self.beta)
+        return distillation(model, teacher, self._teacher_term, self.alpha, self.beta, (0.0, self.stop_teacher_at))
 
     def _teacher_term(self, student: Tensor, teacher: Tensor, _labels: Tensor) -> Tensor:
         return kd_loss(student, teacher, self.temperature)

@@ -20,7 +20,14 @@ def make(kind: type[Stage], **settings: Any) -> Stage:
 
 
 def test_the_contract_runs_over_every_stage() -> None:
-    assert {kind.model_fields["stage"].default for kind in KINDS} == {"teacher", "prune", "distill", "qat", "export"}
+    assert {kind.model_fields["stage"].default for kind in KINDS} == {
+        "teacher",
+        "prune",
+        "distill",
+        "ptq",
+        "qat",
+        "export",
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,7 +70,7 @@ def test_settings_are_frozen(kind: type[Stage]) -> None:
     ("stages", "told"),
     [
         ([{"stage": "export", "models": ["nobody"]}], r"stages\[1\]\.models: there is no stage 'nobody'"),
-        ([{"stage": "qat", "teacher": "nobody", "beta": 0.0}], r"stages\[1\]\.teacher: there is no stage 'nobody'"),
+        ([{"stage": "qat", "teacher": "nobody"}], r"stages\[1\]\.teacher: there is no stage 'nobody'"),
         ([{"stage": "distill", "teacher": "none"}], r"stages\[1\]\.teacher: distillation needs a teacher, found none"),
         ([{"stage": "export", "models": ["teacher", "teacher"]}], r"stages\[1\]\.models: a stage is named twice"),
     ],

@@ -83,7 +83,7 @@ def test_the_device_s_figures_are_in_the_bundle_its_report_and_the_comparison(
     done = run(first, url(device), "--python", newest_device)
 
     found = json.loads((first / "device-127.0.0.1.json").read_text())
-    assert [model["id"] for model in found["models"]] == ["teacher", "qat", "qat-ptq"]
+    assert [model["id"] for model in found["models"]] == ["teacher", "qat", "qat.ptq"]
     assert all(model["latency_ms"]["p50"] > 0 for model in found["models"])
     assert "32 of 32 golden images the same class" in found["selftest"]
     assert json.loads((first / "report.json").read_text())["devices"] == [found]
@@ -108,7 +108,7 @@ def test_a_bench_on_the_device_leaves_nothing_there(
     )
 
     found = json.loads(done.stdout)
-    assert [about["name"] for about in found["files"]] == ["teacher", "qat", "qat-ptq"]
+    assert [about["name"] for about in found["files"]] == ["teacher", "qat", "qat.ptq"]
     assert found["files"][0]["ratio"] == 1.0
     deadline = time.monotonic() + 60  # another test may be at a bench of its own
     while list(Path(tempfile.gettempdir()).glob("edgekd-bench-*")) and time.monotonic() < deadline:

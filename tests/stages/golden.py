@@ -29,6 +29,7 @@ CHAIN = """
       - {stage: prune, pruning_ratio: 0.5}
       - {stage: distill, epochs: 2, batch_size: 128, stop_teacher_at: 0.5}
       - {stage: qat, epochs: 1, batch_size: 128}
+      - {stage: ptq, source: distill}
       - {stage: export, models: [qat]}
 """
 

@@ -15,10 +15,10 @@ from edgekd.losses import kd_loss
 from edgekd.pipeline import Pipeline
 from edgekd.runtime import Progress
 from edgekd.stages import Context, Distill
-from edgekd.stages.base import distillation, frozen
+from edgekd.stages.base import distillation, frozen, taught_recipe
 from edgekd.stages.distill import capacity_gap
 from edgekd.target import Target
-from edgekd.training import LossParts, Recipe, fit
+from edgekd.training import LossParts, Recipe, fit, learning_rate
 from edgekd.zoo import ModelSpec, build, with_activations
 from tests.chain import write_pipeline
 
@@ -39,7 +39,7 @@ def trained(loss_of: str) -> dict[str, Tensor]:
     """A student trained with beta 0 through the stage's loss, or with plain cross-entropy."""
     student, teacher = networks()
     plain = lambda images, labels, _: LossParts(F.cross_entropy(student(images), labels))  # noqa: E731
-    loss = Distill(alpha=1.0, beta=0.0).batch_loss(student, teacher) if loss_of == "distill" else plain
+    loss = Distill(beta=0.0).batch_loss(student, teacher) if loss_of == "distill" else plain
     fit(student, loss, load_dataset(DataSettings(image_size=8)), Recipe(1, 0.05, 128, 1e-4), seed=5)
     return student.state_dict()
 
@@ -79,6 +79,33 @@ def test_the_teacher_s_term_counts_from_start_to_stop(progress: float, teaches: 
     loss = settings.batch_loss(student.eval(), teacher)(*batch(), progress)
 
     assert (loss.parts["kd"].item() > 0) == teaches
+
+
+@pytest.mark.parametrize("progress", [0.1, 0.8, 0.9])
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_while_the_teacher_is_off_the_labels_weigh_one(alpha: float, progress: float) -> None:
+    student, teacher = networks()
+    images, labels = batch()
+    settings = Distill(alpha=alpha, start_teacher_at=0.2, stop_teacher_at=0.8)
+
+    loss = settings.batch_loss(student.eval(), teacher)(images, labels, progress)
+
+    assert loss.total.item() == F.cross_entropy(student(images), labels).item()
+
+
+def test_what_is_not_read_is_no_part_of_the_settings() -> None:
+    assert {"alpha", "temperature", "labels_lr", "stop_teacher_at"}.isdisjoint(Distill(beta=0.0).recipe_settings())
+    assert "labels_lr" not in Distill().recipe_settings()
+    assert "labels_lr" in Distill(stop_teacher_at=0.5).recipe_settings()
+
+
+def test_the_labels_alone_learn_at_a_rate_of_their_own() -> None:
+    stage = Distill(lr=0.2, stop_teacher_at=0.6, labels_lr=0.3)
+    second = taught_recipe(stage).second
+
+    rates = [learning_rate(at, stage.lr, 0.2, second) for at in (0.4, 0.6, 0.8, 1.0)]
+
+    assert rates == pytest.approx([learning_rate(0.4, 0.2, 0.2), 0.06, 0.03, 0.0])
 
 
 def test_the_teacher_sees_the_very_same_tensor_and_stays_in_eval_mode() -> None:
@@ -195,6 +222,11 @@ def test_a_network_without_such_activations_is_refused() -> None:
     [
         ({"width_mult": 0.5}, "goes with a fresh student"),
         ({"model": "resnet8", "source": "prune"}, "names a student, and so does model"),
+        ({"labels_lr": 0.2}, "is not read, since stop_teacher_at is 1"),
+        ({"beta": 0, "alpha": 1}, "is not read, since beta is 0"),
+        ({"beta": 0, "temperature": 2}, "is not read, since beta is 0"),
+        ({"beta": 0, "stop_teacher_at": 0.5}, "is not read, since beta is 0"),
+        ({"beta": 0, "teacher": "big"}, "is not read, since beta is 0"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], problem: str) -> None:
