@@ -115,6 +115,7 @@ def test_the_teacher_stops_and_the_labels_go_on_alone(folder: Path) -> None:
     assert second["lr"] == pytest.approx(learning_rate(1 - 1 / steps, 0.01, 0.2, (0.5, 0.5)))
 
 
+@pytest.mark.slow
 def test_a_qat_that_gained_nothing_is_one_file_named_for_what_it_is(folder: Path) -> None:
     made, report = ran(
         folder, "stage: qat, teacher: none, epochs: 1, batch_size: 256, lr: 10", "stage: export, models: [qat]"
@@ -130,6 +131,7 @@ def test_a_qat_that_gained_nothing_is_one_file_named_for_what_it_is(folder: Path
     assert page.count("ptq kept, qat did not beat it") >= 3
 
 
+@pytest.mark.slow
 def test_calibration_alone_is_a_stage(folder: Path) -> None:
     made, report = ran(folder, "stage: ptq", "stage: export, models: [teacher, ptq]")
 
@@ -145,6 +147,7 @@ def test_calibration_alone_is_a_stage(folder: Path) -> None:
     assert made["ptq"].val_accuracy == made["ptq"].manifest["quantized"]["ptq_val_accuracy"]
 
 
+@pytest.mark.slow
 def test_the_same_file_never_stands_twice(folder: Path) -> None:
     _, report = ran(folder, "stage: ptq", "stage: ptq, id: again, source: teacher", "stage: export")
 
@@ -154,6 +157,7 @@ def test_the_same_file_never_stands_twice(folder: Path) -> None:
     assert "export: again is the same file as ptq and is written once, as that" in report.notes
 
 
+@pytest.mark.slow
 def test_made_up_names_hold_what_no_id_does(folder: Path) -> None:
     qat = "stage: qat, source: teacher, teacher: none, epochs: 2, batch_size: 64"
     made, report = ran(folder, f"{qat}, lr: 0.02", f"{qat}, id: qat-ptq, lr: 0.01", "stage: export")
