@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from edgekd import ort
-from edgekd.data import DataSettings, load_dataset
+from edgekd.data import Digits, load_dataset
 
 
 def table(paths: list[Path]) -> str:
@@ -19,7 +19,7 @@ def table(paths: list[Path]) -> str:
     lines = [f"saturation probe: {'saturates' if ort.saturates() else 'exact'}"]
     for path in paths:
         size = ort.session(path).get_inputs()[0].shape[1]
-        test = load_dataset(DataSettings(image_size=size)).test
+        test = load_dataset(Digits(image_size=size)).test
         shares = [
             float(
                 (

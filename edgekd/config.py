@@ -15,6 +15,8 @@ from edgekd.errors import ConfigError
 
 MAX_YAML_BYTES = 100_000
 MAX_YAML_DEPTH = 20
+MEMBERS = {"stage": "stage", "name": "dataset"}
+"""Keys that choose a member of a union, and what the members are."""
 MOST_MISTAKES = 50
 """So many of one file are told."""
 MAX_PATH_BYTES, MAX_NAME_BYTES = 4095, 255
@@ -227,17 +229,20 @@ def validate(kind: type[AnySettings], tree: Mapping[str, Any], where: str) -> An
 
 def _mistake(item: Mapping[str, Any], kind: type[BaseModel], where: str) -> ConfigError:
     tags = item.get("ctx", {}).get("discriminator", "'stage'").strip("'")
-    loc = _without_tags(item["loc"])
+    loc, _ = _followed(kind, item["loc"])
     place = f"{where}: {dotted(loc)}" if loc else where
     problem, remedy = item["msg"][0].lower() + item["msg"][1:], ""
     match item["type"]:
         case "extra_forbidden":
-            problem, remedy = "unknown key", suggest(str(loc[-1]), _fields_at(kind, item["loc"][:-1]))
+            problem, remedy = "unknown key", suggest(str(loc[-1]), _keys_at(kind, item["loc"][:-1]))
         case "missing":
-            problem = "is missing"
+            problem = f"is missing{_meant(kind, item['loc'])}"
         case "union_tag_invalid":
             place, known = f"{place}.{tags}", re.findall(r"'([^']+)'", item["ctx"]["expected_tags"])
-            problem, remedy = f"unknown {tags} {_shown(item['ctx']['tag'])}", suggest(item["ctx"]["tag"], known)
+            problem, remedy = (
+                f"unknown {MEMBERS[tags]} {_shown(item['ctx']['tag'])}",
+                suggest(item["ctx"]["tag"], known),
+            )
         case "union_tag_not_found":
             place, problem = f"{place}.{tags}", "is missing"
         case "value_error":
@@ -250,29 +255,46 @@ def _mistake(item: Mapping[str, Any], kind: type[BaseModel], where: str) -> Conf
     return ConfigError(place, problem, remedy)
 
 
-def _without_tags(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """pydantic names a union's member, behind a list index or in parentheses; a user did not write that."""
-    loc = tuple(part for i, part in enumerate(loc) if not (loc[0] == "stages" and i == 2))
-    return tuple(part for part in loc if not _is_tag(part))
+def _followed(kind: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], Any]:
+    """A place as the user wrote it, and the type that is expected there.
 
-
-def _is_tag(part: int | str) -> bool:
-    return isinstance(part, str) and part.startswith("(")
-
-
-def _fields_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    from typing import get_args
-
-    current: Any = kind
+    Between a place and its parts pydantic names the union's member that was chosen, by its tag or in parentheses.
+    """
+    written: list[int | str] = []
+    expected: Any = kind
     for part in loc:
-        if isinstance(part, int) or _is_tag(part):
+        member = None if _is_model(expected) else _member(expected, part)
+        if member is not None:
+            expected = member
             continue
-        if isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
-            current = current.model_fields[part].annotation
-            continue
-        members = [m for m in _leaves(current) if str(part) in map(str, get_args(m.model_fields["stage"].annotation))]
-        current = members[0] if members else current
-    return sorted({name for leaf in _leaves(current) for name in leaf.model_fields})
+        written.append(part)
+        if _is_model(expected) and part in expected.model_fields:
+            expected = expected.model_fields[part].annotation
+    return tuple(written), expected
+
+
+def _member(union: Any, part: int | str) -> Any:
+    """The member of a union that is chosen by a tag; None where it is none."""
+    if isinstance(part, str) and part.startswith("("):
+        return union
+    tags = (
+        (leaf, leaf.model_fields[key].default) for leaf in _leaves(union) for key in MEMBERS.keys() & leaf.model_fields
+    )
+    return next((leaf for leaf, tag in tags if tag == part), None)
+
+
+def _keys_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    return sorted({name for leaf in _leaves(_followed(kind, loc)[1]) for name in leaf.model_fields})
+
+
+def _meant(kind: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """What a key is for, in parentheses."""
+    described = (leaf.model_fields[str(loc[-1])].description for leaf in _leaves(_followed(kind, loc[:-1])[1]))
+    return next((f" ({text})" for text in described if text), "")
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _leaves(annotation: Any) -> list[type[BaseModel]]:

@@ -294,11 +294,14 @@ def network() -> Any:
 
 def try_yaml(path: Path) -> None:
     from edgekd import Pipeline
+    from edgekd.data import Digits, Folder
 
     pipeline = Pipeline.from_yaml(path)
-    cache = Path(pipeline.data.cache or "").expanduser().resolve()
-    known = pipeline.data.name in ("digits", "folder") and pipeline.data.image_size <= LARGEST_SIZE
-    if known and cache.is_relative_to(path.parent.resolve()):  # a damaged path may lie anywhere
+    data = pipeline.data
+    if data.image_size > LARGEST_SIZE or not isinstance(data, Digits | Folder):
+        return
+    cache = Path(data.cache or "").expanduser() if isinstance(data, Folder) else path.parent
+    if cache.resolve().is_relative_to(path.parent.resolve()):  # a damaged path may lie anywhere
         pipeline.plan(path.parent / "models")
 
 

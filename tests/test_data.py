@@ -9,7 +9,7 @@ from torch import Tensor
 
 from edgekd.data import (
     Dataset,
-    DataSettings,
+    Digits,
     Split,
     as_input,
     batches,
@@ -21,7 +21,6 @@ from edgekd.data import (
 )
 from edgekd.data.augment import shift_rotate_scale
 from edgekd.data.splits import resize
-from edgekd.errors import DataError
 from tests.tiny import band_of, tiny_dataset
 
 ARROW = torch.tensor([[0, 9, 0, 0], [9, 9, 9, 9], [9, 9, 0, 0], [0, 9, 0, 0]], dtype=torch.uint8)
@@ -40,7 +39,7 @@ def moved(image: Tensor, count: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return load_dataset(DataSettings(image_size=8))
+    return load_dataset(Digits(image_size=8))
 
 
 def test_the_splits_hold_every_image_exactly_once(digits: Dataset) -> None:
@@ -67,12 +66,7 @@ def test_splits_do_not_follow_the_seeds_of_a_run(digits: Dataset) -> None:
     torch.manual_seed(1234)
     np.random.seed(1234)
 
-    assert load_dataset(DataSettings(image_size=8)).fingerprint() == digits.fingerprint()
-
-
-def test_an_unknown_dataset_is_told_with_its_neighbour() -> None:
-    with pytest.raises(DataError, match=r"data\.name: unknown dataset 'digit'; .*digits"):
-        load_dataset(DataSettings(name="digit"))
+    assert load_dataset(Digits(image_size=8)).fingerprint() == digits.fingerprint()
 
 
 def test_every_class_has_the_same_share_in_every_split(digits: Dataset) -> None:
@@ -85,7 +79,7 @@ def test_every_class_has_the_same_share_in_every_split(digits: Dataset) -> None:
 
 
 def test_the_fingerprint_is_stable_and_sees_one_pixel(digits: Dataset) -> None:
-    again = load_dataset(DataSettings(image_size=8))
+    again = load_dataset(Digits(image_size=8))
     first = again.fingerprint()
     again.val.images[:][0, 0, 0, 0] += 1  # a slice of a tensor is a view
 
@@ -200,7 +194,7 @@ def test_augmentation_shifts_by_six_hundredths_of_the_image_at_most() -> None:
 
 
 def test_a_pass_over_train_repeats_nothing_and_leaves_out_the_rest(digits: Dataset) -> None:
-    plain = load_dataset(DataSettings(image_size=8, augment="none"))
+    plain = load_dataset(Digits(image_size=8, augment="none"))
 
     seen = [images for images, _ in train_batches(plain, 64, torch.Generator().manual_seed(0))]
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from edgekd import Pipeline, ort
 from edgekd.artifact import Store, load_model, load_tensors
 from edgekd.config import validate
-from edgekd.data import DataSettings, load_dataset
+from edgekd.data import Digits, load_dataset
 from edgekd.errors import ConfigError, EdgekdError
 from edgekd.report.predictions import read_predictions
 from edgekd.report.schema import Report
@@ -77,7 +77,7 @@ def test_the_integer_file_is_wholly_integer_with_weights_of_seven_bits(ran: tupl
 
 def test_the_accuracy_in_the_report_is_the_file_s_own(ran: tuple[Path, Report, Notes]) -> None:
     folder, report, _ = ran
-    test = load_dataset(DataSettings(image_size=16)).test
+    test = load_dataset(Digits(image_size=16)).test
 
     for model in report.models:
         runner = ort.session(folder / "exports" / "small" / model.file)
@@ -102,7 +102,7 @@ def test_report_json_reads_back_as_the_report(ran: tuple[Path, Report, Notes]) -
 
 def test_the_predictions_beside_the_report_are_those_it_counted(ran: tuple[Path, Report, Notes]) -> None:
     folder, report, _ = ran
-    test = load_dataset(DataSettings(image_size=16)).test
+    test = load_dataset(Digits(image_size=16)).test
 
     found = read_predictions(folder / "exports" / "small" / "predictions.npz")
 
@@ -115,7 +115,7 @@ def test_the_predictions_beside_the_report_are_those_it_counted(ran: tuple[Path,
 def test_the_report_says_which_test_images_and_which_data_settings(ran: tuple[Path, Report, Notes]) -> None:
     _, report, _ = ran
 
-    assert report.data.test_fingerprint == load_dataset(DataSettings(image_size=16)).test.fingerprint()
+    assert report.data.test_fingerprint == load_dataset(Digits(image_size=16)).test.fingerprint()
     assert report.data.settings == {
         "name": "digits",
         "image_size": 16,
@@ -306,7 +306,7 @@ def test_a_reloaded_pruned_model_answers_as_its_exported_file(ran: tuple[Path, R
     artifact = planned["prune"].artifact
     assert artifact is not None
     model, _ = load_model(artifact)
-    images = load_dataset(DataSettings(image_size=16)).val.images[:16]
+    images = load_dataset(Digits(image_size=16)).val.images[:16]
 
     with torch.no_grad():
         wanted = model((images.permute(0, 3, 1, 2).float() - 128) / 64).numpy()

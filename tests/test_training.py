@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from edgekd.checkpoint import Checkpoints
 from edgekd.course import History
-from edgekd.data import Dataset, DataSettings, Split, as_input, load_dataset
+from edgekd.data import Dataset, Digits, Split, as_input, load_dataset
 from edgekd.errors import TrainingError
 from edgekd.evaluation import Evaluation, estimate_batchnorm, evaluate
 from edgekd.processes import ALONE, Processes
@@ -24,7 +24,7 @@ from tests.tiny import tiny_convnet, tiny_dataset
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return load_dataset(DataSettings(image_size=8, augment="none"))
+    return load_dataset(Digits(image_size=8, augment="none"))
 
 
 def linear() -> nn.Module:

@@ -10,18 +10,30 @@ from edgekd.data.batches import (
     spread_batches,
     train_batches,
 )
-from edgekd.data.dataset import PIXEL_CENTRE, PIXEL_SCALE, Dataset, DataSettings, Split
-from edgekd.data.sources import DATASETS, load_dataset
+from edgekd.data.cifar import Cifar10, Cifar100
+from edgekd.data.dataset import PIXEL_CENTRE, PIXEL_SCALE, Dataset, Split
+from edgekd.data.digits import Digits
+from edgekd.data.fashion import FashionMnist
+from edgekd.data.folder import Folder
+from edgekd.data.function import Function
+from edgekd.data.settings import DataSettings
+from edgekd.data.sources import AnyData, load_dataset
 from edgekd.data.stored import Images
 
 __all__ = [
     "AUGMENT_VERSION",
-    "DATASETS",
     "PIXEL_CENTRE",
     "PIXEL_SCALE",
+    "AnyData",
     "Augment",
+    "Cifar10",
+    "Cifar100",
     "DataSettings",
     "Dataset",
+    "Digits",
+    "FashionMnist",
+    "Folder",
+    "Function",
     "Images",
     "Split",
     "as_input",

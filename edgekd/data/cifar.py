@@ -4,12 +4,13 @@ Source: Krizhevsky (2009).
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from edgekd.data.augment import Augment
-from edgekd.data.dataset import Dataset, DataSettings, Split
+from edgekd.data.dataset import Dataset, Split
+from edgekd.data.settings import PublishedSettings
 from edgekd.data.splits import hold_out, resize
 from edgekd.errors import DataError
 from edgekd.runtime import Progress
@@ -17,21 +18,29 @@ from edgekd.runtime import Progress
 VAL_SHARE = 0.1
 
 
-def cifar10(settings: DataSettings, augment: Augment, _progress: Progress) -> Dataset:
+class Cifar10(PublishedSettings):
     """50 000 training images, a tenth of which become ``val``, and 10 000 test images, of 10 classes."""
-    from torchvision.datasets import CIFAR10
 
-    return _cifar(CIFAR10, "cifar10", settings, augment)
+    name: Literal["cifar10"] = "cifar10"
+
+    def load(self, augment: Augment, _progress: Progress) -> Dataset:
+        from torchvision.datasets import CIFAR10
+
+        return _cifar(CIFAR10, self.name, self, augment)
 
 
-def cifar100(settings: DataSettings, augment: Augment, _progress: Progress) -> Dataset:
+class Cifar100(PublishedSettings):
     """50 000 training images, a tenth of which become ``val``, and 10 000 test images, of 100 classes."""
-    from torchvision.datasets import CIFAR100
 
-    return _cifar(CIFAR100, "cifar100", settings, augment)
+    name: Literal["cifar100"] = "cifar100"
+
+    def load(self, augment: Augment, _progress: Progress) -> Dataset:
+        from torchvision.datasets import CIFAR100
+
+        return _cifar(CIFAR100, self.name, self, augment)
 
 
-def _cifar(source: Any, name: str, settings: DataSettings, augment: Augment) -> Dataset:
+def _cifar(source: Any, name: str, settings: PublishedSettings, augment: Augment) -> Dataset:
     """The files are pickles; torchvision 0.29 compares the MD5 of each with its own list before it opens any.
 
     (``CIFAR10.__init__`` calls ``_check_integrity`` over all batches, ``_load_meta`` checks the names' file.) MD5 keeps

@@ -5,56 +5,15 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field, model_validator
 from torch import Tensor
 
-from edgekd.config import PathText, Settings
 from edgekd.data.augment import Augment
 from edgekd.data.stored import Images
-from edgekd.functions import FUNCTION
 
 PIXEL_CENTRE, PIXEL_SCALE = 128.0, 64.0
-
-
-class DataSettings(Settings):
-    """Which images, at which size."""
-
-    name: str = Field("digits", description="dataset: digits, fashion_mnist, cifar10, cifar100, folder, function")
-    image_size: int = Field(32, ge=8, le=1024, description="pixels a side; images are resized once")
-    augment: Literal["none", "shift_rotate_scale", "crop_flip", "photo"] | None = Field(
-        None, description="small random changes of the training images; chosen for the dataset unless given"
-    )
-    root: PathText | None = Field(None, description="folder that holds the dataset, or receives it")
-    download: bool = Field(False, description="fetch the dataset into root where it is not there")
-    function: str | None = Field(
-        None,
-        pattern=FUNCTION,
-        description="dataset function: package.module:name, called without arguments",
-    )
-    resize: Literal["crop", "stretch"] = Field(
-        "crop", description="folder, function: keep the middle of the picture, or squeeze all of it into the square"
-    )
-    grey: bool = Field(False, description="folder: one channel of brightness in place of three of colour")
-    on_bad_image: Literal["error", "skip"] = Field(
-        "error", description="folder: stop at a file that cannot be read, or leave it out and say so in the report"
-    )
-    cache: PathText | None = Field(
-        None, description="folder of resized images; below ~/.cache/edgekd or $XDG_CACHE_HOME/edgekd unless given"
-    )
-    cache_gb: float = Field(
-        20.0, gt=0, le=1e9, description="most that folder may hold, in 1e9 bytes; the oldest images go first"
-    )
-
-    @model_validator(mode="after")
-    def _names_its_source(self) -> "DataSettings":
-        if (self.name == "function") != (self.function is not None):
-            raise ValueError("name: function and function: package.module:name go together; give both or neither")
-        if self.name == "folder" and self.root is None:
-            raise ValueError("name: folder needs root, the folder with one folder of images for each class")
-        return self
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ import gzip
 import struct
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from edgekd.data.augment import Augment
-from edgekd.data.dataset import Dataset, DataSettings, Split
+from edgekd.data.dataset import Dataset, Split
+from edgekd.data.settings import PublishedSettings
 from edgekd.data.splits import hold_out, resize
 from edgekd.errors import DataError
 from edgekd.runtime import Progress
@@ -26,20 +28,20 @@ CLASS_NAMES = (
 HOW_TO_GET = "install Debian's dataset-fashion-mnist, or set data.root and data.download: true"
 
 
-def fashion_mnist(settings: DataSettings, augment: Augment, _progress: Progress) -> Dataset:
-    """60 000 training images, a tenth of which become ``val``, and 10 000 test images.
+class FashionMnist(PublishedSettings):
+    """60 000 training images, a tenth of which become ``val``, and 10 000 test images."""
 
-    Raises:
-        DataError: the files are not there, or are not what they should be.
-    """
-    folder = _folder(settings)
-    whole = _part(folder, "train", 60_000, settings.image_size)
-    test = _part(folder, "t10k", 10_000, settings.image_size)
-    train, val = hold_out(whole, VAL_SHARE)
-    return Dataset("fashion_mnist", CLASS_NAMES, train, val, test, augment)
+    name: Literal["fashion_mnist"] = "fashion_mnist"
+
+    def load(self, augment: Augment, _progress: Progress) -> Dataset:
+        folder = _folder(self)
+        whole = _part(folder, "train", 60_000, self.image_size)
+        test = _part(folder, "t10k", 10_000, self.image_size)
+        train, val = hold_out(whole, VAL_SHARE)
+        return Dataset(self.name, CLASS_NAMES, train, val, test, augment)
 
 
-def _folder(settings: DataSettings) -> Path:
+def _folder(settings: FashionMnist) -> Path:
     """Where the four files are: below root as torchvision puts them or as they come, else where Debian puts them."""
     root = Path(settings.root).expanduser() if settings.root else None
     places = [root / "FashionMNIST" / "raw", root] if root else [DEBIAN]

@@ -5,15 +5,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
+from edgekd.config import PathText
 from edgekd.data.augment import Augment
 from edgekd.data.cache import Cache, default_place
-from edgekd.data.dataset import Dataset, DataSettings
+from edgekd.data.dataset import Dataset
 from edgekd.data.duplicates import Numbers, copies_note, first_alike, leak_notes, set_apart
 from edgekd.data.scan import File, Found, Tally, scan
+from edgekd.data.settings import OwnSettings
 from edgekd.data.splits import SPLIT_SEED
 from edgekd.data.stored_dataset import PARTS, About, PartWriter, read_stored, seal
 from edgekd.errors import DataError
@@ -27,22 +30,39 @@ MOST_THREADS = 8
 Parts = dict[str, list[File]]
 
 
-def folder(settings: DataSettings, augment: Augment, progress: Progress) -> Dataset:
+class Folder(OwnSettings):
     """Images below ``root/<class>/``, or below ``root/train|val|test/<class>/``.
 
     One tree is split 64/16/20 %, and a missing ``val`` is a fifth of train, each class by itself and by a fixed seed;
     copies of an image stay in one split. The resized images are written to a folder of the cache whose name depends
     on every file's path, size and time of change, and on what was done to it.
-
-    Raises:
-        DataError: the folder is not laid out like that, an image cannot be read, or the cache has no room.
     """
-    assert settings.root is not None
-    root, plan = Path(settings.root).expanduser(), _plan(settings)
-    found = scan(root, skip_bad=plan.skip_bad)
-    cache = Cache(
-        Path(settings.cache).expanduser() if settings.cache else default_place(), int(settings.cache_gb * 1e9)
+
+    USUAL_AUGMENT: ClassVar[str] = "photo"
+
+    name: Literal["folder"] = "folder"
+    root: PathText = Field(description="folder with one folder of images for each class")
+    grey: bool = Field(False, description="one channel of brightness in place of three of colour")
+    on_bad_image: Literal["error", "skip"] = Field(
+        "error", description="stop at a file that cannot be read, or leave it out and say so in the report"
     )
+    cache: PathText | None = Field(
+        None, description="folder of resized images; below ~/.cache/edgekd or $XDG_CACHE_HOME/edgekd unless given"
+    )
+    cache_gb: float = Field(
+        20.0, gt=0, le=1e9, description="most that folder may hold, in 1e9 bytes; the oldest images go first"
+    )
+
+    def load(self, augment: Augment, progress: Progress) -> Dataset:
+        root, plan = Path(self.root).expanduser(), _plan(self)
+        found = scan(root, skip_bad=plan.skip_bad)
+        cache = Cache(Path(self.cache).expanduser() if self.cache else default_place(), int(self.cache_gb * 1e9))
+        data = _stored(cache, root, found, plan, augment, progress)
+        return replace(data, notes=(*_scan_notes(found), *data.notes))
+
+
+def _stored(cache: Cache, root: Path, found: Found, plan: "Plan", augment: Augment, progress: Progress) -> Dataset:
+    """From the cache, where it is written if need be."""
     key = _key(found, plan)
     place = cache.find(key)
     data = read_stored(place, augment) if place else None
@@ -52,7 +72,7 @@ def folder(settings: DataSettings, augment: Augment, progress: Progress) -> Data
         data = read_stored(cache.root / key, augment)
     if data is None:
         raise DataError(str(cache.root), "does not give back what was written to it", "set data.cache to another disk")
-    return replace(data, notes=(*_scan_notes(found), *data.notes))
+    return data
 
 
 @dataclass(frozen=True)
@@ -74,8 +94,8 @@ class Plan:
     skip_bad: bool
 
 
-def _plan(settings: DataSettings) -> Plan:
-    larger = settings.resize == "crop" and settings.augment in (None, "photo")
+def _plan(settings: Folder) -> Plan:
+    larger = settings.resize == "crop" and settings.augment_name == "photo"
     train_size = with_margin(settings.image_size) if larger else settings.image_size
     return Plan(
         settings.image_size,

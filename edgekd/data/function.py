@@ -10,16 +10,18 @@ def images():
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from edgekd.data.augment import Augment
-from edgekd.data.dataset import Dataset, DataSettings, Split
+from edgekd.data.dataset import Dataset, Split
+from edgekd.data.settings import OwnSettings
 from edgekd.data.splits import hold_out_each
 from edgekd.errors import DataError
-from edgekd.functions import importable_here, named_function
+from edgekd.functions import FUNCTION, importable_here, named_function
 from edgekd.ondevice.pixels import Rule, fit_image
 from edgekd.runtime import Progress
 
@@ -27,22 +29,23 @@ VAL_SHARE = 0.2
 Array = np.ndarray[Any, Any]
 
 
-def function(settings: DataSettings, augment: Augment, _progress: Progress) -> Dataset:
-    """What the function gives, each image made a square of the wanted size.
+class Function(OwnSettings):
+    """What a function gives, each image made a square of the wanted size."""
 
-    Raises:
-        ConfigError: the function cannot be imported.
-        DataError: it fails, or gives something else than is written above.
-    """
-    name = settings.function
-    assert name is not None
-    found = _called(name)
-    class_names = _class_names(found, name)
-    arrays = {part: _arrays(found[part], f"{name}: {part}", len(class_names)) for part in _parts(found, name)}
-    _check_alike(arrays, name, class_names)
-    arrays = _with_val(arrays, name)
-    splits = {part: _split(*pair, settings.image_size, settings.resize) for part, pair in arrays.items()}
-    return Dataset("function", class_names, splits["train"], splits["val"], splits["test"], augment)
+    name: Literal["function"] = "function"
+    function: str = Field(pattern=FUNCTION, description="package.module:name, called without arguments")
+
+    def load(self, augment: Augment, _progress: Progress) -> Dataset:
+        found = _called(self.function)
+        class_names = _class_names(found, self.function)
+        arrays = {
+            part: _arrays(found[part], f"{self.function}: {part}", len(class_names))
+            for part in _parts(found, self.function)
+        }
+        _check_alike(arrays, self.function, class_names)
+        arrays = _with_val(arrays, self.function)
+        splits = {part: _split(*pair, self.image_size, self.resize) for part, pair in arrays.items()}
+        return Dataset(self.name, class_names, splits["train"], splits["val"], splits["test"], augment)
 
 
 def _called(name: str) -> Mapping[str, Any]:

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from edgekd.artifact import Artifact, Store, digest_of
 from edgekd.bundle.alone import alone
-from edgekd.config import Settings, read_yaml, suggest, validate, with_overrides
-from edgekd.data import AUGMENT_VERSION, DATASETS, Dataset, DataSettings, load_dataset
+from edgekd.config import Settings, read_yaml, validate, with_overrides
+from edgekd.data import AUGMENT_VERSION, AnyData, Dataset, Digits, Function, load_dataset
 from edgekd.errors import ConfigError
 from edgekd.functions import source_digest
 from edgekd.pipeline.checks import check_name_of_stage, check_same_images, check_same_target, check_writable, checked
@@ -32,7 +32,7 @@ class Pipeline(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$", description="names the folder below exports/")
     seed: int = Field(0, ge=0, lt=2**31, description="of weights, order and augmentation; splits do not depend on it")
-    data: DataSettings = Field(DataSettings(), description="which images")
+    data: AnyData = Field(Digits(), description="which images")
     target: Target = Field(Target(), description="what runs the result")
     stages: list[AnyStage] = Field(min_length=1, description="what is done, in order")
     budget: Budget = Field(Budget(), description="what the shipped file may cost")
@@ -57,12 +57,8 @@ class Pipeline(Settings):
         """Everything that can be known to be wrong before anything runs.
 
         Raises:
-            ConfigError: an id used twice, a reference to a stage that is not before, an unknown dataset or model.
+            ConfigError: an id used twice, a reference to a stage that is not before, an unknown model.
         """
-        if self.data.name not in DATASETS:
-            raise ConfigError(
-                f"{where}: data.name", f"unknown dataset {self.data.name!r}", suggest(self.data.name, sorted(DATASETS))
-            )
         for index, stage in enumerate(self.stages):
             place, earlier = f"{where}: stages[{index}]", list(self.stages[:index])
             check_name_of_stage(stage.name, [other.name for other in earlier], f"{place}.id")
@@ -144,7 +140,7 @@ class Pipeline(Settings):
         measured = measure(subject, exported[-1], store, progress, run.force)
         report = build_report(subject, exported[-1], measured)
         with alone(folder, progress):
-            ship(folder, report, exported[-1], measured, data, self._resize_rule)
+            ship(folder, report, exported[-1], measured, data, self.data.resize_rule)
         return report
 
     def _drafts(self, data: Dataset) -> list[Planned]:
@@ -161,13 +157,18 @@ class Pipeline(Settings):
 
     def _facts(self, stage: Stage, parents: dict[str, str], fingerprint: str) -> dict[str, Any]:
         """What decides a stage's result."""
-        source = {"source": source_digest(self.data.function)} if self.data.function else {}
+        source = {"source": source_digest(self.data.function)} if isinstance(self.data, Function) else {}
         target = {"isa": self.target.resolved_isa} if stage.reads_target else {}
         return {
             "settings": stage.recipe_settings(),
             "version": stage.VERSION,
             "parents": parents,
-            "data": {"fingerprint": fingerprint, "augment": self._augment, "version": AUGMENT_VERSION, **source},
+            "data": {
+                "fingerprint": fingerprint,
+                "augment": self.data.augment_name,
+                "version": AUGMENT_VERSION,
+                **source,
+            },
             "seed": self.seed,
             "target": target,
         }
@@ -224,19 +225,10 @@ class Pipeline(Settings):
         }
         return Subject(self.name, self.seed, data, self.target, self.budget, stages, sources, self._data_settings())
 
-    @property
-    def _augment(self) -> str:
-        return self.data.augment or DATASETS[self.data.name][1]
-
-    @property
-    def _resize_rule(self) -> str:
-        """How an image file becomes the square: of your own pictures as said, of published ones all is squeezed in."""
-        return self.data.resize if self.data.name in ("folder", "function") else "stretch"
-
     def _data_settings(self) -> dict[str, Any]:
         """What decides which images are seen, without where they lie."""
         settings = self.data.model_dump(exclude_none=True, exclude={"root", "download", "cache", "cache_gb"})
-        return {**settings, "augment": self._augment}
+        return {**settings, "augment": self.data.augment_name}
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,30 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
-from edgekd.data import DATASETS, Dataset, DataSettings, Split, as_input, batches, load_dataset, train_batches
+from edgekd.config import validate
+from edgekd.data import (
+    AnyData,
+    Cifar10,
+    Cifar100,
+    Dataset,
+    DataSettings,
+    Digits,
+    FashionMnist,
+    Function,
+    Split,
+    as_input,
+    batches,
+    load_dataset,
+    train_batches,
+)
 from edgekd.data.fashion import DEBIAN
+from edgekd.errors import ConfigError
+from edgekd.pipeline import Pipeline
 from tests.data.pictures import make_tree, noise, save, settings
 from tests.data.test_published import make_cifar
 
@@ -51,23 +69,23 @@ class Place:
         self.patch.chdir(self.folder)
         self.patch.delitem(sys.modules, "made_here", raising=False)
         (self.folder / "made_here.py").write_text(FUNCTION.format(flip=self.flip))
-        return DataSettings(name="function", function="made_here:images", image_size=16)
+        return Function(function="made_here:images", image_size=16)
 
     def cifar10(self) -> DataSettings:
         root = make_cifar(self.folder, self.patch, flip=self.flip)
-        return DataSettings(name="cifar10", root=str(root), image_size=32)
+        return Cifar10(root=str(root), image_size=32)
 
     def cifar100(self) -> DataSettings:
         root = make_cifar(self.folder, self.patch, "cifar100", self.flip)
-        return DataSettings(name="cifar100", root=str(root), image_size=32)
+        return Cifar100(root=str(root), image_size=32)
 
     def digits(self) -> DataSettings:
-        return DataSettings(name="digits", image_size=16)
+        return Digits(image_size=16)
 
     def fashion_mnist(self) -> DataSettings:
         if not DEBIAN.is_dir():
             pytest.skip(f"Debian's dataset-fashion-mnist is not in {DEBIAN}")
-        return DataSettings(name="fashion_mnist", image_size=28)
+        return FashionMnist(image_size=28)
 
 
 MAKERS: dict[str, Callable[[Place], DataSettings]] = {
@@ -79,6 +97,12 @@ MAKERS: dict[str, Callable[[Place], DataSettings]] = {
     "folder, given splits": Place.given_splits,
     "function": Place.function,
 }
+
+
+DATASETS: list[type[DataSettings]] = list(get_args(get_args(AnyData)[0]))
+KEYS = {str(kind.model_fields["name"].default): set(kind.model_fields) for kind in DATASETS}
+FOREIGN = [(name, key) for name in KEYS for key in sorted(set().union(*KEYS.values()) - KEYS[name])]
+NEEDED = {"folder": {"root": "pictures"}, "function": {"function": "mine:images"}}
 
 
 @pytest.fixture(scope="module", params=MAKERS)
@@ -98,7 +122,7 @@ def parts(data: Dataset) -> list[Split]:
 
 
 def test_the_contract_runs_over_every_dataset() -> None:
-    assert {name.partition(",")[0] for name in MAKERS} == set(DATASETS)
+    assert {name.partition(",")[0] for name in MAKERS} == set(KEYS)
 
 
 def test_images_are_uint8_with_channels_last_and_of_the_wanted_size(data: Dataset, made: DataSettings) -> None:
@@ -158,3 +182,56 @@ def test_the_fingerprint_is_the_pixels_and_sees_one_of_them(
 
     assert one == same
     assert one != other
+
+
+def settings_of(data: object) -> DataSettings:
+    stages = [{"stage": "teacher", "model": "resnet8"}]
+    return validate(Pipeline, {"name": "some", "data": data, "stages": stages}, "some.yaml").data
+
+
+@pytest.mark.parametrize(("name", "key"), FOREIGN)
+def test_a_key_that_a_dataset_does_not_read_is_refused_with_those_that_it_reads(name: str, key: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        settings_of({"name": name, **NEEDED.get(name, {}), key: True})
+
+    (told,) = error.value.lines
+    assert told.startswith(f"some.yaml: data.{key}: unknown key; ")
+    assert set(told.partition("known: ")[2].split(", ")) == KEYS[name]
+
+
+def test_every_unread_key_is_told_by_itself() -> None:
+    with pytest.raises(ConfigError) as error:
+        settings_of({"name": "cifar10", "grey": True, "on_bad_image": "skip"})
+
+    known = "unknown key; known: augment, download, image_size, name, root"
+    assert error.value.lines == [f"some.yaml: data.{key}: {known}" for key in ("grey", "on_bad_image")]
+
+
+def test_digits_are_meant_where_no_dataset_is_named() -> None:
+    assert settings_of({"image_size": 8}) == Digits(image_size=8)
+    assert settings_of({}) == Digits()
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"name": "digit"}, "data.name: unknown dataset 'digit'; did you mean 'digits'? known: digits, fashion_mnist"),
+        ({"name": 5}, "data.name: unknown dataset '5'; known: digits"),
+        ({"name": "folder"}, "data.root: is missing (folder with one folder of images for each class)"),
+        ({"name": "function"}, "data.function: is missing (package.module:name"),
+        ({"name": "cifar10", "download": True}, "data.download: goes with root"),
+        ({"name": "digits", "digits": 3}, "data.digits: unknown key; "),
+        ("digits", "data: must be a mapping of keys, found 'digits'"),
+    ],
+)
+def test_a_wrong_dataset_is_told_in_one_line(data: object, told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        settings_of(data)
+
+    assert error.value.lines[0].startswith(f"some.yaml: {told}")
+
+
+def test_every_setting_of_a_dataset_is_described() -> None:
+    fields = [(kind, name, field) for kind in DATASETS for name, field in kind.model_fields.items()]
+
+    assert [f"{kind.__name__}.{name}" for kind, name, field in fields if name != "name" and not field.description] == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgekd.data import DataSettings
+from edgekd.data import Folder
 from edgekd.ondevice.pixels import Pixels
 
 RED, BLUE = (230, 20, 20), (20, 20, 230)
@@ -36,10 +36,10 @@ def make_tree(root: Path, counts: Mapping[str, int], seed: int = 0) -> Path:
     return root
 
 
-def settings(root: Path, **further: object) -> DataSettings:
+def settings(root: Path, **further: object) -> Folder:
     """Of a folder; its resized images lie beside it."""
-    about = {"name": "folder", "root": str(root), "image_size": 8, "cache": str(root.parent / "cache"), **further}
-    return DataSettings.model_validate(about)
+    about = {"root": str(root), "image_size": 8, "cache": str(root.parent / "cache"), **further}
+    return Folder.model_validate(about)
 
 
 def raw_png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:

@@ -260,9 +260,9 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
 
 PRINT = """
 import sys
-from edgekd.data import DataSettings, load_dataset
+from edgekd.data import Folder, load_dataset
 
-print(load_dataset(DataSettings.model_validate_json(sys.argv[1])).fingerprint())
+print(load_dataset(Folder.model_validate_json(sys.argv[1])).fingerprint())
 """
 
 

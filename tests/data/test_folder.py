@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from edgekd.data import Dataset, DataSettings, Split, load_dataset
+from edgekd.data import Dataset, Split, load_dataset
 from edgekd.errors import DataError
 from edgekd.ondevice.pixels import fit_image, square
 from tests.data.pictures import make_tree, noise, raw_png, save, settings
@@ -360,8 +360,3 @@ def test_images_of_given_splits_that_are_in_train_too_are_told(root: Path) -> No
     (root / "val" / "a" / "leak.png").write_bytes(taught[0].read_bytes())
 
     assert load(root).notes == ("1 of 11 val images is also in train", "3 of 13 test images are also in train")
-
-
-def test_the_settings_of_a_folder_go_together() -> None:
-    with pytest.raises(ValueError, match="name: folder needs root"):
-        DataSettings(name="folder")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgekd.data import Dataset, DataSettings, load_dataset
+from edgekd.data import Dataset, Function, load_dataset
 from edgekd.errors import ConfigError, DataError
 
 GOOD = """
@@ -42,9 +42,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def load(name: str = "mine:good", **further: object) -> Dataset:
-    return load_dataset(
-        DataSettings.model_validate({"name": "function", "function": name, "image_size": 12, **further})
-    )
+    return load_dataset(Function.model_validate({"function": name, "image_size": 12, **further}))
 
 
 def test_what_the_function_gives_becomes_the_dataset(place: Path) -> None:
@@ -145,10 +143,4 @@ def test_a_function_that_is_not_there_is_named(name: str) -> None:
 )
 def test_only_a_dotted_name_is_a_name(name: str) -> None:
     with pytest.raises(ValueError, match="function\n  String should match pattern"):
-        DataSettings(name="function", function=name)
-
-
-def test_the_name_and_the_function_go_together() -> None:
-    for about in ({"name": "function"}, {"name": "digits", "function": "mine:good"}):
-        with pytest.raises(ValueError, match=r"function and function: package\.module:name go together"):
-            DataSettings.model_validate(about)
+        Function(function=name)

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from edgekd.data import Dataset, DataSettings, load_dataset
+from edgekd.data import Cifar10, Cifar100, Dataset, FashionMnist, load_dataset
 from edgekd.data.fashion import CLASS_NAMES, DEBIAN
 from edgekd.errors import DataError
 
+CIFAR: dict[str, type[Cifar10 | Cifar100]] = {"cifar10": Cifar10, "cifar100": Cifar100}
 NAMES = {
     "train-images-idx3-ubyte": (60_000, 28, 28),
     "train-labels-idx1-ubyte": (60_000,),
@@ -30,7 +31,7 @@ def idx(shape: tuple[int, ...], kind: int = 8) -> bytes:
 
 
 def fashion(root: Path) -> Dataset:
-    return load_dataset(DataSettings(name="fashion_mnist", root=str(root), image_size=28))
+    return load_dataset(FashionMnist(root=str(root), image_size=28))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_a_missing_fashion_mnist_says_how_to_get_it(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason=f"Debian's dataset-fashion-mnist is not in {DEBIAN}")
 def test_debian_s_fashion_mnist_is_what_it_always_was() -> None:
-    data = load_dataset(DataSettings(name="fashion_mnist", image_size=28))
+    data = load_dataset(FashionMnist(image_size=28))
 
     assert data.fingerprint().startswith("a572b93d")
 
@@ -136,7 +137,7 @@ def test_cifar_is_split_with_a_tenth_of_train_as_val(
 ) -> None:
     make_cifar(tmp_path, monkeypatch, name)
 
-    data = load_dataset(DataSettings(name=name, root=str(tmp_path)))
+    data = load_dataset(CIFAR[name](root=str(tmp_path)))
 
     assert [len(split) for split in (data.train, data.val, data.test)] == counts
     assert data.train.images.shape[1:] == (32, 32, 3)
@@ -148,7 +149,7 @@ def test_the_planes_of_a_cifar_file_become_channels(tmp_path: Path, monkeypatch:
     make_cifar(tmp_path, monkeypatch)
     raw = pickle.loads((tmp_path / "cifar-10-batches-py" / "test_batch").read_bytes())  # noqa: S301  (made above)
 
-    data = load_dataset(DataSettings(name="cifar10", root=str(tmp_path)))
+    data = load_dataset(Cifar10(root=str(tmp_path)))
 
     assert np.array_equal(data.test.images[:].numpy(), raw["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     assert data.test.labels.tolist() == raw["labels"]
@@ -172,7 +173,7 @@ def test_a_changed_file_of_cifar_is_refused_before_anything_in_it_runs(
     (tmp_path / "cifar-10-batches-py" / file).write_bytes(pickle.dumps(Bomb(tmp_path / "trace")))
 
     with pytest.raises(DataError, match=r"cifar-10-batches-py: cifar10 is not there, or damaged \(.*orrupted"):
-        load_dataset(DataSettings(name="cifar10", root=str(tmp_path)))
+        load_dataset(Cifar10(root=str(tmp_path)))
 
     assert not (tmp_path / "trace").exists()
 
@@ -181,4 +182,4 @@ def test_a_changed_file_of_cifar_is_refused_before_anything_in_it_runs(
 def test_a_missing_cifar_says_how_to_get_it(tmp_path: Path, name: str) -> None:
     for root in (None, str(tmp_path)):
         with pytest.raises(DataError, match=r"set data\.root to the folder that holds cifar-.*/ \(https://.*download"):
-            load_dataset(DataSettings(name=name, root=root))
+            load_dataset(CIFAR[name](root=root))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekd.data import DataSettings, load_dataset
+from edgekd.data import Digits, load_dataset
 from edgekd.measure import measure_latency, predictions
 from edgekd.ondevice.latency import Latencies
 from edgekd.pipeline import Pipeline
@@ -47,7 +47,7 @@ def report_of(folder: Path) -> Report:
 
 def test_val_decides_by_the_answers_of_the_exported_files_themselves(folder: Path) -> None:
     report = report_of(folder)
-    val = load_dataset(DataSettings(image_size=8)).val
+    val = load_dataset(Digits(image_size=8)).val
 
     right = {
         model.id: predictions(folder / "exports" / "two" / model.file, val) == val.labels.numpy()

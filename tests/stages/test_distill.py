@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.artifact import Store, save_model
-from edgekd.data import DataSettings, load_dataset
+from edgekd.data import Digits, load_dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.losses import kd_loss
 from edgekd.pipeline import Pipeline
@@ -40,7 +40,7 @@ def trained(loss_of: str) -> dict[str, Tensor]:
     student, teacher = networks()
     plain = lambda images, labels, _: LossParts(F.cross_entropy(student(images), labels))  # noqa: E731
     loss = Distill(beta=0.0).batch_loss(student, teacher) if loss_of == "distill" else plain
-    fit(student, loss, load_dataset(DataSettings(image_size=8)), Recipe(1, 0.05, 128, 1e-4), seed=5)
+    fit(student, loss, load_dataset(Digits(image_size=8)), Recipe(1, 0.05, 128, 1e-4), seed=5)
     return student.state_dict()
 
 
@@ -150,7 +150,7 @@ def test_a_teacher_of_other_classes_is_refused_with_its_place(tmp_path: Path) ->
         manifest["model"] = save_model(folder, build(SPEC), SPEC)
     artifact = store.find(digest)
     assert artifact is not None
-    data = load_dataset(DataSettings(image_size=8))
+    data = load_dataset(Digits(image_size=8))
     ctx = Context("stages[2]", "distill", "", {"teacher": artifact}, data, Target(), 0, store, Progress(), {}, 0.0)
     student = ModelSpec(**{**SPEC.model_dump(), "num_classes": 4})
 

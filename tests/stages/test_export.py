@@ -10,7 +10,7 @@ from torch import fx
 
 from edgekd import ort
 from edgekd.config import validate
-from edgekd.data import Dataset, DataSettings, calibration_batches, load_dataset
+from edgekd.data import Dataset, Digits, calibration_batches, load_dataset
 from edgekd.evaluation import logits_of
 from edgekd.onnx_export import export_onnx
 from edgekd.pipeline import Pipeline
@@ -51,7 +51,7 @@ def why(graph: fx.GraphModule, path: Path, data: Dataset, wanted: np.ndarray) ->
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_layer_that_computes_something_else_is_named_and_no_other(tmp_path: Path, precision: str) -> None:
-    data, path = load_dataset(DataSettings(image_size=8)), tmp_path / "model.onnx"
+    data, path = load_dataset(Digits(image_size=8)), tmp_path / "model.onnx"
     graph, wanted = exported(precision, data, path)
 
     before = why(graph, path, data, wanted)

@@ -1,0 +1,71 @@
+"""What the settings of all datasets have in common; each dataset adds the keys that it reads."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from edgekd.config import PathText, SettingError, Settings
+from edgekd.data.augment import Augment
+from edgekd.data.dataset import Dataset
+from edgekd.ondevice.pixels import Rule
+from edgekd.runtime import Progress
+
+
+class DataSettings(Settings, ABC):
+    """A dataset: which images, at which size. Its attributes are its settings."""
+
+    USUAL_AUGMENT: ClassVar[str] = "crop_flip"
+    """What becomes of its training images where augment is not given."""
+
+    image_size: int = Field(32, ge=8, le=1024, description="pixels a side; images are resized once")
+    augment: Literal["none", "shift_rotate_scale", "crop_flip", "photo"] | None = Field(
+        None, description="small random changes of the training images; chosen for the dataset unless given"
+    )
+
+    @property
+    def augment_name(self) -> str:
+        """The augmentation, chosen by the user or for the dataset."""
+        return self.augment or self.USUAL_AUGMENT
+
+    @property
+    def resize_rule(self) -> Rule:
+        """How an image file becomes the square; of published datasets all is squeezed in."""
+        return "stretch"
+
+    @abstractmethod
+    def load(self, augment: Augment, progress: Progress) -> Dataset:
+        """Read the images.
+
+        Args:
+            augment: what becomes of training images.
+            progress: told about reading them, where that takes a while.
+
+        Raises:
+            DataError: they cannot be read, or are not what they should be.
+        """
+
+
+class PublishedSettings(DataSettings):
+    """A dataset whose files somebody else publishes."""
+
+    root: PathText | None = Field(None, description="folder that holds the dataset, or receives it")
+    download: bool = Field(False, description="fetch the dataset into root where it is not there")
+
+    @model_validator(mode="after")
+    def _has_room(self) -> "PublishedSettings":
+        if self.download and self.root is None:
+            raise SettingError("download", "goes with root, the folder that receives the files; give root")
+        return self
+
+
+class OwnSettings(DataSettings):
+    """A dataset of the user's own pictures, of any size."""
+
+    resize: Rule = Field(
+        "crop", description="keep the middle of the picture, or squeeze all of it into the square (stretch)"
+    )
+
+    @property
+    def resize_rule(self) -> Rule:
+        return self.resize
