@@ -5,8 +5,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from edgekd.errors import DataError
 
@@ -14,6 +15,7 @@ SEAL = "about.json"
 """Written last into a folder; its time of change is when the folder was last used."""
 _WRITING, _LOCK = ".writing-", "lock"
 _KEY = re.compile(r"[0-9a-f]{64}")
+T = TypeVar("T")
 
 
 def default_place() -> Path:
@@ -69,11 +71,19 @@ class Cache:
             os.close(held)
             shutil.rmtree(folder, ignore_errors=True)
 
-    def drop(self, key: str) -> None:
-        """Delete a folder, a damaged one for instance; who reads from it may go on."""
-        if (self.root / key).exists():
-            with self._disk_errors(), self._locked():
-                self._delete(self.root / key)
+    def read_or_drop(self, key: str, read: Callable[[Path], T | None]) -> T | None:
+        """What a folder holds; it is deleted where that is nothing. Who reads from it may go on.
+
+        Meanwhile no process deletes or begins a folder: what another one has just placed is read, not deleted.
+        """
+        folder = self.root / key
+        if not folder.exists():
+            return None
+        with self._disk_errors(), self._locked():
+            found = read(folder)
+            if found is None and folder.exists():
+                self._delete(folder)
+            return found
 
     def _check_fits(self, needed: int) -> None:
         if needed > self.bound:
@@ -85,19 +95,26 @@ class Cache:
             if _left_behind(folder / _LOCK):
                 shutil.rmtree(folder, ignore_errors=True)
         being_written = sum(_reserved(folder / _LOCK) for folder in self.root.glob(f"{_WRITING}*"))
-        whole = sorted((f for f in self.root.iterdir() if _KEY.fullmatch(f.name)), key=_last_used)
-        sizes = {folder: _size(folder) for folder in whole}
-        for folder in whole:
-            if being_written + sum(sizes.values()) + needed <= self.bound:
-                break
-            self._delete(folder)
-            del sizes[folder]
         if being_written + needed > self.bound:
             raise DataError(
                 "data.cache_gb", "other runs are writing as much as it allows", "raise it, or wait for them"
             )
-        if shutil.disk_usage(self.root).free < needed:
+        going = self._least_recently_used(being_written + needed)
+        if shutil.disk_usage(self.root).free + sum(map(_size, going)) < needed:
             raise DataError(str(self.root), f"the disk has no room for {needed / 1e9:.3g} GB", "set data.cache")
+        for folder in going:
+            self._delete(folder)
+
+    def _least_recently_used(self, wanted: int) -> list[Path]:
+        """The folders that must go for so many bytes."""
+        whole = sorted((f for f in self.root.iterdir() if _KEY.fullmatch(f.name)), key=_last_used)
+        left, going = sum(map(_size, whole)), []
+        for folder in whole:
+            if left + wanted <= self.bound:
+                break
+            going.append(folder)
+            left -= _size(folder)
+        return going
 
     def _delete(self, folder: Path) -> None:
         """Renamed first, so that nobody finds half of it."""

@@ -66,13 +66,8 @@ def _stored(cache: Cache, root: Path, found: Found, plan: "Plan", augment: Augme
     key = _key(found, plan)
     place = cache.find(key)
     data = read_stored(place, augment) if place else None
-    if data is None:
-        cache.drop(key)
-        _write(cache, key, root, found, plan, progress)
-        data = read_stored(cache.root / key, augment)
-    if data is None:
-        raise DataError(str(cache.root), "does not give back what was written to it", "set data.cache to another disk")
-    return data
+    data = data or cache.read_or_drop(key, lambda folder: read_stored(folder, augment))
+    return data or _write(cache, key, root, found, plan, augment, progress)
 
 
 @dataclass(frozen=True)
@@ -142,7 +137,10 @@ def _at(files: Sequence[File], numbers: Numbers) -> list[File]:
     return [files[number] for number in numbers]
 
 
-def _write(cache: Cache, key: str, root: Path, found: Found, plan: Plan, progress: Progress) -> None:
+def _write(
+    cache: Cache, key: str, root: Path, found: Found, plan: Plan, augment: Augment, progress: Progress
+) -> Dataset:
+    """Fill a folder of the cache and read it before it is in place, from where another process may delete it."""
     parts, notes = _splits(root, found, progress)
     sizes = {part: plan.train_size if part == "train" else plan.size for part in PARTS}
     needed = sum(len(parts[part]) * (size**2 * plan.channels + 8) for part, size in sizes.items()) + 2**20
@@ -159,6 +157,11 @@ def _write(cache: Cache, key: str, root: Path, found: Found, plan: Plan, progres
             notes=(*reader.notes(), *notes, *_absent(found.class_names, labels)),
         )
         seal(beside, about)
+        data = read_stored(beside, augment)
+        if data is None:
+            problem = "does not give back what was written to it"
+            raise DataError(str(cache.root), problem, "set data.cache to another disk")
+        return data
 
 
 def _write_part(beside: Path, part: str, images: Iterator[tuple[Pixels, int]]) -> Numbers:

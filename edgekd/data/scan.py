@@ -90,7 +90,7 @@ def scan(root: Path, *, skip_bad: bool) -> Found:
 
 def _places(walk: "_Walk") -> dict[str, str]:
     """Where each split is below the root; the whole of it is ``all``."""
-    present = {name for name in ("train", "val", "test") if _is_dir(walk.root / name)}
+    present = {name for name in ("train", "val", "test") if walk.has_folder(name)}
     if present >= {"train", "test"}:
         return {part: part for part in ("train", "val", "test") if part in present}
     others = {name for name, _ in _Walk(walk.root, skip_bad=True).classes("")} - present
@@ -132,6 +132,14 @@ class _Walk:
     def __init__(self, root: Path, skip_bad: bool) -> None:
         self.root, self.ignored, self.bad = root, Tally(), Tally()
         self._skip, self._real = skip_bad, os.path.realpath(root)
+
+    def has_folder(self, name: str) -> bool:
+        """Is there a folder of that name in the root? A link astray is refused: a whole split is not passed over."""
+        path = self.root / name
+        problem = self._astray(path) if path.is_symlink() else None
+        if problem is not None:
+            raise DataError(str(path), problem, "put the folder there, or remove the link")
+        return _is_dir(path)
 
     def classes(self, place: str) -> Iterator[tuple[str, str]]:
         """Name and path of every class's folder."""
@@ -186,15 +194,20 @@ class _Walk:
         """Is it below the root, wherever it is linked to? Otherwise it is refused, or passed over."""
         if not entry.is_symlink():
             return True
-        real = os.path.realpath(entry.path)
-        inside = real.startswith(self._real + os.sep)
-        if inside and Path(real).exists():
+        problem = self._astray(Path(entry.path))
+        if problem is None:
             return True
         if not self._skip:
-            problem = "is a link that leads nowhere" if inside else "is a link out of the dataset's folder"
             raise DataError(str(self.root / path), problem, "put the file there, or set data.on_bad_image: skip")
         self.bad.add(path)
         return False
+
+    def _astray(self, link: Path) -> str | None:
+        """What is wrong with a link; None where it leads to something below the root."""
+        real = os.path.realpath(link)
+        if not real.startswith(self._real + os.sep):
+            return "is a link out of the dataset's folder"
+        return None if Path(real).exists() else "is a link that leads nowhere"
 
 
 def _is_dir(path: Path) -> bool:

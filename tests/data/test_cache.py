@@ -1,11 +1,15 @@
 """Resized images on disk: found again, rebuilt when damaged, bounded, safe against kills and other processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ import torch
 from edgekd.data import Dataset, load_dataset
 from edgekd.data.cache import SEAL, Cache, default_place
 from edgekd.data.stored import StoredImages
+from edgekd.data.stored_dataset import read_stored
 from edgekd.errors import DataError
 from edgekd.runtime import Progress
 from tests.data.pictures import make_tree, noise, save, settings
@@ -125,6 +130,51 @@ def test_a_damaged_store_is_built_anew(root: Path, name: str, harm: str) -> None
     assert len(stores(root)) == 1
 
 
+def overtaken(function: Callable[..., Any], other: Callable[[], object]) -> Callable[..., Any]:
+    """The function; when it is called first, another process is at work just before it returns."""
+    waiting = [other]
+
+    def run(*arguments: Any) -> Any:
+        found = function(*arguments)
+        if waiting:
+            waiting.pop()()
+        return found
+
+    return run
+
+
+def test_what_another_process_places_meanwhile_is_used(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cache, "find", overtaken(Cache.find, lambda: read(root)))
+
+    assert not read(root)[1]
+    assert len(stores(root)) == 1
+
+
+def test_what_another_process_repairs_meanwhile_is_used(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read(root)
+    (stores(root)[0] / "val.pixels").write_bytes(b"")
+    monkeypatch.setattr("edgekd.data.folder.read_stored", overtaken(read_stored, lambda: read(root)))
+
+    assert not read(root)[1]
+    assert len(stores(root)) == 1
+
+
+def test_images_are_given_though_another_process_needs_their_room(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Crowded(Cache):
+        """A cache in which another process deletes a folder as soon as it is placed."""
+
+        def _place(self, folder: Path, final: Path) -> None:
+            super()._place(folder, final)
+            shutil.rmtree(final)
+
+    monkeypatch.setattr("edgekd.data.folder.Cache", Crowded)
+
+    data, _ = read(root)
+
+    assert not stores(root)
+    assert data.train.images[:].any()
+
+
 def test_a_store_whose_words_were_changed_is_built_anew(root: Path) -> None:
     read(root)
     seal = stores(root)[0] / SEAL
@@ -225,6 +275,31 @@ def test_what_others_are_writing_counts_and_is_not_touched(tmp_path: Path) -> No
         assert (folder / "pixels").exists()
 
     assert whole(cache) == {KEYS[0]}
+
+
+def test_nothing_goes_for_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path, 2500)
+    fill(cache, KEYS[0])
+
+    with cache.writing(KEYS[1], 1200) as folder:
+        with pytest.raises(DataError, match="other runs are writing"):
+            fill(cache, KEYS[2], 2000)
+        (folder / SEAL).write_text("1")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(DataError, match="the disk has no room"):
+        fill(cache, KEYS[2], 2400)
+
+    assert whole(cache) == {KEYS[0], KEYS[1]}
+
+
+def test_what_would_go_counts_as_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path, 2500)
+    fill(cache, KEYS[0], 2000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=500))
+
+    fill(cache, KEYS[1], 2000)
+
+    assert whole(cache) == {KEYS[1]}
 
 
 def test_two_that_write_the_same_leave_it_once(tmp_path: Path) -> None:

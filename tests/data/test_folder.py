@@ -360,3 +360,24 @@ def test_images_of_given_splits_that_are_in_train_too_are_told(root: Path) -> No
     (root / "val" / "a" / "leak.png").write_bytes(taught[0].read_bytes())
 
     assert load(root).notes == ("1 of 11 val images is also in train", "3 of 13 test images are also in train")
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_a_split_that_is_a_link_astray_is_refused(root: Path, part: str, skip: bool) -> None:
+    outside = make_tree(root.parent / "outside", {"a": 5, "b": 5})
+    make_tree(root, {f"{name}/{label}": 5 for name in ("train", "test") for label in ("a", "b") if name != part})
+    (root / part).symlink_to(outside)
+    on_bad_image = "skip" if skip else "error"
+
+    assert f"{part}: is a link out of the dataset's folder" in refused(root, on_bad_image=on_bad_image)
+    (root / part).unlink()
+    (root / part).symlink_to(root / "nothing")
+    assert f"{part}: is a link that leads nowhere" in refused(root, on_bad_image=on_bad_image)
+
+
+def test_a_split_may_be_a_link_that_stays(root: Path) -> None:
+    make_tree(root, {f"{part}/{name}": 5 for part in (".elsewhere", "test") for name in ("a", "b")})
+    (root / "train").symlink_to(root / ".elsewhere")
+
+    assert sum(map(len, splits(load(root)).values())) == 20
