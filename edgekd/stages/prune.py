@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from edgekd.artifact import Artifact
+from edgekd.config import SettingError
 from edgekd.data import spread_batches
 from edgekd.evaluation import estimate_batchnorm, evaluate
 from edgekd.pruning import Pruned, accumulate_gradients, check_prunable, prune, prune_to_macs
@@ -34,10 +35,13 @@ class Prune(Stage):
     max_pruning_ratio: float = Field(0.8, gt=0, lt=1, description="largest share that any layer loses")
 
     @model_validator(mode="after")
-    def _one_ratio(self) -> "Prune":
+    def _makes_sense(self) -> "Prune":
         if (self.pruning_ratio is None) == (self.macs_ratio is None):
             found = "both" if self.macs_ratio is not None else "neither"
             raise ValueError(f"give pruning_ratio or macs_ratio, found {found}")
+        if self.pruning_ratio is not None and self.pruning_ratio > self.max_pruning_ratio:
+            found = f"is {self.pruning_ratio:g}, but no layer may lose more than max_pruning_ratio"
+            raise SettingError("pruning_ratio", f"{found} ({self.max_pruning_ratio:g}); lower it, or raise that")
         return self
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:

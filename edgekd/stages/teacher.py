@@ -96,6 +96,9 @@ class Teacher(Stage):
             )
         if self.weights in (None, IMAGENET) and self.normalization is not None:
             raise SettingError("normalization", "goes with weights from a file; leave it out")
+        for key in ("lr", "batch_size", "weight_decay", "precision"):
+            if self.epochs == 0 and key in self.model_fields_set:
+                raise SettingError(key, "is for training, and epochs is 0; leave it out, or raise epochs")
         return self
 
     def check(self, where: str) -> None:

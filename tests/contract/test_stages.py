@@ -78,3 +78,29 @@ def test_settings_are_frozen(kind: type[Stage]) -> None:
 def test_a_wrong_reference_is_told_at_its_key(stages: list[dict[str, Any]], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         validate(Pipeline, {"name": "x", "stages": [{"stage": "teacher", "model": "resnet8"}, *stages]}, "x").check()
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        (
+            {"stage": "prune", "pruning_ratio": 0.9},
+            "pruning_ratio: is 0.9, but no layer may lose more than max_pruning",
+        ),
+        *(
+            (
+                {"stage": "teacher", "model": "resnet8", "weights": "imagenet", "epochs": 0, **given},
+                f"{key}: is for tra",
+            )
+            for given in ({"lr": 0.1}, {"batch_size": 64}, {"weight_decay": 5e-4}, {"precision": "float32"})
+            for key in given
+        ),
+    ],
+)
+def test_a_setting_that_another_one_makes_inert_is_refused(tree: dict[str, Any], told: str) -> None:
+    kind = next(kind for kind in KINDS if kind.model_fields["stage"].default == tree["stage"])
+
+    with pytest.raises(ConfigError) as error:
+        validate(kind, tree, "here")
+
+    assert str(error.value).startswith(f"here.{told}")
