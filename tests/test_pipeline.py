@@ -354,14 +354,6 @@ def test_the_plan_shows_the_size_of_the_models_that_are_up_to_date(ran: tuple[Pa
     assert all(macs[name] in lines[1 + i] for i, name in enumerate(["teacher", "prune", "distill"]))
 
 
-@pytest.mark.parametrize(
-    ("student", "problem"),
-    [
-        ("model: resnet18, width_mult: 0.5", "no width multiplier"),
-        ("activations: relu6", "no HardSwish or SiLU"),
-        ("model: alexnet", "does not take 8x8 images"),
-    ],
-)
 def test_an_export_without_any_model_is_refused_before_anything_runs() -> None:
     for stages in ([{"stage": "export"}], [{"stage": "export"}, {"stage": "export", "id": "again"}]):
         tree = {"name": "empty", "data": {"name": "digits", "image_size": 8}, "stages": stages}
@@ -370,6 +362,14 @@ def test_an_export_without_any_model_is_refused_before_anything_runs() -> None:
             validate(Pipeline, tree, "here").check("here")
 
 
+@pytest.mark.parametrize(
+    ("student", "problem"),
+    [
+        ("model: resnet18, width_mult: 0.5", "no width multiplier"),
+        ("activations: relu6", "no HardSwish or SiLU"),
+        ("model: alexnet", "does not take 8x8 images"),
+    ],
+)
 def test_a_student_that_cannot_be_built_is_refused_before_any_training(
     tmp_path: Path, student: str, problem: str
 ) -> None:
