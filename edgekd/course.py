@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -13,6 +14,7 @@ from edgekd.checkpoint import (
     restore_momenta,
     restore_random_states,
 )
+from edgekd.classes import ClassCounts
 from edgekd.evaluation import Evaluation
 
 
@@ -38,6 +40,7 @@ class History:
         best_accuracy: on val, 0..1.
         earlier_seconds: what those spent that were stopped and went on here.
         made_by: what to record of all processes that had a part in it.
+        classes: how the best one answered each class of val, if that was counted.
     """
 
     epochs: list[EpochLog]
@@ -45,6 +48,7 @@ class History:
     best_accuracy: float
     earlier_seconds: float
     made_by: dict[str, str]
+    classes: ClassCounts | None = None
 
 
 class Course:
@@ -55,6 +59,7 @@ class Course:
         best_state: its tensors then.
         made_by: what to record of all processes that had a part in it.
         earlier_seconds: what those spent that were stopped.
+        balanced: every class of val counts alike, however many images it has.
     """
 
     def __init__(
@@ -63,10 +68,12 @@ class Course:
         best_state: dict[str, Tensor],
         made_by: dict[str, str],
         earlier_seconds: float = 0.0,
+        balanced: bool = False,
     ) -> None:
         self.best, self.best_epoch, self.best_state = best, 0, best_state
         self.made_by, self.earlier_seconds, self._began = made_by, earlier_seconds, time.monotonic()
         self.logs: list[EpochLog] = []
+        self._balanced = balanced
 
     @property
     def seconds(self) -> float:
@@ -75,14 +82,13 @@ class Course:
 
     def history(self) -> History:
         """The same for the record."""
-        accuracy = self.best.accuracy if self.best else 0.0
-        return History(self.logs, self.best_epoch, accuracy, self.earlier_seconds, self.made_by)
+        accuracy, classes = (self.best.accuracy, self.best.classes) if self.best else (0.0, None)
+        return History(self.logs, self.best_epoch, accuracy, self.earlier_seconds, self.made_by, classes)
 
-    def add(self, log: EpochLog, model: nn.Module) -> None:
-        """One more epoch; the model's weights are copied where they are the best up to now."""
+    def add(self, log: EpochLog, found: Evaluation, model: nn.Module) -> None:
+        """One more epoch and what it reached on val; the model's weights are copied where they are the best."""
         self.logs.append(log)
-        found = Evaluation(log.val_accuracy, log.val_loss)
-        if found.better_than(self.best):
+        if found.better_than(self.best, self._balanced):
             self.best, self.best_epoch, self.best_state = found, log.epoch, copy_state(model)
 
 
@@ -113,6 +119,7 @@ def resume(
     optimizer: torch.optim.Optimizer,
     generator: Generator,
     made_by: dict[str, str],
+    balanced: bool = False,
 ) -> Course:
     """Put everything where it was after the saved epoch."""
     model.load_state_dict(saved.part("model"))
@@ -122,10 +129,15 @@ def resume(
     restore_random_states(states, saved.facts["random"])
     best = saved.facts["best"]
     made_by = {**made_by, **saved.facts["made_by"]}
-    course = Course(Evaluation(**best) if best else None, saved.part("best"), made_by, saved.facts["seconds"])
+    course = Course(_evaluation(best) if best else None, saved.part("best"), made_by, saved.facts["seconds"], balanced)
     course.best_epoch = saved.facts["best_epoch"]
     course.logs = [EpochLog(**log) for log in saved.facts["logs"]]
     return course
+
+
+def _evaluation(saved: dict[str, Any]) -> Evaluation:
+    classes = saved.get("classes")
+    return Evaluation(saved["accuracy"], saved["loss"], ClassCounts(**classes) if classes else None)
 
 
 def copy_state(model: nn.Module) -> dict[str, Tensor]:

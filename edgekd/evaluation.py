@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.data import Split, batches, spread_batches
+from edgekd.classes import ClassCounts, count_classes, shortcomings, unbalanced
+from edgekd.data import Dataset, Split, batches, spread_batches
 
 CPU = torch.device("cpu")
 BATCH = 64
@@ -16,21 +17,34 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy (0..1) and mean cross-entropy (nats) over a split."""
+    """Accuracy (0..1) and mean cross-entropy (nats) over a split; how each class was answered, if it was counted."""
 
     accuracy: float
     loss: float
+    classes: ClassCounts | None = None
 
-    def better_than(self, other: "Evaluation | None") -> bool:
-        """More right answers; where they are as many, the lower cross-entropy."""
-        return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+    def better_than(self, other: "Evaluation | None", balanced: bool = False) -> bool:
+        """More right answers, balanced: with every class counting alike; else the lower cross-entropy."""
+        return other is None or self._rank(balanced) > other._rank(balanced)
+
+    def _rank(self, balanced: bool) -> tuple[float, float]:
+        counted = self.classes if balanced else None
+        return self.accuracy if counted is None else counted.balanced_accuracy, -self.loss
 
 
 def evaluate(model: Callable[[Tensor], Tensor], split: Split, device: torch.device = CPU) -> Evaluation:
     """Ask a model, which is on a device, about every image of a split, in its present mode."""
     logits = logits_of(lambda images: model(images.to(device)).cpu(), split)
-    accuracy = int((logits.argmax(1) == split.labels).sum()) / len(split)
-    return Evaluation(accuracy, float(F.cross_entropy(logits, split.labels)))
+    classes = count_classes(logits.argmax(1), split.labels, logits.shape[1])
+    return Evaluation(sum(classes.right) / len(split), float(F.cross_entropy(logits, split.labels)), classes)
+
+
+def not_learned(found: ClassCounts, data: Dataset) -> list[str]:
+    """What a model has not learned, from its answers on ``val``; what to do where rare classes may be the cause."""
+    told = shortcomings(found, data.class_names, "val")
+    if told and not data.balance and unbalanced(data.train.labels.bincount().tolist()):
+        told[-1] += "; data.balance: true has every class drawn equally often"
+    return told
 
 
 @torch.inference_mode()

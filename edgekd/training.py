@@ -13,7 +13,7 @@ from edgekd.checkpoint import Checkpoints
 from edgekd.course import Course, EpochLog, History, checkpoint, copy_state, resume
 from edgekd.data import Dataset, batches_per_epoch, shared_batches, train_batches
 from edgekd.errors import TrainingError
-from edgekd.evaluation import Evaluation, evaluate
+from edgekd.evaluation import Evaluation, evaluate, not_learned
 from edgekd.narrow import trained_safely
 from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress
@@ -107,9 +107,9 @@ def fit(
         progress.note(f"{label}: training on the GPU ({processes.record()['gpu']})")
     model.to(processes.device)
     optimizer, generator = sgd(model, recipe), torch.Generator().manual_seed(seed)
-    course = Course(processes.of_first(start), copy_state(model), processes.record())
+    course = Course(processes.of_first(start), copy_state(model), processes.record(), balanced=data.balance)
     if checkpoints is not None and (saved := processes.by_first(checkpoints.latest)) is not None:
-        course = resume(saved, model, optimizer, generator, course.made_by)
+        course = resume(saved, model, optimizer, generator, course.made_by, data.balance)
         progress.note(f"{label}: going on after epoch {len(course.logs)} of {recipe.epochs}")
     shared_loss = _shared(batch_loss, model, images, processes)
     for epoch in range(len(course.logs), recipe.epochs):
@@ -125,13 +125,23 @@ def fit(
         found = processes.of_first(evaluate(model, data.val, processes.device))
         _check_finite({**losses, "val_loss": found.loss}, label, epoch + 1, recipe.lr)
         lr = float(optimizer.param_groups[0]["lr"])
-        course.add(EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started), model)
+        log = EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started)
+        course.add(log, found, model)
         if checkpoints is not None and processes.first:
             checkpoints.save(epoch + 1, checkpoint(course, model, optimizer, generator))
-        progress.epoch(label, epoch + 1, recipe.epochs, {**losses, "val_accuracy": found.accuracy})
+        progress.epoch(label, epoch + 1, recipe.epochs, {**losses, **_reached(found, data.balance)})
     model.load_state_dict(course.best_state)
     model.cpu().eval()
-    return course.history()
+    history = course.history()
+    for told in not_learned(history.classes, data) if history.classes else []:
+        progress.note(f"warning: {label} {told}")
+    return history
+
+
+def _reached(found: Evaluation, balanced: bool) -> dict[str, float]:
+    """What is told of an epoch; what decides comes last."""
+    decides = {"val_balanced_accuracy": found.classes.balanced_accuracy} if balanced and found.classes else {}
+    return {"val_accuracy": found.accuracy, **decides}
 
 
 def _shared(batch_loss: BatchLoss, model: nn.Module, images: int, processes: Processes) -> BatchLoss:

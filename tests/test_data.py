@@ -1,5 +1,7 @@
 """Digits, their splits, pixels and augmentation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from edgekd.data import (
+    Augment,
     Dataset,
     Digits,
     Split,
@@ -16,12 +19,14 @@ from edgekd.data import (
     batches_per_epoch,
     calibration_batches,
     load_dataset,
+    shared_batches,
     spread_batches,
     train_batches,
 )
-from edgekd.data.augment import shift_rotate_scale
+from edgekd.data.augment import no_augment, shift_rotate_scale
+from edgekd.data.batches import balanced_order
 from edgekd.data.splits import resize
-from tests.tiny import band_of, tiny_dataset
+from tests.tiny import band_of, tiny_dataset, uneven_dataset
 
 ARROW = torch.tensor([[0, 9, 0, 0], [9, 9, 9, 9], [9, 9, 0, 0], [0, 9, 0, 0]], dtype=torch.uint8)
 """Four by four pixels that neither a mirror nor a turn by half a circle brings back."""
@@ -262,3 +267,58 @@ def test_images_spread_over_a_split_that_is_sorted_by_class_show_every_class() -
     labels = torch.cat([labels for _, labels in spread_batches(split, 30, 8)])
 
     assert torch.bincount(labels).tolist() == [10, 10, 10]
+
+
+UNEVEN = uneven_dataset([40, 3, 5], [2, 2, 2])
+
+
+def balanced(augment: Augment = no_augment) -> Dataset:
+    return replace(UNEVEN, balance=True, augment=augment)
+
+
+def test_balance_draws_every_class_equally_often_and_the_same_again() -> None:
+    orders = [balanced_order(UNEVEN.train.labels, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+
+    assert [len(order) for order in orders] == [48] * 3
+    assert UNEVEN.train.labels[orders[0]].bincount().tolist() == [16] * 3
+    assert torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[0], orders[2])
+
+
+def test_of_a_rare_class_every_image_comes_about_as_often_and_of_a_common_one_none_twice() -> None:
+    drawn = balanced_order(UNEVEN.train.labels, torch.Generator().manual_seed(0)).bincount(minlength=48)
+
+    assert drawn[:40].max() == 1
+    assert sorted(set(drawn[40:43].tolist())) == [5, 6]
+    assert sorted(set(drawn[43:].tolist())) == [3, 4]
+
+
+def test_what_cannot_be_shared_out_evenly_goes_to_some_classes() -> None:
+    labels = torch.tensor([0] * 6 + [1, 2, 2, 2])
+
+    shares = labels[balanced_order(labels, torch.Generator().manual_seed(0))].bincount()
+
+    assert sorted(shares.tolist()) == [3, 3, 4]
+
+
+def test_a_balanced_pass_has_as_many_batches_and_changes_each_draw_anew() -> None:
+    def numbered(images: Tensor, generator: torch.Generator) -> Tensor:
+        return images + torch.rand(len(images), 1, 1, 1, generator=generator)
+
+    plain, drawn = (
+        list(train_batches(data, 16, torch.Generator().manual_seed(0))) for data in (UNEVEN, balanced(numbered))
+    )
+    rare = torch.cat([images[labels == 1] for images, labels in drawn])
+
+    assert len(drawn) == len(plain) == batches_per_epoch(UNEVEN, 16)
+    assert len(rare) == 16
+    assert len({image.sum().item() for image in rare}) == 16
+
+
+def test_several_processes_share_the_batches_of_a_balanced_pass() -> None:
+    whole = list(train_batches(balanced(), 16, torch.Generator().manual_seed(0)))
+
+    parts = [list(shared_batches(balanced(), 16, torch.Generator().manual_seed(0), rank, 2)) for rank in (0, 1)]
+
+    for (_, labels), *shares in zip(whole, *parts, strict=True):
+        assert sorted(labels.tolist()) == sorted(label for _, part in shares for label in part.tolist())

@@ -138,3 +138,14 @@ def test_timm_s_weights_are_known_by_their_tag_and_place() -> None:
     pytest.importorskip("timm")
 
     assert "tag=ra_in1k" in imagenet_version("timm/efficientnet_lite0")
+
+
+def test_balance_is_in_the_digest_and_its_absence_is_not() -> None:
+    network = {"stage": "teacher", "model": "resnet8"}
+    plain, given, balanced = (
+        digests(pipeline([network], {"name": "digits", "image_size": 8, **further}))
+        for further in ({}, {"balance": False}, {"balance": True})
+    )
+
+    assert plain == given
+    assert plain != balanced

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.checkpoint import Checkpoints
+from edgekd.classes import ClassCounts
 from edgekd.course import History
 from edgekd.data import Dataset, Digits, Split, as_input, load_dataset
 from edgekd.errors import TrainingError
@@ -19,7 +21,7 @@ from edgekd.evaluation import Evaluation, estimate_batchnorm, evaluate
 from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress
 from edgekd.training import BatchLoss, LossParts, Recipe, fit, learning_rate, sgd
-from tests.tiny import tiny_convnet, tiny_dataset
+from tests.tiny import tiny_convnet, tiny_dataset, uneven_dataset
 
 
 @pytest.fixture(scope="module")
@@ -328,3 +330,74 @@ def test_weights_that_break_in_the_last_step_are_noticed(digits: Dataset) -> Non
 
     with pytest.raises(TrainingError, match="val_loss nan"):
         fit(model, breaks_weights, digits, Recipe(1, 0.1, 2000, 0.0), seed=1)
+
+
+class Notes(Progress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def uneven_network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(128, 10),
+    )
+
+
+UNEVEN = uneven_dataset([200, *[6] * 9], [40, *[4] * 9])
+SHORT = Recipe(5, 0.05, 32, 5e-4)
+
+
+def test_classes_that_are_never_answered_are_told_and_balance_cures_it() -> None:
+    """200 images of one class and 6 of each of nine others."""
+    found: dict[bool, tuple[Evaluation, Notes]] = {}
+
+    for balance in (False, True):
+        model, notes, data = uneven_network(), Notes(), replace(UNEVEN, balance=balance)
+        fit(model, plain(model), data, SHORT, seed=0, progress=notes, label="teacher")
+        found[balance] = evaluate(model, data.test), notes
+
+    (plainly, told), (evenly, nothing) = found[False], found[True]
+    assert plainly.classes is not None
+    assert evenly.classes is not None
+    assert plainly.classes.unanswered == list(range(1, 10))
+    assert plainly.classes.balanced_accuracy == pytest.approx(0.1)
+    assert evenly.classes.unanswered == []
+    assert evenly.classes.balanced_accuracy > 0.7
+    assert told.said == [
+        "warning: teacher is right on 52.6% of val, not measurably more than a model that always answers 'class 0' "
+        "(52.6%)",
+        "warning: teacher never answers 9 of the 10 classes of val: class 1, class 2, class 3 and 6 more; "
+        "data.balance: true has every class drawn equally often",
+    ]
+    assert nothing.said == []
+
+
+def test_where_classes_are_balanced_the_epoch_is_kept_in_which_each_counts_alike() -> None:
+    common, fair = ClassCounts([8, 2], [10, 0], [8, 0]), ClassCounts([8, 2], [5, 5], [5, 2])
+    one, other = Evaluation(0.8, 0.5, common), Evaluation(0.7, 0.9, fair)
+
+    assert one.better_than(other)
+    assert other.better_than(one, balanced=True)
+
+
+def test_what_the_best_epoch_answered_outlives_an_interruption(tmp_path: Path) -> None:
+    data, checkpoints = replace(UNEVEN, balance=True), Checkpoints(tmp_path / "partial")
+    whole, stopped, resumed = uneven_network(), uneven_network(), uneven_network()
+
+    wanted = fit(whole, plain(whole), data, SHORT, seed=0)
+    fit(stopped, plain(stopped), data, SHORT, seed=0, checkpoints=checkpoints)
+    found = fit(resumed, plain(resumed), data, SHORT, seed=0, checkpoints=checkpoints)
+
+    assert found.classes == wanted.classes
+    assert found.best_epoch == wanted.best_epoch

@@ -27,6 +27,28 @@ def _split(count: int, generator: torch.Generator) -> Split:
     return Split(images, labels)
 
 
+def uneven_dataset(train: list[int], rest: list[int]) -> Dataset:
+    """Noisy 8x8 grey images with one white square, whose place is the class.
+
+    Args:
+        train: images of each class.
+        rest: the same of val, and of test.
+    """
+    generator = torch.Generator().manual_seed(0)
+    names = tuple(f"class {number}" for number in range(len(train)))
+    taught, deciding, last = (_squares(counts, generator) for counts in (train, rest, rest))
+    return Dataset("uneven", names, taught, deciding, last, no_augment)
+
+
+def _squares(counts: list[int], generator: torch.Generator) -> Split:
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    images = torch.randint(0, 256, (len(labels), 8, 8, 1), dtype=torch.uint8, generator=generator)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        row, column = divmod(label, 4)
+        image[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = 255
+    return Split(images, labels)
+
+
 def band_of(image: Tensor, label: int) -> Tensor:
     """The rows of an image, shape ``(8, 8, channels)``, that are bright in a class."""
     return image[3 * label : 3 * label + 2]

@@ -21,14 +21,14 @@ def as_input(images: Tensor) -> Tensor:
 
 
 def train_batches(dataset: Dataset, batch_size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """One shuffled, augmented pass over ``train``; a last batch that is not full is left out.
+    """One shuffled, augmented pass over ``train``, balanced if so said; a last batch that is not full is left out.
 
     Yields:
         Images as the network sees them and their labels.
     """
     split = dataset.train
     images = split.images if split.uncropped is None else split.uncropped
-    order = torch.randperm(len(split), generator=generator)
+    order = _order(dataset, generator)
     for start in range(0, batches_per_epoch(dataset, batch_size) * batch_size, batch_size):
         chosen = order[start : start + batch_size]
         yield dataset.augment(as_input(images[chosen]), generator), split.labels[chosen]
@@ -51,12 +51,42 @@ def shared_batches(
     """
     split = dataset.train
     images = split.images if split.uncropped is None else split.uncropped
-    order = torch.randperm(len(split), generator=generator)
+    order = _order(dataset, generator)
     torch.manual_seed(_draw(generator) + rank)
     for start in range(0, batches_per_epoch(dataset, batch_size) * batch_size, batch_size):
         chosen = order[start : start + batch_size][rank::size]
         own = torch.Generator().manual_seed(_draw(generator) + rank)
         yield dataset.augment(as_input(images[chosen]), own), split.labels[chosen]
+
+
+def _order(dataset: Dataset, generator: Generator) -> Tensor:
+    if dataset.balance:
+        return balanced_order(dataset.train.labels, generator)
+    return torch.randperm(len(dataset.train), generator=generator)
+
+
+def balanced_order(labels: Tensor, generator: Generator) -> Tensor:
+    """As many numbers of images as there are, shuffled, of which every class has the same share, or one more.
+
+    Of a common class some are left out; of a rare one all come, and come again, none more than once oftener than
+    another.
+    """
+    classes = labels.bincount().nonzero()[:, 0]
+    classes = classes[torch.randperm(len(classes), generator=generator)]
+    shares = torch.full((len(classes),), len(labels) // len(classes))
+    shares[: len(labels) % len(classes)] += 1
+    drawn = torch.cat(
+        [
+            _drawn((labels == number).nonzero()[:, 0], share, generator)
+            for number, share in zip(classes, shares.tolist(), strict=True)
+        ]
+    )
+    return drawn[torch.randperm(len(drawn), generator=generator)]
+
+
+def _drawn(members: Tensor, share: int, generator: Generator) -> Tensor:
+    rounds = -(-share // len(members))
+    return torch.cat([members[torch.randperm(len(members), generator=generator)] for _ in range(rounds)])[:share]
 
 
 def _draw(generator: Generator) -> int:

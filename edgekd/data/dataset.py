@@ -50,6 +50,7 @@ class Dataset:
     Args:
         notes: what the report should say of the images, a sentence each.
         known_fingerprint: the fingerprint where it was just computed over the very same files.
+        balance: in training every class is drawn equally often.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Dataset:
     augment: Augment
     notes: tuple[str, ...] = ()
     known_fingerprint: str | None = None
+    balance: bool = False
 
     @property
     def num_classes(self) -> int:

@@ -22,6 +22,9 @@ class DataSettings(Settings, ABC):
     augment: Literal["none", "shift_rotate_scale", "crop_flip", "photo"] | None = Field(
         None, description="small random changes of the training images; chosen for the dataset unless given"
     )
+    balance: bool = Field(
+        False, description="in training draw every class equally often: images of rarer ones again, changed anew"
+    )
 
     @property
     def augment_name(self) -> str:

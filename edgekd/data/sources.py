@@ -1,6 +1,7 @@
 """The datasets; a new one is one class and one name here."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -37,4 +38,5 @@ def load_dataset(settings: DataSettings, progress: Progress | None = None) -> Da
     Raises:
         DataError: the images cannot be read.
     """
-    return settings.load(augmentation(settings.augment_name, settings.image_size), progress or Progress())
+    augment = augmentation(settings.augment_name, settings.image_size)
+    return replace(settings.load(augment, progress or Progress()), balance=settings.balance)

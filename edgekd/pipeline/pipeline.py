@@ -157,21 +157,21 @@ class Pipeline(Settings):
 
     def _facts(self, stage: Stage, parents: dict[str, str], fingerprint: str) -> dict[str, Any]:
         """What decides a stage's result."""
-        source = {"source": source_digest(self.data.function)} if isinstance(self.data, Function) else {}
         target = {"isa": self.target.resolved_isa} if stage.reads_target else {}
         return {
             "settings": stage.recipe_settings(),
             "version": stage.VERSION,
             "parents": parents,
-            "data": {
-                "fingerprint": fingerprint,
-                "augment": self.data.augment_name,
-                "version": AUGMENT_VERSION,
-                **source,
-            },
+            "data": self._data_facts(fingerprint),
             "seed": self.seed,
             "target": target,
         }
+
+    def _data_facts(self, fingerprint: str) -> dict[str, Any]:
+        source = {"source": source_digest(self.data.function)} if isinstance(self.data, Function) else {}
+        balance = {"balance": True} if self.data.balance else {}  # where it is not, digests are those of old
+        augment = {"augment": self.data.augment_name, "version": AUGMENT_VERSION}
+        return {"fingerprint": fingerprint, **augment, **balance, **source}
 
     def _run_stage(self, index: int, planned: Planned, done: dict[str, Artifact], run: "_Run") -> Artifact:
         run.progress.stage(planned.name, index, len(self.stages) + 1)
@@ -227,7 +227,8 @@ class Pipeline(Settings):
 
     def _data_settings(self) -> dict[str, Any]:
         """What decides which images are seen, without where they lie."""
-        settings = self.data.model_dump(exclude_none=True, exclude={"root", "download", "cache", "cache_gb"})
+        unsaid = set() if self.data.balance else {"balance"}  # reports from before there was such a setting lack it
+        settings = self.data.model_dump(exclude_none=True, exclude={"root", "download", "cache", "cache_gb", *unsaid})
         return {**settings, "augment": self.data.augment_name}
 
 

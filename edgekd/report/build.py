@@ -12,6 +12,7 @@ import torch
 
 from edgekd import ort
 from edgekd.artifact import Artifact, Store, digest_of, load_tensors, save_tensors
+from edgekd.classes import count_classes, shortcomings
 from edgekd.data import Dataset
 from edgekd.disk import disk_errors
 from edgekd.measure import answers, filled, measure_latency
@@ -171,7 +172,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
             *measured_elsewhere(subject.target),
             *trained_elsewhere(artifacts, here),
             *told_by_stages(artifacts),
-            *told_by_files(models),
+            *told_by_files(models, choice.recommended),
         ],
     )
 
@@ -188,6 +189,7 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
     right, base_right = measured.chosen[about["id"]] == labels, measured.chosen[base] == labels
     paired, on_val = paired_test(base_right, right), _on_val(measured, subject.data.val.labels, about["id"], base)
     correct, total = int(right.sum()), len(labels)
+    classes = count_classes(measured.chosen[about["id"]], labels, subject.data.num_classes)
     size, base_size = about["size_bytes"], next(item["size_bytes"] for item in measured.files if item["id"] == base)
     ratio, ci95 = measured.ratio(about["id"], base)
     source = subject.sources.get(about["stage"]) if about["precision"] == "int8" else None
@@ -227,7 +229,9 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         speedup=Ratio(ratio=1 / ratio, ci95=(1 / ci95[1], 1 / ci95[0])),
         source_ratio=_ratio(measured, about["id"], source) if source in exported else None,
         kernels=Kernels(**about["kernels"]),
-        per_class_accuracy=_per_class(right, labels, subject.data.num_classes),
+        per_class_accuracy=classes.recall,
+        balanced_accuracy=classes.balanced_accuracy,
+        warnings=shortcomings(classes, subject.data.class_names, "test"),
     )
 
 
@@ -239,11 +243,6 @@ def _ratio(measured: Measured, one: str, other: str | None) -> Ratio:
     assert other is not None
     ratio, ci95 = measured.ratio(one, other)
     return Ratio(ratio=ratio, ci95=ci95)
-
-
-def _per_class(right: torch.Tensor, labels: torch.Tensor, classes: int) -> list[float | None]:
-    chosen = [right[labels == number].float() for number in range(classes)]
-    return [float(part.mean()) if len(part) else None for part in chosen]
 
 
 def _target(target: Target, saturates: bool) -> TargetFacts:
@@ -271,6 +270,7 @@ def _data(subject: Subject) -> DataFacts:
         image_size=data.image_size,
         fingerprint=data.fingerprint(),
         test_fingerprint=data.test.fingerprint(),
+        test_counts=data.test.labels.bincount(minlength=data.num_classes).tolist(),
         settings=dict(subject.data_settings),
     )
 

@@ -4,7 +4,7 @@ from edgekd.report import plots
 from edgekd.report import wording as w
 from edgekd.report.markup import NOTHING, Html, el, join
 from edgekd.report.page import figure, small
-from edgekd.report.reading import faster_float_than, pruned_stages, role_of, teacher_of, trained_stages
+from edgekd.report.reading import balanced_of, faster_float_than, pruned_stages, role_of, teacher_of, trained_stages
 from edgekd.report.schema import ModelReport, Quantization, Report, StageReport, WeightBits
 
 _COLUMNS = (
@@ -36,7 +36,7 @@ def _model_row(report: Report, model: ModelReport) -> Html:
     tag = el("span", word, class_=f"tag {kind}") if chosen else NOTHING
     cells = [
         join([el("b", model.id), " ", tag, small(w.numbers_of(model))]),
-        join([w.percent(model.accuracy), small(w.percent_interval(model.accuracy_ci95))]),
+        join([w.percent(model.accuracy), small(w.percent_interval(model.accuracy_ci95)), _balanced(report, model)]),
         _drop(report, model),
         join([w.kilobytes(model.size_bytes), small(w.ratio(model.size_ratio))]),
         _latency(report, model),
@@ -45,6 +45,11 @@ def _model_row(report: Report, model: ModelReport) -> Html:
         w.percent(model.agreement),
     ]
     return el("tr", *(el("td", cell) for cell in cells), class_=row_style(report, model.id))
+
+
+def _balanced(report: Report, model: ModelReport) -> Html:
+    found = balanced_of(report, model)
+    return NOTHING if found is None else small(f"balanced {w.percent(found)}")
 
 
 def row_style(report: Report, model: str) -> str:

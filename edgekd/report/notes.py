@@ -59,10 +59,16 @@ def trained_elsewhere(stages: Mapping[str, Artifact], here: Mapping[str, str]) -
     ]
 
 
-def told_by_files(models: Sequence[ModelReport]) -> list[str]:
-    """Where a file answers otherwise than torch, gains no time over the float one, or is not wholly integer."""
+def told_by_files(models: Sequence[ModelReport], recommended: str) -> list[str]:
+    """Where a file learned too little, answers otherwise than torch, gains no time, or is not wholly integer.
+
+    What the recommended file has not learned stands in red instead; nobody expects a network to answer that was
+    pruned and not trained again.
+    """
     notes = []
     for model in models:
+        if model.id != recommended and model.stage != "prune":
+            notes += [f"{model.id} {text}" for text in model.warnings]
         if model.drift is not None:
             notes.append(f"{model.id}: {drift(model.drift)}")
         ratio = model.source_ratio

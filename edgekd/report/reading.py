@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from edgekd.classes import unbalanced
 from edgekd.report.schema import ModelReport, Report, StageReport
 
 
@@ -37,6 +38,11 @@ def faster_float_than(report: Report, model: ModelReport) -> ModelReport | None:
     if model.source_ratio is None or model.source_ratio.ci95[0] <= 1:
         return None
     return next((other for other in report.models if other.id == model.source), None)
+
+
+def balanced_of(report: Report, model: ModelReport) -> float | None:
+    """Balanced accuracy, where the test images are so unevenly spread over the classes that it tells more."""
+    return model.balanced_accuracy if unbalanced(report.data.test_counts) else None
 
 
 def integer_share(model: ModelReport) -> float | None:

@@ -73,6 +73,7 @@ class DataFacts(Record):
     image_size: int
     fingerprint: str
     test_fingerprint: str = Field("", description="SHA-256 over the test images and their labels; empty: not recorded")
+    test_counts: list[Count] = Field([], description="test images of each class; empty: not recorded")
     settings: dict[str, object] = Field({}, description="the pipeline's data settings, without paths")
 
 
@@ -175,7 +176,9 @@ class ModelReport(Record):
     agreement: float = Field(description="share of validation images on which torch and ONNX Runtime choose one class")
     drift: Drift | None = Field(None, description="what parts them, where they agree too seldom")
     kernels: Kernels
-    per_class_accuracy: list[float | None]
+    per_class_accuracy: list[float | None] = Field(description="recall: share of a class's images that are right")
+    balanced_accuracy: Share | None = Field(None, description="mean over the classes; None: not recorded")
+    warnings: list[str] = Field([], description="what it has not learned, on test: classes that it never answers")
     weight_bits: int | None = None
     max_abs_weight: int | None = Field(None, description="largest |q| of any int8 weight")
     kept: Literal["qat", "ptq"] | None = Field(

@@ -12,7 +12,7 @@ from rich.text import Text
 from edgekd.report import wording as w
 from edgekd.report.alarms import alarms
 from edgekd.report.devices import device_facts, device_warnings, relative_words
-from edgekd.report.reading import faster_float_than, recommended_of, role_of, teacher_of
+from edgekd.report.reading import balanced_of, faster_float_than, recommended_of, role_of, teacher_of
 from edgekd.report.schema import DeviceModel, DeviceReport, ModelReport, Outcome, Report
 
 _COLOURS: Mapping[Outcome, str] = {"pass": "green", "fail": "red", "no budget": "cyan"}
@@ -107,8 +107,10 @@ def _model(report: Report, model: ModelReport) -> Text:
     return two_lines(Text(f"{'>' if chosen else ' '} {w.plain(model.id)}", style), f"  {w.plain(w.numbers_of(model))}")
 
 
-def _accuracy(_: Report, model: ModelReport) -> Text:
-    return two_lines(Text(w.percent(model.accuracy)), w.percent_interval(model.accuracy_ci95))
+def _accuracy(report: Report, model: ModelReport) -> Text:
+    balanced = balanced_of(report, model)
+    further = "" if balanced is None else f"\nbalanced {w.percent(balanced)}"
+    return two_lines(Text(w.percent(model.accuracy)), f"{w.percent_interval(model.accuracy_ci95)}{further}")
 
 
 def _drop(report: Report, model: ModelReport) -> Text:

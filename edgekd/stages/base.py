@@ -18,6 +18,7 @@ from edgekd.config import SettingError, Settings
 from edgekd.course import History
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
+from edgekd.evaluation import not_learned
 from edgekd.functions import is_function, source_digest
 from edgekd.ondevice.machine import multiplies_bf16
 from edgekd.processes import ALONE, Processes
@@ -188,7 +189,9 @@ class Context:
         made_by = trained.pop("made_by", self.processes.record())
         seconds = trained.pop("earlier_seconds", 0.0) + time.monotonic() - self.started
         about = {"facts": self.facts, "environment": {**environment(), **made_by}, "seconds": seconds}
-        return {**about, "history": trained or None, **facts}
+        told = not_learned(history.classes, self.data) if history and history.classes else []
+        warnings = [*facts.pop("warnings", []), *told]
+        return {**about, "history": trained or None, **({"warnings": warnings} if warnings else {}), **facts}
 
     def saved(self) -> Artifact:
         """The artifact that was just written."""

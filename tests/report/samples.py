@@ -118,6 +118,15 @@ def sample_alarming_report() -> Report:
     return report.model_copy(update={"models": models, "rivals": [], "verdict": verdict})
 
 
+def sample_unlearned_report() -> Report:
+    """A recommended file and a student that always answer the commonest class, and a pruned network that does too."""
+    report = sample_report()
+    nothing = {"warnings": ["never answers 9 of the 10 classes of test: 1, 2, 3 and 6 more"], "balanced_accuracy": 0.1}
+    models = [model if model.id == "teacher" else model.model_copy(update=nothing) for model in report.models]
+    data = report.data.model_copy(update={"test_counts": [315, *[5] * 9]})
+    return report.model_copy(update={"models": models, "data": data})
+
+
 def sample_device(name: str = "pi4", p50: float = 3.4, warnings: tuple[str, ...] = ()) -> DeviceReport:
     """A small ARM board that measured the teacher and the recommended file."""
     return DeviceReport(

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from edgekd.classes import count_classes, shortcomings
 from edgekd.data import Digits, load_dataset
 from edgekd.measure import measure_latency, predictions
 from edgekd.ondevice.latency import Latencies
@@ -118,3 +120,17 @@ def test_what_the_weights_range_costs_is_told_of_the_recommended_student(
         "one-int8": "teacher",
         "teacher": "teacher",
     }
+
+
+def test_what_was_not_learned_is_told_by_the_stages_and_of_the_files(folder: Path) -> None:
+    report = report_of(folder)
+    test = load_dataset(Digits(image_size=8)).test
+
+    chosen = read_predictions(folder / "exports" / "two" / "predictions.npz").chosen
+    for model in report.models:
+        counts = count_classes(torch.from_numpy(chosen[model.id].astype(np.int64)), test.labels, 10)
+        assert model.per_class_accuracy == counts.recall
+        assert model.balanced_accuracy == counts.balanced_accuracy
+        assert model.warnings == shortcomings(counts, report.data.class_names, "test")
+    assert report.data.test_counts == test.labels.bincount().tolist()
+    assert any(note.startswith("teacher: never answers ") and "classes of val" in note for note in report.notes)

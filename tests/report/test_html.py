@@ -12,6 +12,7 @@ from tests.report.samples import (
     sample_failed_report,
     sample_report,
     sample_unjudged_report,
+    sample_unlearned_report,
 )
 
 HOSTILE = "<script>alert('x')</script>\x1b[31m\x00\u202e \" & $x_1^2$ --> ]]> </title></style>"
@@ -128,6 +129,16 @@ def test_a_recommended_file_far_below_its_teacher_is_told_in_red_though_the_budg
 
     assert re.search(r'<ul class="notes loud alarms"><li>qat lies 38\.6 points below teacher on test', page)
     assert "alarms" not in sample_html.partition("</style>")[2]
+
+
+def test_what_the_recommended_file_has_not_learned_stands_in_red_and_the_balanced_accuracy_beside(
+    sample_html: str,
+) -> None:
+    page = render_html(sample_unlearned_report())
+
+    assert re.search(r'<ul class="notes loud alarms"><li>qat never answers 9 of the 10 classes of test', page)
+    assert "<small>balanced 10.0" in page
+    assert "balanced" not in sample_html.partition("</style>")[2]
 
 
 def test_the_teacher_is_never_far_below_itself() -> None:

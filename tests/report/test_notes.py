@@ -8,7 +8,7 @@ from edgekd.artifact import Artifact
 from edgekd.report.notes import told_by_files, trained_elsewhere
 from edgekd.report.schema import Kernels, Ratio
 from edgekd.runtime import environment
-from tests.report.samples import sample_model
+from tests.report.samples import sample_model, sample_unlearned_report
 
 
 def made(**differs: str) -> Artifact:
@@ -56,10 +56,16 @@ def test_an_integer_file_that_gains_no_time_is_told_with_what_was_counted_and_no
     kernels = Kernels(integer=64, float=left, float_ops=["HardSwish a"] * left, ops=ops)
     slow = {"source": "distill", "source_ratio": Ratio(ratio=1.09, ci95=(1.07, 1.11)), "kernels": kernels}
 
-    note = told_by_files([sample_model("qat").model_copy(update=slow)])[0]
+    note = told_by_files([sample_model("qat").model_copy(update=slow)], "qat")[0]
 
     conversions = 2 if left else 1
     assert note == (
         "qat is slower than the float distill: ratio 1.09 [1.07, 1.11]; "
         f"it runs 64 integer and {left} float kernels; conversions between them: {conversions}"
     )
+
+
+def test_what_files_have_not_learned_is_told_but_of_the_recommended_one_and_of_those_only_pruned() -> None:
+    notes = told_by_files(sample_unlearned_report().models, "qat")
+
+    assert [note.partition(" never")[0] for note in notes] == ["distill", "ptq"]

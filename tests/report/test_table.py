@@ -14,6 +14,7 @@ from tests.report.samples import (
     sample_model,
     sample_report,
     sample_unjudged_report,
+    sample_unlearned_report,
 )
 
 
@@ -126,3 +127,14 @@ def test_names_cannot_style_the_table_or_drive_the_terminal() -> None:
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "note: [red]a\ufffd[2Jb\ufffdc d" in text.splitlines()
+
+
+def test_a_recommended_file_that_never_answers_a_class_is_told_in_red() -> None:
+    text = printed(sample_unlearned_report(), colours=True)
+
+    assert "\x1b[1;31mwarning: qat never answers 9 of the 10 classes of test: 1, 2, 3 and 6 more." in text
+
+
+def test_balanced_accuracy_stands_beside_accuracy_where_the_classes_are_uneven() -> None:
+    assert "balanced 10.0 %" in words(printed(sample_unlearned_report()))
+    assert "balanced" not in printed(sample_report())
