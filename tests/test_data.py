@@ -256,17 +256,30 @@ def test_calibration_images_are_spread_over_train_and_never_repeated() -> None:
 
     some, every = (torch.cat(list(calibration_batches(data, count, 5))) for count in (12, 1000))
 
-    assert torch.equal(every, as_input(data.train.images[:]))
-    assert torch.equal(some[[0, -1]], every[[0, -1]])
-    assert len({tuple(image.ravel().tolist()) for image in some}) == 12
+    trained, drawn, few = (
+        {tuple(image.ravel().tolist()) for image in images} for images in (as_input(data.train.images[:]), every, some)
+    )
+    assert drawn == trained
+    assert len(every) == len(data.train)
+    assert few <= trained
+    assert len(few) == len(some) == 12
 
 
 def test_images_spread_over_a_split_that_is_sorted_by_class_show_every_class() -> None:
     split = Split(torch.zeros(300, 8, 8, 1, dtype=torch.uint8), torch.arange(3).repeat_interleave(100))
 
-    labels = torch.cat([labels for _, labels in spread_batches(split, 30, 8)])
+    parts = [labels for _, labels in spread_batches(split, 30, 8)]
 
-    assert torch.bincount(labels).tolist() == [10, 10, 10]
+    assert torch.bincount(torch.cat(parts)).tolist() == [10, 10, 10]
+
+
+def test_each_batch_that_is_spread_over_a_split_shows_every_class() -> None:
+    """Ranges that move from batch to batch, and a batch's own variance, would be those of a few classes."""
+    split = Split(torch.zeros(300, 8, 8, 1, dtype=torch.uint8), torch.arange(3).repeat_interleave(100))
+
+    parts = [labels.bincount(minlength=3).tolist() for _, labels in spread_batches(split, 30, 8)]
+
+    assert all(sum(part) <= 8 and min(part) >= 2 for part in parts)
 
 
 UNEVEN = uneven_dataset([40, 3, 5], [2, 2, 2])

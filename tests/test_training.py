@@ -299,7 +299,8 @@ def test_batch_norm_statistics_are_the_mean_over_equal_batches(count: int) -> No
     model(torch.full((4, 1, 2, 2), 100.0))  # statistics that must be forgotten
     size = count // max(1, count // 64)
     used = torch.linspace(0, count - 1, count // size * size).round().long()
-    batches = torch.split(as_input(split.images[used]).mean((2, 3)), size)
+    pixels, number = as_input(split.images[used]).mean((2, 3)), count // size
+    batches = [pixels[part::number] for part in range(number)]
 
     estimate_batchnorm(model, split, images=1024)
 
@@ -310,6 +311,17 @@ def test_batch_norm_statistics_are_the_mean_over_equal_batches(count: int) -> No
     assert model[1].momentum == 0.25
     assert not model.training
     assert not model[1].training
+
+
+def test_batch_norms_see_what_parts_the_classes_of_a_split_that_is_sorted_by_class() -> None:
+    labels = torch.arange(4).repeat_interleave(64)
+    images = (60 * labels).to(torch.uint8).reshape(-1, 1, 1, 1).expand(-1, 2, 2, 1)
+    model = nn.Sequential(nn.BatchNorm2d(1))
+
+    estimate_batchnorm(model, Split(images, labels), images=256)
+
+    variance = statistics(model[0])[1]
+    assert float(variance) == pytest.approx(float(as_input(images).var()), rel=0.01)  # batches of 64, not 256
 
 
 def test_nothing_but_batch_norms_trains_while_their_statistics_are_estimated() -> None:

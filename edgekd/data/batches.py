@@ -1,5 +1,6 @@
 """Batches of a split as the network sees them."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -106,15 +107,20 @@ def batches(split: Split, batch_size: int = 256) -> Iterator[tuple[Tensor, Tenso
 
 
 def calibration_batches(dataset: Dataset, images: int, batch_size: int = 64) -> Iterator[Tensor]:
-    """Unchanged images of ``train``, spread evenly over it; the last batch holds what is left."""
+    """Unchanged images of ``train``, spread evenly over it."""
     for batch, _ in spread_batches(dataset.train, images, batch_size):
         yield batch
 
 
 def spread_batches(split: Split, images: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Unchanged images and their labels, spread evenly over a split: it may be sorted by class."""
+    """Unchanged images and their labels, spread evenly over a split, and so is each batch.
+
+    It may be sorted by class, and ranges and variances that are found batch by batch would be those of a few classes.
+    Sizes of batches differ by one image at most.
+    """
     count = min(images, len(split))
     chosen = torch.linspace(0, len(split) - 1, count).round().long()
-    for start in range(0, count, batch_size):
-        part = chosen[start : start + batch_size]
+    number = math.ceil(count / batch_size)
+    for first in range(number):
+        part = chosen[first::number]
         yield as_input(split.images[part]), split.labels[part]

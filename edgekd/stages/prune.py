@@ -22,6 +22,7 @@ SCORED_IMAGES = 512
 class Prune(Stage):
     """Remove channels from a copy of a model; nothing is trained, batch-norm statistics are re-estimated."""
 
+    VERSION: ClassVar[int] = 2
     reads_target: ClassVar[bool] = True
 
     stage: Literal["prune"] = "prune"

@@ -42,6 +42,7 @@ _TERM = ("temperature", "alpha", "stop_teacher_at", "labels_lr")
 class Qat(Stage):
     """Calibrate first (PTQ), then train with rounded numbers; the better of the two on val is kept."""
 
+    VERSION: ClassVar[int] = 2
     reads_target: ClassVar[bool] = True
     trains: ClassVar[bool] = True
 
