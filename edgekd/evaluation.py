@@ -41,7 +41,7 @@ def evaluate(model: Callable[[Tensor], Tensor], split: Split, device: torch.devi
 
 def not_learned(found: ClassCounts, data: Dataset) -> list[str]:
     """What a model has not learned, from its answers on ``val``; what to do where rare classes may be the cause."""
-    told = shortcomings(found, data.class_names, "val")
+    told = shortcomings(found, data.class_names, "val", data.balance)
     if told and not data.balance and unbalanced(data.train.labels.bincount().tolist()):
         told[-1] += "; data.balance: true has every class drawn equally often"
     return told

@@ -43,6 +43,17 @@ def test_chance_is_no_knowledge_and_better_than_chance_is() -> None:
     assert "not measurably more" in shortcomings(counts(labels, rolled[:66] + labels[66:]), NAMES, "val")[0]
 
 
+def test_where_every_class_counts_alike_knowledge_of_the_rare_ones_is_no_shortcoming() -> None:
+    labels = [0] * 80 + [1] * 10 + [2] * 10
+    fair, one = counts(labels, [0] * 50 + [1] * 35 + [2] * 15), counts(labels, [0] * 100)
+
+    assert "not measurably more" in shortcomings(fair, NAMES, "val")[0]
+    assert shortcomings(fair, NAMES, "val", balanced=True) == []
+    assert shortcomings(one, NAMES, "val", balanced=True)[0] == (
+        "has a balanced accuracy of 33.3% on val, not measurably more than chance (33.3%)"
+    )
+
+
 def test_of_many_classes_that_are_never_answered_some_are_named() -> None:
     labels = [number % 6 for number in range(60)]
     never = shortcomings(counts(labels, [min(label, 1) for label in labels], 6), NAMES, "test")[-1]

@@ -231,7 +231,7 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         kernels=Kernels(**about["kernels"]),
         per_class_accuracy=classes.recall,
         balanced_accuracy=classes.balanced_accuracy,
-        warnings=shortcomings(classes, subject.data.class_names, "test"),
+        warnings=shortcomings(classes, subject.data.class_names, "test", subject.data.balance),
     )
 
 
