@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgekd.data import Dataset, DataSettings, load_dataset
+from edgekd.data import Dataset, FashionMnist, load_dataset
 from edgekd.data.dataset import Split
 from edgekd.stages import Distill
 from edgekd.stages.base import frozen, taught_recipe
@@ -35,7 +35,7 @@ ARMS = {
 
 def main() -> None:
     torch.set_num_threads(1)
-    data = _few(load_dataset(DataSettings(name="fashion_mnist", image_size=28)))
+    data = _few(load_dataset(FashionMnist(image_size=28)))
     teacher, accuracy = _teacher(data)
     student = build(SPEC.model_copy(update={"width_mult": 0.5}))
     print(f"fashion_mnist: {len(data.train)} training images, {len(data.val)} of val, {EPOCHS} epochs of a student")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from edgekd.artifact import Artifact, save_tensors
 from edgekd.data import calibration_batches
-from edgekd.evaluation import Evaluation, evaluate
+from edgekd.evaluation import Evaluation, evaluate, not_learned
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
 from edgekd.target import Target
@@ -45,7 +45,9 @@ class Ptq(Stage):
             "ptq_val_accuracy": accuracy,
             "qat_val_accuracy": None,
         }
-        manifest = ctx.manifest(quantized=about, val_accuracy=accuracy)
+        classes = found.on_val.classes
+        warnings = not_learned(classes, ctx.data) if classes else []
+        manifest = ctx.manifest(quantized=about, val_accuracy=accuracy, warnings=warnings)
         return save_quantized(ctx, found, manifest, {"weights": found.model.state_dict()})
 
 
