@@ -198,6 +198,27 @@ def test_every_kind_of_layer_that_pruning_narrows_is_rebuilt_with_its_state() ->
         assert torch.equal(rebuilt(images), narrow(images))
 
 
+def tied(first: int, second: int) -> nn.Sequential:
+    model = nn.Sequential(nn.Linear(first, first), nn.ReLU(), nn.Linear(second, second, bias=False))
+    if first == second:
+        model[2].weight = model[0].weight
+    return model
+
+
+def test_weights_that_layers_have_in_common_are_still_one_after_resizing() -> None:
+    rebuilt = with_widths(tied(8, 8), widths(tied(4, 4)))
+
+    assert rebuilt.get_parameter("0.weight") is rebuilt.get_parameter("2.weight")
+    assert count_params(rebuilt) == 4 * 4 + 4
+
+
+def test_weights_in_common_of_two_widths_are_refused_in_one_line() -> None:
+    with pytest.raises(ModelError, match=r"2\.weight: is one with 0\.weight, but has another width") as caught:
+        with_widths(tied(8, 8), widths(tied(4, 6)))
+
+    assert "\n" not in str(caught.value)
+
+
 def test_an_architecture_that_does_not_take_such_images_is_refused_in_one_line() -> None:
     with pytest.raises(ModelError, match="vit_b_16 does not take 32x32 images") as caught:
         build(spec("vit_b_16", 32, channels=3))

@@ -1,6 +1,6 @@
 """A network's channels: with the architecture's name, all that a pruned network needs to be built again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,10 +39,13 @@ def _layer_widths(module: nn.Module) -> dict[str, int]:
 def with_widths(model: nn.Module, wanted: Widths) -> nn.Module:
     """Give a freshly built network the widths that pruning left; its weights are empty until they are loaded.
 
+    What layers have in common they still have in common.
+
     Raises:
-        ModelError: a layer is not in the network or is of no kind that has widths.
+        ModelError: a layer is not in the network, is of no kind that has widths, or got other widths than
+            one that it has weights in common with.
     """
-    modules = dict(model.named_modules())
+    modules, ties = dict(model.named_modules()), _ties(model)
     for name, about in wanted.items():
         if name not in modules:
             raise ModelError(
@@ -50,7 +53,29 @@ def with_widths(model: nn.Module, wanted: Widths) -> nn.Module:
             )
         if _layer_widths(modules[name]) != dict(about):
             _resize(modules[name], about, name)
+    for names in ties:
+        _tie(model, names)
     return model
+
+
+def _ties(model: nn.Module) -> list[list[str]]:
+    """Names of one and the same parameter, for each that has several."""
+    found: dict[nn.Parameter, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        found.setdefault(parameter, []).append(name)
+    return [names for names in found.values() if len(names) > 1]
+
+
+def _tie(model: nn.Module, names: Sequence[str]) -> None:
+    """Make one parameter of those that resizing parted."""
+    first = model.get_parameter(names[0])
+    for name in names[1:]:
+        if model.get_parameter(name).shape != first.shape:
+            raise ModelError(
+                name, f"is one with {names[0]}, but has another width", "the artifact is of another architecture"
+            )
+        owner, _, key = name.rpartition(".")
+        setattr(model.get_submodule(owner), key, first)
 
 
 def _resize(module: nn.Module, about: Mapping[str, int], name: str) -> None:
