@@ -92,6 +92,17 @@ def pooling_matrix(before: list[int], after: list[int]) -> Tensor:
     return pooled.flatten(1).T
 
 
+def _pad_by_numbers(_graph: fx.GraphModule, node: fx.Node) -> None:
+    """Write a convolution whose padding is a word as one whose padding is a number, unless its sides are unequal."""
+    defaults: tuple[Any, ...] = (None, None, None, [1, 1], "valid", [1, 1], 1)
+    images, weight, bias, stride, word, dilation, groups = _any(node.args) + defaults[len(node.args) :]
+    kernel = weight.meta["val"].shape[2:]
+    around = [step * (size - 1) if word == "same" else 0 for step, size in zip(dilation, kernel, strict=True)]
+    if all(both % 2 == 0 for both in around):
+        padding = [both // 2 for both in around]
+        node.target, node.args = aten.conv2d.default, (images, weight, bias, stride, padding, dilation, groups)
+
+
 def _slice(graph: fx.GraphModule, node: fx.Node) -> None:
     """Write a split as slices: they pass integers on, and each is one tensor."""
     source, _, *rest = _any(node.args)
@@ -132,6 +143,7 @@ _PLAIN: dict[Any, Callable[[fx.GraphModule, fx.Node], None]] = {
     aten.reshape.default: _free_the_batch,
     aten.mean.dim: _keep_rank_while_pooling,
     aten.adaptive_avg_pool2d.default: _pool,
+    aten.conv2d.padding: _pad_by_numbers,
     aten.chunk.default: _slice,
     aten.split.Tensor: _slice,
     aten.split_with_sizes.default: _slice,
