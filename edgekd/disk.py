@@ -16,14 +16,26 @@ REPLACED = ".replaced-"
 
 @contextlib.contextmanager
 def disk_errors(where: Path) -> Iterator[None]:
-    """Turn what the disk refuses into one line."""
+    """Turn what the disk refuses into one line.
+
+    Args:
+        where: what is being written; a file elsewhere that an error names was being read.
+    """
     try:
         yield
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ArtifactError(
-            str(error.filename or where), f"cannot be written ({reason})", "check room and permissions"
-        ) from None
+        named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+        if named is None or _beside_or_below(Path(named), where):
+            problem, remedy = f"cannot be written ({reason})", "check room and permissions"
+        else:
+            problem, remedy = f"cannot be read ({reason})", "check the path and its permissions"
+        raise ArtifactError(named or str(where), problem, remedy) from None
+
+
+def _beside_or_below(path: Path, where: Path) -> bool:
+    """Files are written beside what they shall be, and folders below those that hold them."""
+    return path.absolute().is_relative_to(where.absolute().parent)
 
 
 def put_in_place(beside: Path, final: Path) -> None:

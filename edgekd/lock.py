@@ -63,15 +63,23 @@ def release(path: Path, file: int) -> None:
 
 
 def holder(path: Path) -> str | None:
-    """Who holds a lock, or shares it, as ``pid 1234``; None where nobody does."""
+    """Who holds a lock, or shares it, as ``pid 1234``; None where nobody does, or where it cannot be asked."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        file = _opened(path)
     except OSError:
         return None
     try:
         return None if _locked(file, shared=False) else _named(file)
     finally:
         os.close(file)
+
+
+def _opened(path: Path) -> int:
+    """Open for writing, without which NFS grants no exclusive lock; for reading where the file is another user's."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
 
 
 def _silent(_holder: str) -> None:

@@ -1,5 +1,6 @@
 """The store: digests, checksums, atomic folders, reloading."""
 
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ import torch
 
 from edgekd import disk
 from edgekd.artifact import Store, digest_of, load_model, load_tensors, save_model, save_tensors
-from edgekd.disk import put_in_place
+from edgekd.disk import disk_errors, put_in_place
 from edgekd.errors import ArtifactError
 from edgekd.pruning import prune
 from edgekd.zoo import ModelSpec, build, widths
@@ -445,3 +446,13 @@ def test_tensors_that_the_disk_refuses_are_one_line(tmp_path: Path) -> None:
             save_tensors(tmp_path / "w.safetensors", {"w": torch.zeros(1000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_cannot_be_read_while_an_artifact_is_written_is_not_called_unwritable(tmp_path: Path) -> None:
+    missing, full = tmp_path / "images" / "cat.png", OSError(errno.ENOSPC, "No space left on device")
+
+    writing = tmp_path / "models" / "writing"
+    with pytest.raises(ArtifactError, match=r"cat.png: cannot be read \(no such file"), disk_errors(writing):
+        missing.read_bytes()
+    with pytest.raises(ArtifactError, match=r"writing: cannot be written \(no space left"), disk_errors(writing):
+        raise full

@@ -1,5 +1,6 @@
 """The command line: what it says, what it ends with, and that every mistake is one line."""
 
+import importlib.metadata
 import json
 import os
 import re
@@ -469,3 +470,8 @@ def test_without_a_budget_a_pruned_network_that_learned_nothing_fails_and_a_teac
     assert "prune comes nearest" in failed.out
     assert alone.code == 0
     assert "NO BUDGET  teacher (model.onnx) is recommended: No budget was given." in alone.out
+
+
+def test_the_version_and_debug_are_told(edgekd: Command) -> None:
+    assert edgekd("--version").out == f"edgekd {importlib.metadata.version('edgekd')}\n"
+    assert "--debug" in edgekd("--help").out

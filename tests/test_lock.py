@@ -1,5 +1,6 @@
 """Locks between processes: one holds, the others wait; none outlives its process."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -132,3 +133,21 @@ def test_a_symbolic_link_is_no_lock(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic"):
         lock.take(tmp_path / "lock")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_who_holds_a_lock_is_asked_with_a_file_that_may_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS grants an exclusive lock on nothing else."""
+    asked: list[int] = []
+    opened = os.open
+
+    def noted(path: Path, flags: int, *mode: int) -> int:
+        asked.append(flags & os.O_ACCMODE)
+        return opened(path, flags, *mode)
+
+    (tmp_path / "lock").touch()
+    monkeypatch.setattr(os, "open", noted)
+
+    assert lock.holder(tmp_path / "lock") is None
+    assert asked == [os.O_RDWR]

@@ -1,10 +1,11 @@
 """The command line: thin commands, the only place that prints, and the only one that imports the rest lazily."""
 
+import importlib.metadata
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,8 +19,21 @@ for command in (bundles.verify, bundles.predict, bundles.bench, bundles.deploy, 
 app.add_typer(store.app, name="store")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgekd {importlib.metadata.version('edgekd')}")
+        raise typer.Exit
+
+
 @app.callback()
-def edgekd() -> None:
+def edgekd(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and end.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where in the code an error came from; anywhere on the line.")
+    ] = False,
+) -> None:
     """Prune, distil and quantize an image classifier for a small CPU, and prove the exported file."""
 
 
