@@ -61,15 +61,6 @@ class Folder(OwnSettings):
         return replace(data, notes=(*_scan_notes(found), *data.notes))
 
 
-def _stored(cache: Cache, root: Path, found: Found, plan: "Plan", augment: Augment, progress: Progress) -> Dataset:
-    """From the cache, where it is written if need be."""
-    key = _key(found, plan)
-    place = cache.find(key)
-    data = read_stored(place, augment) if place else None
-    data = data or cache.read_or_drop(key, lambda folder: read_stored(folder, augment))
-    return data or _write(cache, key, root, found, plan, augment, progress)
-
-
 @dataclass(frozen=True)
 class Plan:
     """What is done to every image.
@@ -87,6 +78,15 @@ class Plan:
     channels: Literal[1, 3]
     rule: Literal["crop", "stretch"]
     skip_bad: bool
+
+
+def _stored(cache: Cache, root: Path, found: Found, plan: Plan, augment: Augment, progress: Progress) -> Dataset:
+    """From the cache, where it is written if need be."""
+    key = _key(found, plan)
+    place = cache.find(key)
+    data = read_stored(place, augment) if place else None
+    data = data or cache.read_or_drop(key, lambda folder: read_stored(folder, augment))
+    return data or _write(cache, key, root, found, plan, augment, progress)
 
 
 def _plan(settings: Folder) -> Plan:
