@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import tempfile
@@ -12,6 +13,8 @@ from edgekd.errors import ArtifactError
 
 REPLACED = ".replaced-"
 """Begins the name of what had another's place."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What no reading ends with; a copy that fails so names the file that it read."""
 
 
 @contextlib.contextmanager
@@ -26,7 +29,7 @@ def disk_errors(where: Path) -> Iterator[None]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
-        if named is None or _beside_or_below(Path(named), where):
+        if named is None or error.errno in FULL or _beside_or_below(Path(named), where):
             problem, remedy = f"cannot be written ({reason})", "check room and permissions"
         else:
             problem, remedy = f"cannot be read ({reason})", "check the path and its permissions"

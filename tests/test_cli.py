@@ -235,7 +235,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_trained(
 
 @pytest.mark.parametrize(
     "arguments",
-    [("pipeline", "run", "x.yaml", "--no-such-option"), ("pipeline", "walk"), ("pipeline", "run"), ("--version=9",)],
+    [("pipeline", "run", "x.yaml", "--no-such-option"), ("pipeline", "walk"), ("pipeline", "run"), ("--versions",)],
 )
 def test_an_unknown_word_on_the_command_line_is_refused(arguments: tuple[str, ...], edgekd: Command) -> None:
     ended = edgekd(*arguments)

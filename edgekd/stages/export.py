@@ -79,7 +79,7 @@ class Export(Stage):
 
     def run(self, ctx: Context) -> Artifact:
         warnings: list[str] = []
-        manifest: dict[str, Any] = ctx.manifest(exported=[], warnings=warnings)
+        manifest: dict[str, Any] = {**ctx.manifest(exported=[]), "warnings": warnings}
         with ctx.store.writing(ctx.digest, manifest) as folder:
             for candidate in self._candidates(ctx):
                 about = _export(candidate, folder, ctx)

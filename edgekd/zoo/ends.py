@@ -1,5 +1,6 @@
 """Where a network begins and ends: followed along an image, since the order of registration says nothing."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,8 @@ def ends_of(model: nn.Module, images: Tensor) -> Ends:
     handles = [m.register_forward_hook(note(name)) for name, m in model.named_modules() if isinstance(m, LAYERS)]
     training = model.training
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a network that asks for a number, as any may while it only runs
             answer = model.eval()(shown.clone())  # a network may change its input in place
     finally:
         for handle in handles:

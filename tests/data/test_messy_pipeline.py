@@ -92,7 +92,9 @@ def test_the_report_tells_what_was_odd(ran: tuple[Path, Report]) -> None:
 def test_the_chain_ends_with_an_integer_file_that_learned_something(ran: tuple[Path, Report]) -> None:
     _, report = ran
 
-    assert [model.id for model in report.models] == ["teacher", "prune", "distill", "qat", "qat.ptq"]
+    names = [model.id for model in report.models]
+    assert names[:3] == ["teacher", "prune", "distill"]
+    assert names[3:] in (["qat", "qat.ptq"], ["qat.ptq"])
     assert report.models[0].accuracy > 0.6
 
 
