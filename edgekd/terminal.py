@@ -2,10 +2,11 @@
 
 import contextlib
 import datetime
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -28,59 +29,110 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def console() -> Console:
-    """Standard output; markup in names is text."""
-    return Console(
-        markup=False, highlight=False, soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 120
-    )
+def console(stream: TextIO | None = None) -> Console:
+    """A stream, standard output unless given; markup in names is text."""
+    tty = (stream or sys.stdout).isatty()
+    return Console(file=stream, markup=False, highlight=False, soft_wrap=not tty, width=None if tty else 120)
+
+
+@contextlib.contextmanager
+def libraries_unheard() -> Iterator[TextIO]:
+    """A stream to standard output; all else that is written there or to standard error meanwhile is dropped.
+
+    Libraries print, warn and dump graphs, from C++ too. With ``--debug`` all of it is shown.
+    """
+    if "--debug" in sys.argv:
+        yield sys.stdout
+        return
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(_own_copy(sys.stdout))
+        nowhere = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        for descriptor in (1, 2):
+            stack.enter_context(_pointed_at(descriptor, nowhere.fileno()))
+        yield ours
+
+
+@contextlib.contextmanager
+def _own_copy(stream: TextIO) -> Iterator[TextIO]:
+    """The stream, on a descriptor of its own where it writes to that of standard output."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # a stream in memory
+        descriptor = -1
+    if descriptor != 1:
+        yield stream
+        return
+    with os.fdopen(os.dup(descriptor), "w", encoding=stream.encoding, errors=stream.errors) as copy:
+        yield copy
+
+
+@contextlib.contextmanager
+def _pointed_at(descriptor: int, other: int) -> Iterator[None]:
+    kept = os.dup(descriptor)
+    os.dup2(other, descriptor)
+    try:
+        yield
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)
 
 
 @contextlib.contextmanager
 def live_progress(quiet: bool = False) -> Iterator[Progress]:
     """Bars on a terminal, plain lines elsewhere; ``quiet``: nothing, for standard output is read by a program."""
-    if quiet:
-        yield Progress()
-        return
-    if not sys.stdout.isatty():
-        yield PlainProgress()
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("time left"),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=console(), transient=True) as bars:
-        yield LiveProgress(bars)
+    with libraries_unheard() as stream:
+        if quiet:
+            yield Progress()
+        elif not stream.isatty():
+            yield PlainProgress(stream)
+        else:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("time left"),
+                TimeRemainingColumn(),
+            )
+            debug = stream is sys.stdout
+            with Bars(
+                *columns, console=console(stream), transient=True, redirect_stdout=debug, redirect_stderr=debug
+            ) as bars:
+                yield LiveProgress(bars)
 
 
 class PlainProgress(Progress):
     """A line for every stage, epoch and note, and one now and then while long work goes on."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
         self._began: dict[str, tuple[float, float]] = {}
         """When a work was first told of, and the share of it that was done by then: a training may go on."""
         self._said: dict[str, float] = {}
 
     def note(self, text: str) -> None:
-        print("".join(f"  {printable(line)}\n" for line in text.splitlines()), end="", flush=True)
+        print("".join(f"  {printable(line)}\n" for line in text.splitlines()), end="", file=self._stream, flush=True)
 
     def stage(self, label: str, index: int, total: int) -> None:
-        print(f"[{index + 1}/{total}] {label}", flush=True)
+        print(f"[{index + 1}/{total}] {label}", file=self._stream, flush=True)
 
     def work(self, label: str, done: int, total: int) -> None:
         now = time.monotonic()
         began, _ = self._began.setdefault(label, (now, done / max(total, 1)))
         if 0 < done < total and now - self._said.setdefault(label, began) > SECONDS_BETWEEN_LINES:
             self._said[label] = now
-            print(f"  {label}: {done}/{total}, {self._left(label, done / total)} left", flush=True)
+            left = self._left(label, done / total)
+            print(f"  {label}: {done}/{total}, {left} left", file=self._stream, flush=True)
 
     def epoch(self, label: str, epoch: int, epochs: int, figures: Mapping[str, float]) -> None:
         self._began.setdefault(label, (time.monotonic(), 0.0))
         self._said[label] = time.monotonic()
         left = self._left(label, epoch / max(epochs, 1))
-        print(f"  {label} epoch {epoch}/{epochs}: {_figures(figures)}, {left} left", flush=True)
+        line = f"  {label} epoch {epoch}/{epochs}: {_figures(figures)}, {left} left"
+        print(line, file=self._stream, flush=True)
 
     def _left(self, label: str, share: float) -> str:
         began, share_then = self._began[label]

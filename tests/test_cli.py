@@ -341,6 +341,49 @@ def test_a_shipped_pipeline_is_valid_and_begins_with_its_own_command(path: Path)
     assert Pipeline.from_yaml(path).name == path.stem
 
 
+LOUD = """
+name: loud
+data: {name: digits, image_size: 8}
+target: {isa: x86-avx2, threads: 1}
+stages:
+  - {stage: teacher, model: "tests.tiny:NETWORK", epochs: 1, batch_size: 512}
+"""
+
+
+def in_a_process(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    root = str(Path(__file__).parent.parent)
+    place = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    return subprocess.run([*REAL, *arguments], cwd=folder, env=place, capture_output=True, text=True, check=False)
+
+
+def test_what_libraries_print_does_not_reach_the_terminal(tmp_path: Path) -> None:
+    """Printed, warned, logged, written by C++: nothing of it, unless --debug is given."""
+    (tmp_path / "loud.yaml").write_text(LOUD.replace("NETWORK", "loud_network"))
+
+    ended = in_a_process(tmp_path, "pipeline", "run", "loud.yaml")
+    shown = in_a_process(tmp_path, "pipeline", "run", "loud.yaml", "--debug", "--force")
+
+    assert ended.returncode == 0, ended.stderr
+    assert "noise" not in ended.stdout + ended.stderr
+    assert "teacher epoch 1/1" in ended.stdout
+    assert ended.stderr == ""
+    for kind in ("printed", "printed as an error", "warned", "logged", "written below", "written as an error"):
+        assert f"noise: {kind}" in shown.stdout + shown.stderr
+
+
+def test_a_network_that_cannot_be_captured_is_one_line_without_its_graph(tmp_path: Path) -> None:
+    text = LOUD.replace("NETWORK", "untraceable_network") + "  - {stage: qat}\n"
+    (tmp_path / "branch.yaml").write_text(text)
+
+    ended = in_a_process(tmp_path, "pipeline", "run", "branch.yaml")
+
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("edgekd: stages[1] (qat): ")
+    assert "cannot be captured" in line
+    assert [line.split(":")[0] for line in ended.stdout.splitlines()] == ["target"]
+
+
 def test_a_note_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     PlainProgress().note("layer \x1b[2J\x07 is wide\nand so on")
 

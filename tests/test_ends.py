@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.errors import ModelError
-from edgekd.zoo import ModelSpec, build, check_name, ends_of, example_images
+from edgekd.zoo import ModelSpec, build, check_name, count_macs, ends_of, example_images
 from tests.contract import unseen
 
 SPEC = ModelSpec(name="resnet8", num_classes=3, in_channels=3, image_size=16)
@@ -70,10 +70,13 @@ def test_stems_and_heads_are_those_that_the_image_and_the_logits_reach_first(
 
 def test_a_network_stays_as_it_was() -> None:
     model = Made("two stems").train()
+    kept = next(module for module in model.modules() if module is not model).eval()
 
     ends_of(model, example_images(SPEC, 2))
+    count_macs(model, SPEC)
 
     assert model.training
+    assert not kept.training
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(module._forward_hooks for module in model.modules())
 

@@ -1,6 +1,7 @@
 """ONNX files: raw pixels in, logits out, nothing but what computes, integers only where integers are meant."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -172,3 +173,14 @@ def test_the_integer_file_is_a_quarter_of_the_float_one_and_a_little(files: File
     ratio = int_path.stat().st_size / float_path.stat().st_size
 
     assert 0.25 < ratio < 0.30
+
+
+def test_the_exporter_reads_its_translations_once_for_all_files(files: Files) -> None:
+    """By itself torch reads some 500 of them anew for each file: should it name that otherwise one day, this tells."""
+    from torch.onnx._internal.exporter import _registration
+
+    registration: Any = _registration
+    found = registration.onnxscript_apis.get_torchlib_ops.cache_info()
+
+    assert found.misses == 1
+    assert found.hits >= 2 * len(MODELS) - 1

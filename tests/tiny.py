@@ -1,5 +1,10 @@
 """Tiny things that tests share: generated images of three separable classes, networks of a few layers."""
 
+import logging
+import os
+import sys
+import warnings
+
 import torch
 from torch import Tensor, nn
 
@@ -102,6 +107,49 @@ class _DependsOnPixels(nn.Module):
 def untraceable_network(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     """A network that torch.export cannot follow."""
     return _DependsOnPixels(num_classes, in_channels)
+
+
+class _Inverts(nn.Module):
+    """Computes with an operator that torch.export follows and ONNX has not."""
+
+    def __init__(self, outputs: int, channels: int) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(channels, 16, 3), nn.Linear(16, outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.conv(images).mean((2, 3))
+        square = features[:, :, None] * features[:, None] + torch.eye(16)
+        logits: Tensor = self.fc(torch.linalg.inv(square).diagonal(dim1=1, dim2=2))
+        return logits
+
+
+def unwritable_network(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """A network that the ONNX exporter has no words for."""
+    return _Inverts(num_classes, in_channels)
+
+
+class _Loud(nn.Module):
+    """Writes wherever a library may, whenever it runs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            print("noise: printed")
+            print("noise: printed as an error", file=sys.stderr)
+            warnings.warn("noise: warned", stacklevel=2)
+            logging.getLogger("noisy").error("noise: logged")
+            os.write(1, b"noise: written below Python\n")
+            os.write(2, b"noise: written as an error below Python\n")
+        logits: Tensor = self.network(images)
+        return logits
+
+
+def loud_network(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """A network around which everything prints."""
+    return _Loud(own_network(num_classes, in_channels, image_size))
 
 
 def blurred_colours(count: int, size: int, seed: int = 0) -> Tensor:

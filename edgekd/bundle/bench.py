@@ -1,10 +1,12 @@
 """Latency of bundles and files on this machine."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekd.bundle.check import faults, trusted
+from edgekd.bundle.check import checked, faults, trusted_model
 from edgekd.errors import BundleError
 from edgekd.ondevice.bench import bench
 from edgekd.ondevice.contents import MODEL
@@ -12,28 +14,44 @@ from edgekd.onnx_files import check_untrusted
 from edgekd.runtime import Progress
 
 
-def named_files(subjects: Sequence[Path]) -> list[tuple[str, Path]]:
-    """The files that are meant, with the names that figures are shown under.
+@contextlib.contextmanager
+def named_files(subjects: Sequence[Path]) -> Iterator[list[tuple[str, Path]]]:
+    """Private copies of the files that are meant, with the names that figures are shown under, until they are closed.
 
-    A bundle given alone stands for all of its files in the report's order, beside others for the recommended one.
+    What was checked is what other processes will open. A bundle given alone stands for all of its files in the
+    report's order, beside others for the recommended one.
 
     Raises:
         BundleError: neither a whole bundle nor a file.
         ExportError: an ONNX file that would open others.
     """
-    return [named for subject in subjects for named in _named(subject, alone=len(subjects) == 1)]
+    with tempfile.TemporaryDirectory() as scratch:
+        found = (one for subject in subjects for one in _checked(subject, alone=len(subjects) == 1))
+        yield [
+            (name, _copied(content, Path(scratch) / str(index), file))
+            for index, (name, file, content) in enumerate(found)
+        ]
 
 
-def _named(subject: Path, alone: bool) -> list[tuple[str, Path]]:
+def _checked(subject: Path, alone: bool) -> Iterator[tuple[str, str, bytes]]:
+    """The name for figures, the file's name, and its bytes."""
     if subject.is_dir():
-        manifest = trusted(subject)
-        if alone:
-            return [(str(about["id"]), subject / about["file"]) for about in manifest["models"]]
-        return [(f"{manifest['name']}/{manifest['recommended']}", subject / MODEL)]
+        manifest = checked(subject)
+        recommended = [(f"{manifest['name']}/{manifest['recommended']}", MODEL)]
+        every = [(str(about["id"]), str(about["file"])) for about in manifest["models"]]
+        for name, file in every if alone else recommended:
+            yield name, file, trusted_model(subject, manifest, file)
+        return
     if not subject.is_file():
         raise BundleError(str(subject), "is neither a bundle nor a file", "name exports/NAME or an ONNX file")
-    check_untrusted(subject)
-    return [(subject.name, subject)]
+    yield subject.name, subject.name, check_untrusted(subject)
+
+
+def _copied(content: bytes, folder: Path, name: str) -> Path:
+    folder.mkdir()
+    place = folder / Path(name).name
+    place.write_bytes(content)
+    return place
 
 
 def bench_here(files: Sequence[tuple[str, Path]], threads: int, batch: int, progress: Progress) -> Mapping[str, Any]:

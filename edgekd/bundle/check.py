@@ -1,6 +1,7 @@
 """Checks a bundle and asks its model, without torch."""
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,16 +28,17 @@ def checked(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def trusted(folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle whose models may be opened here.
+def trusted_model(folder: Path, manifest: dict[str, Any], name: str = MODEL) -> bytes:
+    """A model's bytes, for ONNX Runtime: the path may lead to another file by the time that it is opened.
 
     Raises:
-        BundleError: a file is not what the manifest says.
-        ExportError: a model would make ONNX Runtime open files outside of the bundle, which no checksum tells.
+        BundleError: the file is not what the manifest says.
+        ExportError: it would make ONNX Runtime open files outside of the bundle, which no checksum tells.
     """
-    manifest = checked(folder)
-    _check_models(folder, manifest)
-    return manifest
+    content = check_untrusted(folder / name)
+    if hashlib.sha256(content).hexdigest() != manifest["files"][name]["sha256"]:
+        raise BundleError(str(folder / name), "was changed while the bundle was read", "run the same command again")
+    return content
 
 
 def verify(folder: Path) -> dict[str, Any]:
@@ -44,9 +46,10 @@ def verify(folder: Path) -> dict[str, Any]:
 
     Raises:
         BundleError: there is no bundle, or its manifest is not to be trusted.
+        ExportError: a model of the bundle would make ONNX Runtime open other files.
     """
     with faults(folder):
-        return self_test(folder, True, lambda manifest: _check_models(folder, manifest))
+        return self_test(folder, True, lambda manifest: _every_model_trusted(folder, manifest))
 
 
 def predict(folder: Path, images: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:
@@ -54,15 +57,18 @@ def predict(folder: Path, images: Sequence[Path], top: int = 5) -> list[dict[str
 
     Raises:
         BundleError: the bundle is not whole, or a file is no image.
+        ExportError: the model would make ONNX Runtime open other files.
     """
-    manifest = trusted(folder)
+    manifest = checked(folder)
     with faults(folder):
-        return classify(folder, manifest, images, top)
+        return classify(trusted_model(folder, manifest), manifest, images, top)
 
 
-def _check_models(folder: Path, manifest: dict[str, Any]) -> None:
+def _every_model_trusted(folder: Path, manifest: dict[str, Any]) -> bytes:
+    """The bytes of the model that ships, when all models have been found fit to be opened."""
     for about in manifest["models"]:
-        check_untrusted(folder / about["file"])
+        trusted_model(folder, manifest, about["file"])
+    return trusted_model(folder, manifest)
 
 
 @contextlib.contextmanager

@@ -19,8 +19,10 @@ def verify(bundle: Bundle, json_: Json = False) -> None:
     """
     from edgekd.bundle.check import verify as found_in
     from edgekd.ondevice.program import selftest_lines
+    from edgekd.terminal import libraries_unheard
 
-    found = found_in(bundle)
+    with libraries_unheard():
+        found = found_in(bundle)
     print_json(found) if json_ else print_lines(selftest_lines(found))
     raise typer.Exit(0 if found["ok"] else 1)
 
@@ -34,8 +36,10 @@ def predict(
     """Classify image files with a bundle's model: labels and probabilities, the likeliest first."""
     from edgekd.bundle.check import predict as classes_of
     from edgekd.ondevice.program import classes_lines
+    from edgekd.terminal import libraries_unheard
 
-    found = classes_of(bundle, images, top)
+    with libraries_unheard():
+        found = classes_of(bundle, images, top)
     print_json(found) if json_ else print_lines([line for about in found for line in classes_lines(about)])
 
 
@@ -57,8 +61,7 @@ def bench(
     from edgekd.ondevice.bench import bench_lines
     from edgekd.terminal import live_progress
 
-    files = named_files(subjects)
-    with live_progress(quiet=json_) as progress:
+    with live_progress(quiet=json_) as progress, named_files(subjects) as files:
         if device is None:
             found = bench_here(files, threads, batch, progress)
         else:

@@ -36,10 +36,11 @@ def run(
         raise typer.Exit(ended.exit_code)
     from edgekd.pipeline import Pipeline
     from edgekd.processes import joined
-    from edgekd.terminal import console, live_progress, render_target
+    from edgekd.terminal import console, libraries_unheard, live_progress, render_target
 
     with joined() as processes:
-        pipeline = processes.by_first(lambda: Pipeline.from_yaml(file, set_ or ()))
+        with libraries_unheard():
+            pipeline = processes.by_first(lambda: Pipeline.from_yaml(file, set_ or ()))
         if not processes.first:
             pipeline.run(models, exports, force=force, processes=processes)
             return
@@ -60,11 +61,13 @@ def run(
 def plan(file: File, set_: Overrides = None, models: Models = Path("models")) -> None:
     """Show a pipeline's stages and which are up to date; nothing is trained."""
     from edgekd.pipeline import Pipeline
-    from edgekd.terminal import console, render_plan, render_target
+    from edgekd.terminal import console, libraries_unheard, render_plan, render_target
 
-    pipeline = Pipeline.from_yaml(file, set_ or ())
+    with libraries_unheard():
+        pipeline = Pipeline.from_yaml(file, set_ or ())
+        planned = pipeline.plan(models)
     console().print(render_target(pipeline.target))
-    console().print(render_plan(pipeline.plan(models)))
+    console().print(render_plan(planned))
 
 
 @app.command()
@@ -78,10 +81,11 @@ def status(
     """Show what is done, under way and to do, and how long it took; runs go on undisturbed."""
     from edgekd.pipeline import Pipeline
     from edgekd.status import as_json, pipeline_status
-    from edgekd.terminal import console, render_status
+    from edgekd.terminal import console, libraries_unheard, render_status
 
-    pipeline = Pipeline.from_yaml(file, set_ or ())
-    found = pipeline_status(pipeline, models, exports)
+    with libraries_unheard():
+        pipeline = Pipeline.from_yaml(file, set_ or ())
+        found = pipeline_status(pipeline, models, exports)
     if json_:
         print_json(as_json(pipeline, found))
     else:

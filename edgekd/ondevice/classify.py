@@ -1,22 +1,23 @@
 """Classes and probabilities of image files."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Union
 
 import numpy as np
 
-from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.pixels import BadImage, fit_image, quiet, read_image
 from edgekd.ondevice.sessions import logits_of_pixels, open_session
 
 
-def classify(folder: Path, manifest: Dict[str, Any], images: Sequence[Path], top: int = 5) -> List[Dict[str, Any]]:
+def classify(
+    model: Union[Path, bytes], manifest: Dict[str, Any], images: Sequence[Path], top: int = 5
+) -> List[Dict[str, Any]]:
     """The likeliest classes of each image, decoded and resized as the training images were.
 
     Args:
-        folder: a bundle whose files were checked.
-        manifest: its manifest.
+        model: the ONNX file of a bundle whose files were checked, or its bytes.
+        manifest: the bundle's.
         images: image files of any kind that Pillow reads.
         top: classes of each.
 
@@ -26,7 +27,7 @@ def classify(folder: Path, manifest: Dict[str, Any], images: Sequence[Path], top
     Raises:
         Fault: a file that is no image; Pillow is missing or too old.
     """
-    session = open_session(folder / MODEL)
+    session = open_session(model)
     return [_classified(session, manifest, image, top) for image in images]
 
 

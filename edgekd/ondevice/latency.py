@@ -14,7 +14,13 @@ ROUNDS = PROCESSES * ROUNDS_PER_PROCESS
 STUDENT_T = 2.2622
 """Student's t, two-sided 95 %, for 9 degrees of freedom."""
 REPEATABILITY = 0.01
-"""Half a 95 % interval of what separate measurements differ by for reasons that no number of processes averages out."""
+"""Half a 95 % interval of what separate measurements of one file differ by, whatever the number of processes."""
+SAME_FILE = 0.015
+"""Processes differ so much, a standard deviation in logarithms, in the ratio of a file to its own copy.
+
+What they differ by beyond that is the machine's, and lasts longer than a measurement takes: a neighbour who fills the
+shared cache slows a large file down more than a small one, for minutes (``benchmarks/same_file_twice.py``).
+"""
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,8 @@ def paired_ratio(rounds_ms: Any, others_ms: Any) -> Tuple[float, Tuple[float, fl
     """One file's latency divided by another's, with a 95 % interval.
 
     Each process gives one ratio: the mean of its blocks' medians, in logarithms. The interval is Student's of the mean
-    over processes, which holds what varies within them too; what separate measurements differ by besides adds to it as
-    an independent error does.
+    over processes, which holds what varies within them too. What one measurement cannot average out adds as independent
+    errors do: what processes differ by more than they would for a file and its copy, and the repeatability.
 
     Args:
         rounds_ms: medians per round of the one, shape ``(rounds,)``.
@@ -71,7 +77,8 @@ def paired_ratio(rounds_ms: Any, others_ms: Any) -> Tuple[float, Tuple[float, fl
     """
     rounds = np.log(rounds_ms / others_ms).reshape(PROCESSES, BLOCKS_PER_PROCESS, ROUNDS_PER_BLOCK)
     logs = np.median(rounds, axis=2).mean(axis=1)
-    middle, error = float(logs.mean()), float(logs.std(ddof=1)) / PROCESSES**0.5
+    middle, variance = float(logs.mean()), float(logs.var(ddof=1))
+    error = (variance / PROCESSES + max(0.0, variance - SAME_FILE**2)) ** 0.5
     half = float(np.hypot(STUDENT_T * error, REPEATABILITY))
     return float(np.exp(middle)), (float(np.exp(middle - half)), float(np.exp(middle + half)))
 

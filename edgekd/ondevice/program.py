@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Optional
 
 from edgekd.ondevice.bench import bench, bench_lines
 from edgekd.ondevice.classify import classify
-from edgekd.ondevice.contents import file_problems, read_manifest
+from edgekd.ondevice.contents import MODEL, file_problems, read_manifest
 from edgekd.ondevice.faults import Fault, printable
 from edgekd.ondevice.machine import machine_facts
 from edgekd.ondevice.selftest import self_test
@@ -84,7 +84,7 @@ def _classify(given: Any, folder: Path) -> int:
     problems = file_problems(folder, manifest, everything=False)
     if problems:
         raise Fault(str(folder), problems[0], "take the bundle anew")
-    for found in classify(folder, manifest, given.files, given.top):
+    for found in classify(folder / MODEL, manifest, given.files, given.top):
         if given.json:
             print(json.dumps(found))
         else:

@@ -2,7 +2,7 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -15,14 +15,15 @@ MOST_GOLDEN_BYTES = 1 << 30
 
 
 def self_test(
-    folder: Path, everything: bool, before_opening: Callable[[Dict[str, Any]], None] = lambda _: None
+    folder: Path, everything: bool, read_model: Optional[Callable[[Dict[str, Any]], bytes]] = None
 ) -> Dict[str, Any]:
     """Check a bundle's files and its model's answers to the golden images.
 
     Args:
         folder: the bundle.
         everything: the reports too must be there, which do not go to a device.
-        before_opening: is given the manifest when the files were found whole; may refuse them.
+        read_model: is given the manifest when the files were found whole, and gives the model's bytes or refuses;
+            unless given ONNX Runtime opens the file.
 
     Returns:
         Plain data: ``ok``, ``problems`` (a line each), ``warnings``, ``files`` (how many were checked), ``golden``
@@ -39,8 +40,8 @@ def self_test(
     if not problems:
         problems += _too_old(manifest)
     if not problems:
-        before_opening(manifest)
-        golden = compare_golden(folder, manifest)
+        model = read_model(manifest) if read_model else folder / MODEL
+        golden = compare_golden(model, folder / GOLDEN, float(manifest["golden"]["tolerance"]))
         problems += _differences(golden)
     return {
         "ok": not problems,
@@ -52,16 +53,20 @@ def self_test(
     }
 
 
-def compare_golden(folder: Path, manifest: Dict[str, Any]) -> Dict[str, Any]:
-    """The model's logits of the golden images against those that were recorded.
+def compare_golden(model: Union[Path, bytes], golden: Path, tolerance: float) -> Dict[str, Any]:
+    """A model's logits of the golden images against those that were recorded.
 
     The class must be the same, unless the recorded logits of two classes are closer than the tolerance.
+
+    Args:
+        model: the ONNX file, or its bytes.
+        golden: the images and logits that were recorded.
+        tolerance: so far off a logit may be.
     """
-    pixels, wanted = read_golden(folder / GOLDEN)
-    found = logits_of_pixels(open_session(folder / MODEL), pixels)
+    pixels, wanted = read_golden(golden)
+    found = logits_of_pixels(open_session(model), pixels)
     if found.shape != wanted.shape:
         raise Fault(MODEL, f"gives logits of shape {found.shape}, recorded were {wanted.shape}", "take the bundle anew")
-    tolerance = float(manifest["golden"]["tolerance"])
     rows = np.arange(len(wanted))
     behind = wanted[rows, wanted.argmax(1)] - wanted[rows, found.argmax(1)]
     return {

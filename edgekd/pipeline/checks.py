@@ -74,18 +74,23 @@ def checked(plan: list[Planned], data: Dataset, target: Target, processes: Proce
 
 
 def _check_networks(plan: Sequence[Planned], data: Dataset, target: Target) -> None:
-    """What cannot be built, pruned or quantized is refused before the training that would come first."""
+    """What cannot be built, pruned, quantized or exported is refused before the training that would come first."""
     specs: dict[str, ModelSpec] = {}
+    untrained: dict[str, ModelSpec] = {}
     left: dict[str, Widths] = {}
     for index, item in enumerate(plan):
         source = item.references.get("source", "")
         spec = item.stage.network(data, specs.get(source))
+        if item.artifact is None:
+            with placed(index, item.name):
+                item.stage.check_inputs([untrained[name] for name in item.references.values() if name in untrained])
         if spec is None:
             continue
         specs[item.name] = spec
         if item.artifact is not None and "model" in item.artifact.manifest:
             left[item.name] = item.artifact.manifest["model"]["widths"]
         elif item.artifact is None:
+            untrained[item.name] = spec
             with placed(index, item.name):
                 model = with_widths(build(spec), left.get(source, {}))
                 left[item.name] = widths(item.stage.check_network(model, spec, target))

@@ -26,10 +26,9 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
     try:
         program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
     except Exception as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise QuantizationError(
-            type(model).__name__, f"cannot be captured ({first})", "leave the qat stage out"
-        ) from None
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        remedy = "integers and ONNX need a fixed graph: let no branch depend on what an image shows"
+        raise QuantizationError(type(model).__name__, f"cannot be captured ({first})", remedy) from None
     graph: Any = program.module()
     make_plain(graph)
     for name, parameter in list(graph.named_parameters()):

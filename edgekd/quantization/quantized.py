@@ -39,7 +39,7 @@ def check_quantizable(model: nn.Module, spec: ModelSpec) -> None:
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        raise QuantizationError(spec.name, f"cannot be quantized ({reason})", "leave the qat stage out") from None
+        raise QuantizationError(spec.name, f"cannot be quantized ({reason})", "leave its stage out") from None
 
 
 class QuantizedModel(nn.Module):

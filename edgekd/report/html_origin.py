@@ -1,6 +1,6 @@
 """The page's origins: kernels, stages with their settings, data, machine, and how the figures were measured."""
 
-from edgekd.ondevice.latency import REPEATABILITY
+from edgekd.ondevice.latency import REPEATABILITY, SAME_FILE
 from edgekd.report import wording as w
 from edgekd.report.fitting import KEEPS_UP
 from edgekd.report.markup import NOTHING, Html, el, join
@@ -139,6 +139,7 @@ def _interval(processes: int) -> str:
     if processes == 1:
         return "a 95 % interval that does not hold what differs between processes: these figures are of an older edgekd"
     return (
-        "Student's 95 % interval over the processes, to which what separate measurements differ by besides, "
-        f"{100 * REPEATABILITY:g} %, adds as an independent error does"
+        "Student's 95 % interval over the processes, to which what separate measurements differ by adds as "
+        f"independent errors do: {100 * REPEATABILITY:g} %, and what processes differ by beyond the "
+        f"{100 * SAME_FILE:g} % that they do for a file and its copy"
     )

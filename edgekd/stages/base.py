@@ -110,6 +110,13 @@ class Stage(Settings, ABC):
         """
         return model
 
+    def check_inputs(self, specs: Sequence[ModelSpec]) -> None:
+        """Raise EdgekdError where a network that this stage reads, and that is still to be trained, is of no use to it.
+
+        Args:
+            specs: how those networks are built.
+        """
+
     def recipe_settings(self) -> dict[str, Any]:
         """The settings that decide the result: all but names and what is left open."""
         return self.model_dump(exclude={"id", "source", "teacher", "models"}, exclude_none=True)
@@ -270,6 +277,11 @@ def unread_without_term(keys: Iterable[str], why: str, stop_teacher_at: float) -
     return {"labels_lr": "stop_teacher_at is 1"} if stop_teacher_at == 1 else {}
 
 
+def labels_alone(student: Callable[[Tensor], Tensor]) -> BatchLoss:
+    """Cross-entropy with the labels, as a function of a batch."""
+    return lambda images, labels, _: LossParts(F.cross_entropy(student(images), labels))
+
+
 TeacherTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Takes the student's logits, the teacher's, and the labels."""
 
@@ -282,7 +294,7 @@ def distillation(
     beta: float,
     window: tuple[float, float] = (0.0, 1.0),
 ) -> BatchLoss:
-    """alpha * CE with the labels + beta * the teacher's term, as a function of a batch; without that term, CE alone.
+    """alpha * CE with the labels + beta * the teacher's term, as a function of a batch; outside the window, CE alone.
 
     The teacher sees the very same images, and only while its term counts; with alpha 0 the labels are not read then.
     After an early stop the weight of the labels is 1: Cho & Hariharan (2019).
@@ -292,14 +304,14 @@ def distillation(
         teacher: a frozen network.
         term: distance of the two answers.
         alpha: weight of the cross-entropy beside the teacher's term.
-        beta: weight of the teacher's term.
+        beta: weight of the teacher's term, above 0.
         window: shares of the schedule from which and up to which the teacher's term counts.
     """
 
     def batch_loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
         logits = student(images)
         none = logits.new_zeros(())
-        if beta == 0 or not window[0] <= progress < window[1]:
+        if not window[0] <= progress < window[1]:
             ce = F.cross_entropy(logits, labels)
             return LossParts(ce, ce=ce, kd=none)
         ce = F.cross_entropy(logits, labels) if alpha else none

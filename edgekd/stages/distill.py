@@ -28,6 +28,7 @@ from edgekd.stages.base import (
     distillation,
     first_teacher,
     fresh_spec,
+    labels_alone,
     model_errors,
     network_facts,
     source_or_before,
@@ -132,8 +133,8 @@ class Distill(Stage):
     def run(self, ctx: Context) -> Artifact:
         ctx.warn_of_precision(self.precision)
         student, spec = self._student(ctx)
-        teacher = ctx.load_teacher(spec) if self.beta else student
-        warning = capacity_gap(count_params(teacher), count_params(student))
+        teacher = ctx.load_teacher(spec) if self.beta else None
+        warning = capacity_gap(count_params(teacher), count_params(student)) if teacher else None
         if warning is not None:
             ctx.progress.note(f"{ctx.name}: {warning}")
         loss = self.batch_loss(student, teacher)
@@ -150,10 +151,13 @@ class Distill(Stage):
         )
         return ctx.save(student, spec, history, warnings=[warning] if warning else [])
 
-    def batch_loss(self, student: nn.Module, teacher: nn.Module) -> BatchLoss:
-        """alpha * CE + beta * the teacher's term."""
+    def batch_loss(self, student: nn.Module, teacher: nn.Module | None) -> BatchLoss:
+        """alpha * CE + beta * the teacher's term; CE alone without a teacher."""
+        asked = in_precision(student, self.precision)
+        if teacher is None or self.beta == 0:
+            return labels_alone(asked)
         window = (self.start_teacher_at, self.stop_teacher_at)
-        asked, answering = (in_precision(model, self.precision) for model in (student, teacher))
+        answering = in_precision(teacher, self.precision)
         return distillation(asked, answering, self._teacher_term, self.alpha, self.beta, window)
 
     def _teacher_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:

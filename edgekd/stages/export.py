@@ -1,5 +1,6 @@
 """Export: every model of the pipeline as an ONNX file, audited and checked against torch on val."""
 
+import functools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,12 +17,25 @@ from edgekd.evaluation import logits_of
 from edgekd.ondevice.machine import host_isa, weight_bits
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.stages import drift
-from edgekd.stages.base import Context, Stage, StageId
-from edgekd.zoo import ModelSpec
+from edgekd.stages.base import Context, Stage, StageId, network_facts
+from edgekd.zoo import ModelSpec, build
 
 LEAST_AGREEMENT = 0.995
 ROUNDING_TIES = 3
 """So many images may fall to the other side of a tie whatever the share: val may be small."""
+
+
+@functools.lru_cache(maxsize=16)
+def _check_exportable(spec: ModelSpec, _source: str) -> None:
+    """Write a network, not yet trained, as ONNX and open the file; one of the same source (digest) is not tried again.
+
+    Raises:
+        EdgekdError: it cannot be captured, written or opened.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "untrained.onnx"
+        onnx_export.export_onnx(float_graph(build(spec), spec), spec, path)
+        ort.session(path)
 
 
 @dataclass(frozen=True)
@@ -76,6 +90,10 @@ class Export(Stage):
 
     def recipe_settings(self) -> dict[str, Any]:
         return {"stage": self.stage}
+
+    def check_inputs(self, specs: Sequence[ModelSpec]) -> None:
+        for spec in {spec.model_dump_json(): spec for spec in specs}.values():
+            _check_exportable(spec, network_facts(spec.name).get("source", ""))
 
     def run(self, ctx: Context) -> Artifact:
         warnings: list[str] = []

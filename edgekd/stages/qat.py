@@ -5,7 +5,6 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgekd.artifact import Artifact
 from edgekd.course import copy_state
@@ -26,13 +25,14 @@ from edgekd.stages.base import (
     WeightDecay,
     distillation,
     first_teacher,
+    labels_alone,
     source_or_before,
     taught_recipe,
     unread_without_term,
 )
 from edgekd.stages.ptq import CalibrationImages, calibrated, save_quantized
 from edgekd.target import Target
-from edgekd.training import BatchLoss, LossParts, fit
+from edgekd.training import BatchLoss, fit
 from edgekd.zoo import ModelSpec
 
 _TERM = ("temperature", "alpha", "stop_teacher_at", "labels_lr")
@@ -111,7 +111,7 @@ class Qat(Stage):
 
     def _batch_loss(self, model: QuantizedModel, ctx: Context) -> BatchLoss:
         if "teacher" not in ctx.inputs:
-            return lambda images, labels, _: LossParts(F.cross_entropy(model(images), labels))
+            return labels_alone(model)
         teacher = ctx.load_teacher(model.spec)
         return distillation(model, teacher, self._teacher_term, self.alpha, self.beta, (0.0, self.stop_teacher_at))
 

@@ -5,7 +5,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgekd.artifact import Artifact, file_sha256
 from edgekd.config import PathText, SettingError, Settings
@@ -20,11 +19,12 @@ from edgekd.stages.base import (
     Stage,
     WeightDecay,
     fresh_spec,
+    labels_alone,
     model_errors,
     network_facts,
     recipe,
 )
-from edgekd.training import LossParts, fit
+from edgekd.training import fit
 from edgekd.weights import (
     EDGEKD_PIXELS,
     IMAGENET,
@@ -124,17 +124,12 @@ class Teacher(Stage):
         model, spec = self._network(ctx)
         if self.epochs:
             ctx.warn_of_precision(self.precision)
-        logits_of = in_precision(model, self.precision)
         start = evaluate(model.eval(), ctx.data.val) if self.weights else None
         if start is not None:
             ctx.progress.note(f"with the given weights: {start.accuracy:.4f} on val")
-
-        def batch_loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
-            return LossParts(F.cross_entropy(logits_of(images), labels))
-
         history = fit(
             model,
-            batch_loss,
+            labels_alone(in_precision(model, self.precision)),
             ctx.data,
             recipe(self),
             seed=ctx.seed,

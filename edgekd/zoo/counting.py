@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from edgekd.zoo.modes import evaluating
 from edgekd.zoo.spec import ModelSpec, example_images
 
 
@@ -12,13 +13,9 @@ def count_macs(model: nn.Module, spec: ModelSpec) -> int:
 
     ``onnx_export.count_macs`` counts the same in a file.
     """
-    training = model.training
     counter = FlopCounterMode(display=False)
-    try:
-        with torch.no_grad(), counter:
-            model.eval()(example_images(spec))
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad(), counter:
+        model(example_images(spec))
     return int(counter.get_total_flops()) // 2
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgekd.zoo.modes import evaluating
+
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 FUNCTIONAL = {"ConvolutionBackward0", "AddmmBackward0", "MmBackward0", "BmmBackward0"}
 """What a layer computes, where no layer stands for it."""
@@ -57,15 +59,13 @@ def ends_of(model: nn.Module, images: Tensor) -> Ends:
         return hook
 
     handles = [m.register_forward_hook(note(name)) for name, m in model.named_modules() if isinstance(m, LAYERS)]
-    training = model.training
     try:
-        with torch.enable_grad(), warnings.catch_warnings():
+        with evaluating(model), torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a network that asks for a number, as any may while it only runs
-            answer = model.eval()(shown.clone())  # a network may change its input in place
+            answer = model(shown.clone())  # a network may change its input in place
     finally:
         for handle in handles:
             handle.remove()
-        model.train(training)
     last = answer.grad_fn if isinstance(answer, Tensor) else None
     stems, changed = _stems(read, made, shown)
     heads = dict.fromkeys(made[node] for node in _walk(last, made) if node in made)

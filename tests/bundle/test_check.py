@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgekd.bundle.check import checked, predict, trusted, verify
+from edgekd.bundle.bench import named_files
+from edgekd.bundle.check import checked, predict, trusted_model, verify
 from edgekd.errors import BundleError, ExportError
 from edgekd.ondevice.contents import MANIFEST, is_inside, sealed
 from tests.hostile import external_onnx
@@ -163,9 +164,47 @@ def test_a_model_that_would_open_other_files_is_refused_though_every_checksum_ho
     about = {"sha256": hashlib.sha256(model).hexdigest(), "size_bytes": len(model), "device": True}
     reseal(bundle, files={**files, "model.onnx": about})
 
-    for ask in (verify, trusted):
+    asked = (verify, lambda folder: predict(folder, []), lambda folder: named_files([folder]).__enter__())
+    for ask in asked:
         with pytest.raises(ExportError, match=r"keeps the weight 'w' in another file"):
             ask(bundle)
+
+
+def test_the_model_that_ships_is_looked_into_even_where_the_manifest_lists_none(bundle: Path) -> None:
+    model = external_onnx("../../secret.bin", hidden=False)
+    (bundle / "model.onnx").write_bytes(model)
+    files = json.loads((bundle / MANIFEST).read_text())["files"]
+    about = {"sha256": hashlib.sha256(model).hexdigest(), "size_bytes": len(model), "device": True}
+    reseal(bundle, files={**files, "model.onnx": about}, models=[])
+
+    with pytest.raises(ExportError, match=r"keeps the weight 'w' in another file"):
+        verify(bundle)
+
+
+def test_a_model_that_is_swapped_after_the_check_is_not_opened(bundle: Path) -> None:
+    manifest = checked(bundle)
+    shutil.copy(bundle / "teacher.onnx", bundle / "model.onnx")
+
+    with pytest.raises(BundleError, match=r"model\.onnx: was changed while the bundle was read"):
+        trusted_model(bundle, manifest)
+
+
+def test_what_is_measured_is_what_was_checked(bundle: Path) -> None:
+    """The files that other processes open are private copies, whatever lies in the bundle by then."""
+    whole = (bundle / "model.onnx").read_bytes()
+
+    with named_files([bundle, bundle / "teacher.onnx"]) as files:
+        (bundle / "model.onnx").write_bytes(b"something else")
+        assert [(name, path.name) for name, path in files] == [
+            (f"{checked_name(bundle)}/qat", "model.onnx"),
+            ("teacher.onnx", "teacher.onnx"),
+        ]
+        assert files[0][1].read_bytes() == whole
+    assert not files[0][1].exists()
+
+
+def checked_name(bundle: Path) -> str:
+    return str(json.loads((bundle / MANIFEST).read_text())["name"])
 
 
 def test_a_model_that_needs_a_newer_runtime_is_told_with_the_command(bundle: Path) -> None:

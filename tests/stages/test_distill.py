@@ -15,7 +15,7 @@ from edgekd.losses import kd_loss
 from edgekd.pipeline import Pipeline
 from edgekd.runtime import Progress
 from edgekd.stages import Context, Distill
-from edgekd.stages.base import distillation, frozen, taught_recipe
+from edgekd.stages.base import frozen, taught_recipe
 from edgekd.stages.distill import capacity_gap
 from edgekd.target import Target
 from edgekd.training import LossParts, Recipe, fit, learning_rate
@@ -138,7 +138,7 @@ def test_without_a_teacher_term_the_teacher_is_not_asked() -> None:
     asked: list[int] = []
     teacher.register_forward_hook(lambda *_: asked.append(1))
 
-    distillation(student, teacher, lambda s, t, _: kd_loss(s, t, 1.0), 1.0, 0.0)(*batch(), 0.0)
+    Distill(beta=0.0).batch_loss(student, teacher)(*batch(), 0.0)
 
     assert asked == []
 
