@@ -15,8 +15,10 @@ from edgekd.errors import ConfigError
 
 MAX_YAML_BYTES = 100_000
 MAX_YAML_DEPTH = 20
-MEMBERS = {"stage": "stage", "name": "dataset"}
-"""Keys that choose a member of a union, and what the members are."""
+TAGS = {"stage", "name"}
+"""Keys that choose the member of a union."""
+_KINDS = {"data": "dataset", "loss": "loss"}
+"""What is chosen by its name under a key."""
 MOST_MISTAKES = 50
 """So many of one file are told."""
 MAX_PATH_BYTES, MAX_NAME_BYTES = 4095, 255
@@ -240,7 +242,7 @@ def _mistake(item: Mapping[str, Any], kind: type[BaseModel], where: str) -> Conf
         case "union_tag_invalid":
             place, known = f"{place}.{tags}", re.findall(r"'([^']+)'", item["ctx"]["expected_tags"])
             problem, remedy = (
-                f"unknown {MEMBERS[tags]} {_shown(item['ctx']['tag'])}",
+                f"unknown {_KINDS.get(str(loc[-1]), tags)} {_shown(item['ctx']['tag'])}",
                 suggest(item["ctx"]["tag"], known),
             )
         case "union_tag_not_found":
@@ -278,7 +280,9 @@ def _member(union: Any, part: int | str) -> Any:
     if isinstance(part, str) and part.startswith("("):
         return union
     tags = (
-        (leaf, leaf.model_fields[key].default) for leaf in _leaves(union) for key in MEMBERS.keys() & leaf.model_fields
+        (leaf, leaf.model_fields[key].default)
+        for leaf in _leaves(union)
+        for key in TAGS.intersection(leaf.model_fields)
     )
     return next((leaf for leaf, tag in tags if tag == part), None)
 

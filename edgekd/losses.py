@@ -1,15 +1,15 @@
-"""Distillation losses: pure functions of tensors; ``LOSSES`` names those that a pipeline may choose."""
+"""Distillation losses: pure functions of tensors; ``AnyLoss`` is what a pipeline may choose among."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgekd.config import Settings
 from edgekd.errors import ShapeError
-
-DistillationLoss = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""Takes the student's logits, the teacher's, the labels and the temperature."""
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -106,11 +106,64 @@ def standardized(logits: Tensor) -> Tensor:
     return centred / (centred.std(1, keepdim=True) + 1e-7)
 
 
-LOSSES: dict[str, DistillationLoss] = {
-    "kd": lambda student, teacher, _labels, temperature: kd_loss(student, teacher, temperature),
-    "dkd": dkd_loss,
-    "dist": lambda student, teacher, _labels, temperature: dist_loss(student, teacher, temperature),
-}
+class Loss(Settings, ABC):
+    """The teacher's term as a pipeline names it: a distance of two answers with its own parameters."""
+
+    name: str
+
+    @abstractmethod
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        """A scalar: see the function of the same name."""
+
+    @model_serializer(mode="wrap")
+    def _its_name_where_that_says_all(self, serialize: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
+        given: dict[str, Any] = serialize(self)
+        unusual = {key: value for key, value in given.items() if value != type(self).model_fields[key].default}
+        return {"name": self.name, **unusual} if unusual else self.name
+
+
+class Kd(Loss):
+    """Hinton's: the divergence of the softened distributions."""
+
+    name: Literal["kd"] = "kd"
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        return kd_loss(student, teacher, temperature)
+
+
+class Dkd(Loss):
+    """Decoupled: the label's share and the other classes apart."""
+
+    name: Literal["dkd"] = "dkd"
+    target_weight: float = Field(1.0, ge=0, description="weight of how sure the teacher is of the label")
+    others_weight: float = Field(8.0, ge=0, description="weight of how the teacher ranks the other classes")
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        return dkd_loss(
+            student,
+            teacher,
+            labels,
+            temperature,
+            target_weight=self.target_weight,
+            others_weight=self.others_weight,
+        )
+
+
+class Dist(Loss):
+    """By correlation instead of divergence, for teachers that are far larger."""
+
+    name: Literal["dist"] = "dist"
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        return dist_loss(student, teacher, temperature)
+
+
+def _named(given: Any) -> Any:
+    return {"name": given} if isinstance(given, str) else given
+
+
+AnyLoss = Annotated[Kd | Dkd | Dist, Field(discriminator="name"), BeforeValidator(_named)]
+"""A loss by its name, or with parameters: ``dkd``, ``{name: dkd, others_weight: 4}``."""
 
 
 def _check_shapes(student_logits: Tensor, teacher_logits: Tensor) -> None:

@@ -1,17 +1,28 @@
 """Distillation losses against values computed by hand."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 from torch.nn import functional as F
 
 from edgekd.errors import ShapeError
-from edgekd.losses import LOSSES, dist_loss, dkd_loss, kd_loss, standardized, uncorrelated
+from edgekd.losses import AnyLoss, Loss, dist_loss, dkd_loss, kd_loss, standardized, uncorrelated
 
 TEACHER, STUDENT, LABEL = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([0])
+
+
+NAMES = sorted(member.model_fields["name"].default for member in get_args(get_args(AnyLoss)[0]))
+
+
+def named(given: object) -> Loss:
+    """A loss as a pipeline file says it."""
+    loss: Loss = TypeAdapter(AnyLoss).validate_python(given)
+    return loss
 
 
 def random_logits(rows: int = 8, classes: int = 10) -> tuple[Tensor, Tensor]:
@@ -78,11 +89,11 @@ def test_the_teacher_comes_first_in_the_divergence() -> None:
     assert kd_loss(TEACHER, STUDENT, 1.0).item() != pytest.approx(by_hand, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", NAMES)
 def test_no_gradient_flows_into_the_teacher(name: str) -> None:
     student, teacher = (logits.clone().requires_grad_() for logits in random_logits())
 
-    LOSSES[name](student, teacher, torch.zeros(8).long(), 2.0).backward()  # type: ignore[no-untyped-call]
+    named(name)(student, teacher, torch.zeros(8).long(), 2.0).backward()  # type: ignore[no-untyped-call]
 
     assert teacher.grad is None
     assert student.grad is not None
@@ -162,12 +173,12 @@ def test_dist_agrees_with_numpy_s_correlation_both_ways() -> None:
     assert dist_loss(student, student, 3.0).item() == pytest.approx(0.0, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", NAMES)
 def test_very_sure_answers_give_finite_losses_and_gradients(name: str) -> None:
     student, teacher = (1000 * logits for logits in random_logits())
     student.requires_grad_()
 
-    loss = LOSSES[name](student, teacher, torch.arange(8), 1.0)
+    loss = named(name)(student, teacher, torch.arange(8), 1.0)
     loss.backward()  # type: ignore[no-untyped-call]
 
     assert student.grad is not None
@@ -185,14 +196,40 @@ def test_softened_logits_are_those_of_the_article(temperature: float, expected: 
     assert torch.softmax(logits / temperature, 0).tolist() == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("student", "teacher"), [((1, 3), (2, 3)), ((1, 3), (1, 4)), ((1, 3), (3,)), ((3,), (3,))])
 def test_logits_that_are_not_alike_are_refused_with_both_shapes(
     name: str, student: tuple[int, ...], teacher: tuple[int, ...]
 ) -> None:
     with pytest.raises(ShapeError) as caught:
-        LOSSES[name](torch.zeros(student), torch.zeros(teacher), LABEL, 1.0)
+        named(name)(torch.zeros(student), torch.zeros(teacher), LABEL, 1.0)
 
     assert (
         str(caught.value) == f"logits: must be (batch, classes) and alike, found student {student}, teacher {teacher}"
     )
+
+
+def test_a_loss_s_own_parameters_come_from_the_file_and_act() -> None:
+    student, teacher = random_logits()
+    labels = torch.arange(8)
+
+    found = named({"name": "dkd", "target_weight": 2, "others_weight": 0.5})(student, teacher, labels, 2.0)
+
+    assert found.item() == pytest.approx(dkd_loss(student, teacher, labels, 2.0, 2.0, 0.5).item())
+    assert named("dkd")(student, teacher, labels, 2.0).item() == dkd_loss(student, teacher, labels, 2.0).item()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_loss_is_written_as_its_name_where_that_says_all_and_every_parameter_is_described(name: str) -> None:
+    loss = named(name)
+
+    assert named({"name": name}) == loss
+    assert loss.model_dump_json() == f'"{name}"'
+    assert all(field.description for key, field in type(loss).model_fields.items() if key != "name")
+
+
+def test_what_is_not_usual_of_a_loss_is_written_and_read_again() -> None:
+    loss = named({"name": "dkd", "others_weight": 4})
+
+    assert loss.model_dump() == {"name": "dkd", "others_weight": 4.0}
+    assert named(loss.model_dump()) == loss

@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -282,14 +282,22 @@ def labels_alone(student: Callable[[Tensor], Tensor]) -> BatchLoss:
     return lambda images, labels, _: LossParts(F.cross_entropy(student(images), labels))
 
 
-TeacherTerm = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Takes the student's logits, the teacher's, and the labels."""
+class NamedTerm(NamedTuple):
+    """The teacher's term.
+
+    Args:
+        name: what it is logged as.
+        term: takes the student's logits, the teacher's, and the labels; gives a scalar.
+    """
+
+    name: str
+    term: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def distillation(
     student: Callable[[Tensor], Tensor],
     teacher: Callable[[Tensor], Tensor],
-    term: TeacherTerm,
+    named: NamedTerm,
     alpha: float,
     beta: float,
     window: tuple[float, float] = (0.0, 1.0),
@@ -302,7 +310,7 @@ def distillation(
     Args:
         student: what is trained; images to logits.
         teacher: a frozen network.
-        term: distance of the two answers.
+        named: distance of the two answers.
         alpha: weight of the cross-entropy beside the teacher's term.
         beta: weight of the teacher's term, above 0.
         window: shares of the schedule from which and up to which the teacher's term counts.
@@ -313,11 +321,11 @@ def distillation(
         none = logits.new_zeros(())
         if not window[0] <= progress < window[1]:
             ce = F.cross_entropy(logits, labels)
-            return LossParts(ce, ce=ce, kd=none)
+            return LossParts(ce, ce=ce, **{named.name: none})
         ce = F.cross_entropy(logits, labels) if alpha else none
         with torch.inference_mode():
             taught = teacher(images)
-        kd = term(logits, taught.clone(), labels)
-        return LossParts(alpha * ce + beta * kd, ce=ce, kd=kd)
+        term = named.term(logits, taught.clone(), labels)
+        return LossParts(alpha * ce + beta * term, ce=ce, **{named.name: term})
 
     return batch_loss

@@ -11,7 +11,7 @@ from edgekd.config import SettingError
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError
 from edgekd.evaluation import in_precision
-from edgekd.losses import LOSSES, standardized
+from edgekd.losses import AnyLoss, Kd, standardized
 from edgekd.stages.base import (
     Alpha,
     BatchSize,
@@ -20,6 +20,7 @@ from edgekd.stages.base import (
     Epochs,
     LabelsLr,
     LearningRate,
+    NamedTerm,
     Precision,
     Stage,
     StageId,
@@ -71,7 +72,7 @@ class Distill(Stage):
     activations: Literal["relu", "relu6"] | None = Field(
         None, description="in place of the student's HardSwish and SiLU, which integer kernels like less"
     )
-    loss: Literal["kd", "dkd", "dist"] = Field("kd", description="the teacher's term")
+    loss: AnyLoss = Field(Kd(), description="the teacher's term: kd, dkd or dist, or {name: dkd, others_weight: 4}")
     standardize: bool = Field(False, description="standardise both logits first (kd, dkd)")
     temperature: float = Field(4.0, gt=0, le=100, description="softens both distributions")
     alpha: Alpha = 0.1
@@ -95,7 +96,7 @@ class Distill(Stage):
             raise SettingError("source", "names a student, and so does model; leave one out")
         if self.start_teacher_at >= self.stop_teacher_at:
             raise ValueError("start_teacher_at must be below stop_teacher_at")
-        if self.standardize and self.loss == "dist":
+        if self.standardize and self.loss.name == "dist":
             raise ValueError("standardize goes with kd and dkd: dist is the same for standardised logits")
         return self
 
@@ -158,12 +159,13 @@ class Distill(Stage):
             return labels_alone(asked)
         window = (self.start_teacher_at, self.stop_teacher_at)
         answering = in_precision(teacher, self.precision)
-        return distillation(asked, answering, self._teacher_term, self.alpha, self.beta, window)
+        term = NamedTerm(self.loss.name, self._teacher_term)
+        return distillation(asked, answering, term, self.alpha, self.beta, window)
 
     def _teacher_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         if self.standardize:
             student, teacher = standardized(student), standardized(teacher)
-        return LOSSES[self.loss](student, teacher, labels, self.temperature)
+        return self.loss(student, teacher, labels, self.temperature)
 
     def _student(self, ctx: Context) -> tuple[nn.Module, ModelSpec]:
         if self.model is None:

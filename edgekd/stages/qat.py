@@ -1,14 +1,14 @@
 """Quantization-aware training: the network learns to live with 8-bit numbers, the teacher holding it steady."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from edgekd.artifact import Artifact
 from edgekd.course import copy_state
-from edgekd.losses import kd_loss
+from edgekd.losses import AnyLoss, Kd
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import (
     NO_TEACHER,
@@ -19,6 +19,7 @@ from edgekd.stages.base import (
     Epochs,
     LabelsLr,
     LearningRate,
+    NamedTerm,
     Stage,
     StageId,
     StopTeacherAt,
@@ -35,7 +36,7 @@ from edgekd.target import Target
 from edgekd.training import BatchLoss, fit
 from edgekd.zoo import ModelSpec
 
-_TERM = ("temperature", "alpha", "stop_teacher_at", "labels_lr")
+_TERM = ("loss", "temperature", "alpha", "stop_teacher_at", "labels_lr")
 """What is read only where the teacher's term counts."""
 
 
@@ -53,6 +54,7 @@ class Qat(Stage):
     teacher: StageId | None = Field(
         None, description="the stage whose model teaches, or none; the first teacher unless given"
     )
+    loss: AnyLoss = Field(Kd(), description="the teacher's term: kd, dkd or dist, or {name: dkd, others_weight: 4}")
     temperature: float = Field(2.0, gt=0, le=100, description="softens both distributions")
     alpha: Alpha = 0.1
     beta: Beta = 0.9
@@ -73,6 +75,12 @@ class Qat(Stage):
         if self.teacher == NO_TEACHER:
             return unread_without_term(("beta", *_TERM), "teacher is none", self.stop_teacher_at)
         return unread_without_term(("teacher", *_TERM), "" if self.beta else "beta is 0", self.stop_teacher_at)
+
+    def recipe_settings(self) -> dict[str, Any]:
+        settings = super().recipe_settings()
+        if settings.get("loss") == Kd().name:  # digests from before there was a choice
+            del settings["loss"]
+        return settings
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         named = first_teacher(self.teacher, earlier) if self.beta else None
@@ -113,10 +121,11 @@ class Qat(Stage):
         if "teacher" not in ctx.inputs:
             return labels_alone(model)
         teacher = ctx.load_teacher(model.spec)
-        return distillation(model, teacher, self._teacher_term, self.alpha, self.beta, (0.0, self.stop_teacher_at))
+        term = NamedTerm(self.loss.name, self._teacher_term)
+        return distillation(model, teacher, term, self.alpha, self.beta, (0.0, self.stop_teacher_at))
 
-    def _teacher_term(self, student: Tensor, teacher: Tensor, _labels: Tensor) -> Tensor:
-        return kd_loss(student, teacher, self.temperature)
+    def _teacher_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        return self.loss(student, teacher, labels, self.temperature)
 
     def _freeze(self, model: QuantizedModel, progress: float) -> None:
         if progress >= self.freeze_batchnorm_at:

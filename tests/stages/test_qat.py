@@ -56,6 +56,15 @@ def test_the_teacher_s_term_acts(folder: Path) -> None:
     assert "kd" in made["taught"].manifest["history"]["epochs"][0]["losses"]
 
 
+def test_another_loss_teaches_and_is_logged_under_its_name(folder: Path) -> None:
+    qat = "stage: qat, source: teacher, epochs: 1, batch_size: 256, lr: 0.05"
+    made, _ = ran(folder, f"{qat}, id: usual", f"{qat}, id: other, loss: {{name: dkd, others_weight: 2}}")
+
+    usual, other = (weights(made[name]) for name in ("usual", "other"))
+    assert any(not torch.equal(usual[name], other[name]) for name in usual)
+    assert set(made["other"].manifest["history"]["epochs"][0]["losses"]) == {"loss", "ce", "dkd"}
+
+
 def test_teacher_none_is_given_no_teacher(folder: Path) -> None:
     made, _ = ran(folder, "stage: qat, id: lonely, source: teacher, teacher: none, epochs: 1, batch_size: 300")
 
