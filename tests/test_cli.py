@@ -85,7 +85,12 @@ MISTAKES = {
     "unknown dataset": Mistake(
         "name: digits", "name: digit", "data.name", ("unknown dataset 'digit'", "did you mean 'digits'?")
     ),
-    "unknown loss": Mistake(DISTILL, "loss: mse", "stages[2].loss", ("should be 'kd', 'dkd' or 'dist'", "found 'mse'")),
+    "unknown loss": Mistake(
+        DISTILL, "loss: mse", "stages[2].loss.name", ("unknown loss 'mse'", "known: kd, dkd, dist")
+    ),
+    "unknown parameter of a loss": Mistake(
+        DISTILL, "loss: {name: dkd, share: 4}", "stages[2].loss.share", ("unknown key", "others_weight, target_weight")
+    ),
     "unknown isa": Mistake("x86-avx2", "sparc", "target.isa", ("'x86-vnni'", "found 'sparc'")),
     "pruning_ratio of one": Mistake(
         PRUNE, "pruning_ratio: 1.0", "stages[1].pruning_ratio", ("should be less than 1", "found 1.0")

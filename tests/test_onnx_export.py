@@ -11,7 +11,7 @@ import torch
 from edgekd import onnx_export, ort
 from edgekd.data import as_input
 from edgekd.quantization import QuantizedModel, float_graph
-from edgekd.zoo import ModelSpec, build, count_macs
+from edgekd.zoo import ModelSpec, build, check_name, count_macs
 
 MODELS = ("resnet8", "mobilenet_v2")
 
@@ -173,6 +173,24 @@ def test_the_integer_file_is_a_quarter_of_the_float_one_and_a_little(files: File
     ratio = int_path.stat().st_size / float_path.stat().st_size
 
     assert 0.25 < ratio < 0.30
+
+
+@pytest.mark.parametrize(("name", "times"), [("resnet8", 0), ("mobilenet_v2", 0), ("tests.odd:pixel_shuffle", 1)])
+def test_only_a_graph_that_is_not_plain_is_traced_once_more(
+    name: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_name(name)
+    spec, traced = ModelSpec(name=name, num_classes=10, in_channels=3, image_size=16), list[int]()
+    whole = torch.export.ExportedProgram.run_decompositions
+
+    def counted(program: torch.export.ExportedProgram, *given: Any, **named: Any) -> Any:
+        traced.append(1)
+        return whole(program, *given, **named)
+
+    monkeypatch.setattr(torch.export.ExportedProgram, "run_decompositions", counted)
+    onnx_export.export_onnx(float_graph(build(spec).eval(), spec), spec, tmp_path / "file.onnx")
+
+    assert len(traced) == times
 
 
 def test_the_exporter_reads_its_translations_once_for_all_files(files: Files) -> None:

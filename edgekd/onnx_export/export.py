@@ -74,11 +74,28 @@ def _exported(program: nn.Module, spec: ModelSpec) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            captured = _captured(program, example_images(spec, batch=2))
-            made: Any = torch.onnx.export(captured, dynamo=True, opset_version=OPSET, optimize=True, verbose=False)
+            return _translated(_captured(program, example_images(spec, batch=2)))
     except Exception as error:
         remedy = "compute it with operators that ONNX has"
         raise ExportError(spec.name, f"cannot be written as ONNX ({_reason(error)})", remedy) from None
+
+
+def _translated(captured: Any) -> Any:
+    """The exporter's model of a captured graph.
+
+    Our graphs are plain already: to take them apart once more would trace them anew, half of the time of an export,
+    and leave the same nodes. Only where an operator has no translation as it is, torch takes the graph apart first.
+    """
+    captured.run_decompositions = lambda *_, **__: captured
+    try:
+        return _made(captured)
+    except Exception:
+        del captured.run_decompositions
+        return _made(captured)
+
+
+def _made(captured: Any) -> Any:
+    made: Any = torch.onnx.export(captured, dynamo=True, opset_version=OPSET, optimize=True, verbose=False)
     return made.model_proto
 
 

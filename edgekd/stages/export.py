@@ -67,7 +67,7 @@ class Candidate:
 class Export(Stage):
     """Write every stage's model as ONNX: raw uint8 pixels in, float logits out, preprocessing inside."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     reads_target: ClassVar[bool] = True
 
     stage: Literal["export"] = "export"

@@ -57,6 +57,12 @@ def shufflenet_v2_x1_0(num_classes: int, in_channels: int, image_size: int) -> n
     return model
 
 
+def shufflenet_v2_x0_5(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    _colour(in_channels)
+    model: nn.Module = ShuffleNetV2([2, 2, 2], [24, 48, 96, 192, 1024], num_classes=num_classes)
+    return model
+
+
 def convnext_tiny(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     _colour(in_channels)
     model: nn.Module = ConvNeXt(
@@ -79,6 +85,20 @@ def mobilenet_v3_large(num_classes: int, in_channels: int, image_size: int) -> n
         block(80, 3, 480, 112, True, "HS", 1),
     ]
     model: nn.Module = MobileNetV3(blocks, 256, num_classes=num_classes)
+    return model
+
+
+def mobilenet_v3_small(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    _colour(in_channels)
+    block = partial(InvertedResidualConfig, dilation=1, width_mult=1.0)
+    blocks = [
+        block(16, 3, 16, 16, True, "RE", 2),
+        block(16, 3, 72, 24, False, "RE", 2),
+        block(24, 3, 88, 24, False, "RE", 1),
+        block(24, 5, 96, 40, True, "HS", 2),
+        block(40, 5, 240, 40, True, "HS", 1),
+    ]
+    model: nn.Module = MobileNetV3(blocks, 1024, num_classes=num_classes)
     return model
 
 
