@@ -13,6 +13,7 @@
      "pairs": [{"first": "a", "second": "b", "accuracy_difference": 0.01, "only_first": 4, "only_second": 1,
                 "p_value": 0.375, "measured": false}],
      "differences": [{"setting": "distill.temperature", "values": {"a": 4.0, "b": 2.0}}],
+     "alarms": ["b: qat lies 7.5 points below teacher on test."],
      "reasons": ["b was measured on another CPU (...): latencies are not compared."],
      "warnings": ["b: there is no predictions.npz beside its report, so ..."],
      "notes": ["Latencies are absolute figures of separate runs, ..."]}
@@ -25,6 +26,7 @@ from itertools import combinations
 import numpy as np
 from pydantic import Field, computed_field
 
+from edgekd.report.alarms import alarms
 from edgekd.report.comparable import (
     HOST,
     Conditions,
@@ -105,6 +107,9 @@ class Comparison(Record):
     runs: list[RunFacts] = Field(description="those that saw the same images, and were measured alike, together")
     pairs: list[Pair]
     differences: list[Difference]
+    alarms: list[str] = Field(
+        [], description="what must not be overlooked of a run's recommended file, a sentence each"
+    )
     reasons: list[str] = Field(description="why some figures are not compared, a sentence each")
     warnings: list[str] = Field(description="what is in doubt, a sentence each")
     notes: list[str]
@@ -136,6 +141,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         runs=sorted(facts, key=lambda run: (run.test_group, run.latencies[HOST].group)),
         pairs=[_pair(*two) for group in tested for two in combinations(group, 2)],
         differences=differences({run.name: run.report for run in runs}),
+        alarms=[f"{run.name}: {text}" for run in runs for text in alarms(run.report)],
         reasons=[
             *why_not_accuracy(tested),
             *(reason for place, groups in measured.items() for reason in why_not_latency(place, groups)),

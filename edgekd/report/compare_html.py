@@ -19,7 +19,7 @@ from edgekd.report.compare_wording import (
     setting_words,
 )
 from edgekd.report.markup import NOTHING, Html, el, join
-from edgekd.report.page import card, definitions, figure, page, section, small
+from edgekd.report.page import card, definitions, figure, loud, page, section, small
 from edgekd.report.schema import Outcome
 
 OUTCOME_TAGS: Mapping[Outcome, str] = {"pass": "pass", "fail": "warn", "no budget": "quiet"}
@@ -59,7 +59,8 @@ def _header(comparison: Comparison) -> Html:
     images = dict.fromkeys(images_words(run) for run in comparison.runs)
     names = [run.name for run in comparison.runs]
     title = " and ".join(names) if len(names) == 2 else f"{len(names)} runs compared"
-    return el("header", el("h1", title), el("p", *(el("span", fact) for fact in images), class_="context"))
+    context = el("p", *(el("span", fact) for fact in images), class_="context")
+    return el("header", el("h1", title), context, loud(comparison.alarms))
 
 
 def _cards(comparison: Comparison) -> Html:

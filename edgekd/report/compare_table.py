@@ -30,6 +30,8 @@ class _Rendered:
         yield _runs(self.comparison, wide=options.max_width >= WIDE)
         yield from _pairs(self.comparison)
         yield _settings(self.comparison)
+        for text in self.comparison.alarms:
+            yield Text(f"warning: {w.plain(text)}", "bold red")
         for text in [*self.comparison.reasons, *self.comparison.warnings]:
             yield Text(f"note: {w.plain(text)}", "yellow")
         for text in self.comparison.notes:

@@ -9,7 +9,7 @@ from edgekd.report.html_origin import data_and_environment, kernels, measuring, 
 from edgekd.report.html_results import comparison, per_class, quantization, scatter, training, widths
 from edgekd.report.html_rivals import students
 from edgekd.report.markup import NOTHING, Html, el, join
-from edgekd.report.page import card, page, section
+from edgekd.report.page import card, loud, page, section
 from edgekd.report.reading import checked_of, integer_share, recommended_of, role_of, teacher_of
 from edgekd.report.schema import Check, ModelReport, Report
 from edgekd.significance import SIGNIFICANT
@@ -58,9 +58,7 @@ def _header(report: Report) -> Html:
         report.created.replace("T", " "),
     ]
     line = join(el("span", fact) for fact in context)
-    red = [el("li", alarm) for alarm in alarms(report)]
-    loud = el("ul", *red, class_="notes loud alarms") if red else NOTHING
-    return el("header", el("h1", report.pipeline), el("p", line, class_="context"), verdict, loud)
+    return el("header", el("h1", report.pipeline), el("p", line, class_="context"), verdict, loud(alarms(report)))
 
 
 def _cards(report: Report) -> Html:

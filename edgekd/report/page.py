@@ -1,7 +1,7 @@
 """What every page is made of: its frame, sections, cards, figures, lists of facts."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
 from edgekd.report.markup import NOTHING, Html, el, join
@@ -62,3 +62,8 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"{value:,}" if type(value) is int else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def loud(alarms: Sequence[str]) -> Html:
+    """What must not be overlooked, in red; nothing where there is nothing."""
+    return el("ul", *(el("li", alarm) for alarm in alarms), class_="notes loud alarms") if alarms else NOTHING

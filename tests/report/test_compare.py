@@ -1,14 +1,18 @@
 """Runs held against each other: what is compared, what is not, and what is said of it."""
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from edgekd.report.compare import Comparison, Pair, compare
+from edgekd.report.compare_html import render_comparison_html
+from edgekd.report.compare_table import render_comparison
 from edgekd.report.predictions import Predictions
 from edgekd.report.recipe import differences
 from edgekd.report.schema import Latency, Report
@@ -29,6 +33,17 @@ def test_figures_are_those_of_the_recommended_file() -> None:
 
     assert (run.name, run.model, run.correct, run.total, run.size_bytes) == ("a", "qat", 351, 360, 123_456)
     assert run.latencies["host"].latency_ms.p50 == 0.8
+
+
+def test_a_file_far_below_its_teacher_is_told_in_red_here_too() -> None:
+    comparison = compared(made_up_report("good"), made_up_report("poor", 0.6))
+
+    (line,) = comparison.alarms
+    assert line.startswith("poor: qat lies ")
+    assert f"<li>{line}</li>" in render_comparison_html(comparison)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render_comparison(comparison))
+    assert f"warning: {line}" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_front_holds_what_no_other_run_beats() -> None:
@@ -295,4 +310,4 @@ def test_json_holds_everything_and_reads_back() -> None:
     assert body["runs"][0]["latencies"]["pi4"]["conditions"]["cpu"] == "Cortex-A72"
     assert body["pairs"][0]["measured"] is False
     assert body["differences"] == [{"setting": "seed", "values": {"a": 0, "b": 3}}]
-    assert sorted(body) == ["differences", "notes", "pairs", "reasons", "runs", "schema", "warnings"]
+    assert sorted(body) == ["alarms", "differences", "notes", "pairs", "reasons", "runs", "schema", "warnings"]
