@@ -4,8 +4,8 @@ check:
 	ruff check .
 	mypy
 	lint-imports
-	pytest -n 3 -q -m "not slow"
+	pytest -n 2 -q -m "not slow"
 	pytest -q --doctest-modules edgekd
 
 test:
-	pytest -n 3
+	pytest -n 2

@@ -32,7 +32,7 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
-    """How ``pytest -n 3`` shares the tests out."""
+    """How ``pytest -n 2`` shares the tests out."""
     return _FreeUnlessShared(config, log) if config.getoption("dist") == "load" else None
 
 
