@@ -25,19 +25,6 @@ ROUNDING_TIES = 3
 """So many images may fall to the other side of a tie whatever the share: val may be small."""
 
 
-@functools.lru_cache(maxsize=16)
-def _check_exportable(spec: ModelSpec, _source: str) -> None:
-    """Write a network, not yet trained, as ONNX and open the file; one of the same source (digest) is not tried again.
-
-    Raises:
-        EdgekdError: it cannot be captured, written or opened.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "untrained.onnx"
-        onnx_export.export_onnx(float_graph(build(spec), spec), spec, path)
-        ort.session(path)
-
-
 @dataclass(frozen=True)
 class Candidate:
     """A model on its way into a file.
@@ -92,7 +79,7 @@ class Export(Stage):
         return {"stage": self.stage}
 
     def check_inputs(self, specs: Sequence[ModelSpec]) -> None:
-        for spec in {spec.model_dump_json(): spec for spec in specs}.values():
+        for spec in specs:
             _check_exportable(spec, network_facts(spec.name).get("source", ""))
 
     def run(self, ctx: Context) -> Artifact:
@@ -121,6 +108,19 @@ class Export(Stage):
             model, spec = load_model(artifact)
             yield Candidate(name, name, "model", "float32", spec, model, float_graph(model, spec))
         ctx.progress.work(ctx.name, len(ctx.inputs), len(ctx.inputs))
+
+
+@functools.lru_cache(maxsize=16)
+def _check_exportable(spec: ModelSpec, _source: str) -> None:
+    """Write a network, not yet trained, as ONNX and open the file; one of the same source (digest) is not tried again.
+
+    Raises:
+        EdgekdError: it cannot be captured, written or opened.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "untrained.onnx"
+        onnx_export.export_onnx(float_graph(build(spec), spec), spec, path)
+        ort.session(path)
 
 
 def _integer_candidates(name: str, artifact: Artifact) -> Iterator[Candidate]:
