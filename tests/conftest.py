@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: its waiting threads leave the cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests start, too: the workers share the cores
 
 import functools
 import re
@@ -17,6 +18,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from edgekd import lock
+from tests import brief
 from tests.devices import make_bundle, make_python, oldest_python, this_python
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script in the background has it, and its children would
@@ -53,6 +55,20 @@ def _module_fixtures(file: str) -> str:
     """Where a file says of its fixtures that they live as long as the module; empty where it says so nowhere."""
     text = (Path(__file__).parent.parent / file).read_text(encoding="utf-8")
     return " ".join(re.findall(r'fixture\(scope="module".*', text))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _measures_briefly() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        brief.patch(patch.setattr)
+        yield
+
+
+@pytest.fixture
+def real_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latency is measured as users have it: in processes of their own, each for as long as it takes."""
+    for (module, name), value in brief.AS_USERS_HAVE_IT.items():
+        monkeypatch.setattr(module, name, value)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ def cast_file(path: Path, shape: list[str | int]) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("real_latency")
 def test_latency_is_measured_for_every_file_in_every_round_and_affinity_stays(tmp_path: Path) -> None:
     paths = [cast_file(tmp_path / f"{name}.onnx", ["n", 2]) for name in ("a", "b")]
     before = os.sched_getaffinity(0)
@@ -42,6 +43,7 @@ def test_latency_is_measured_for_every_file_in_every_round_and_affinity_stays(tm
         assert medians.max() <= runs.max()
 
 
+@pytest.mark.usefixtures("real_latency")
 def test_a_file_that_is_refused_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"no model")
 

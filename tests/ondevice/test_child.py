@@ -19,6 +19,8 @@ from edgekd.ondevice.latency import PROCESSES, ROUNDS, interleaved
 from edgekd.ondevice.rounds import ROUNDS_PER_PROCESS, Load
 from tests.test_measure import cast_file
 
+pytestmark = pytest.mark.usefixtures("real_latency")
+
 NOISE = Load(threads=1, batch=1)
 
 
