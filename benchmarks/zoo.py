@@ -24,10 +24,11 @@ from edgekd.data import as_input
 from edgekd.errors import EdgekdError
 from edgekd.measure import measure_latency
 from edgekd.ondevice.latency import paired_ratio
-from edgekd.ondevice.machine import cpu_name, host_isa, weight_bits
+from edgekd.ondevice.machine import cpu_name, host_isa
 from edgekd.pruning import prune
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.runtime import Progress, environment
+from edgekd.schemes import scheme_for
 from edgekd.target import Target
 from edgekd.zoo import ModelSpec, build, count_params
 from tests.contract.test_zoo import NAMES
@@ -63,7 +64,7 @@ def main() -> None:
 def about_this_cpu(models: dict[str, Any]) -> dict[str, Any]:
     """What was measured here, and where that is; networks in the order of the list."""
     ordered = {name: models[name] for name in sorted(models, key=lambda name: (*NAMES, name).index(name))}
-    here = {**environment(), "cpu": cpu_name(), "weight_bits": weight_bits(host_isa()), "note": ABOUT}
+    here = {**environment(), "cpu": cpu_name(), "weight_bits": scheme_for(host_isa()).weight_bits, "note": ABOUT}
     return {"about": here, "models": ordered}
 
 
@@ -114,7 +115,7 @@ def pruned(model: nn.Module, spec: ModelSpec) -> dict[str, Any]:
 def exported(model: nn.Module, spec: ModelSpec, folder: Path) -> dict[str, Any]:
     """Kernels, agreement and latencies of the two files."""
     files = [folder / "float.onnx", folder / "int8.onnx"]
-    quantized = QuantizedModel(model, spec, weight_bits(host_isa()))
+    quantized = QuantizedModel(model, spec, scheme_for(host_isa()))
     quantized.calibrate(as_input(images(8, seed)) for seed in range(2))
     onnx_export.export_onnx(float_graph(model, spec), spec, files[0])
     onnx_export.export_onnx(quantized.integers(), spec, files[1])

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgekd import lock
 from edgekd.disk import REPLACED, disk_errors, put_in_place
 from edgekd.errors import ArtifactError
 from edgekd.lock import LOCK
-from edgekd.zoo import ModelSpec, build, widths, with_widths
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -52,13 +51,6 @@ class Artifact:
     @property
     def digest(self) -> str:
         return str(self.manifest["digest"])
-
-    @property
-    def val_accuracy(self) -> float | None:
-        """Of the weights that were kept, 0..1; None where nothing was evaluated."""
-        history = self.manifest.get("history") or {}
-        found = history.get("best_accuracy", self.manifest.get("val_accuracy"))
-        return None if found is None else float(found)
 
     def read(self, name: str) -> bytes:
         """A file's content, checked as it is read: what the manifest does not list is not read.
@@ -287,32 +279,6 @@ def _content(folder: Path, name: str) -> bytes:
         raise ArtifactError(
             str(path), f"cannot be read ({reason})", "check its permissions and the disk, or delete its folder"
         ) from None
-
-
-def save_model(folder: Path, model: nn.Module, spec: ModelSpec) -> dict[str, Any]:
-    """Write a float model's weights; what it returns belongs into the manifest under ``model``.
-
-    Args:
-        folder: receives ``weights.safetensors``.
-        model: a network that ``build(spec)`` made, perhaps pruned.
-        spec: how it was built.
-    """
-    save_tensors(folder / "weights.safetensors", model.state_dict())
-    return {"spec": spec.model_dump(), "widths": widths(model)}
-
-
-def load_model(artifact: Artifact) -> tuple[nn.Module, ModelSpec]:
-    """A float model from its folder, bit-equal to the one that was saved, in eval mode; and how it was built."""
-    model, spec = empty_model(artifact)
-    model.load_state_dict(load_tensors(artifact, "weights.safetensors"))
-    return model.eval(), spec
-
-
-def empty_model(artifact: Artifact) -> tuple[nn.Module, ModelSpec]:
-    """The network of an artifact, of the right widths, with weights that mean nothing."""
-    about = artifact.manifest["model"]
-    spec = ModelSpec.model_validate(about["spec"])
-    return with_widths(build(spec), about["widths"]), spec
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str] | None = None) -> None:

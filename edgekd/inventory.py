@@ -15,11 +15,11 @@ from edgekd.checkpoint import Checkpoints
 from edgekd.disk import REPLACED, disk_errors
 from edgekd.errors import ArtifactError
 from edgekd.lock import LOCK
+from edgekd.manifests import MEASUREMENT, Manifest, manifest_of
 from edgekd.report.shipped import shipped_digests
 
 State = Literal["complete", "damaged", "partial", "set aside", "left-over"]
 
-MEASUREMENT = "measurement"
 _DIGEST = r"(?P<digest>[0-9a-f]{16})"
 _STATES: dict[str, State] = {
     rf"{_DIGEST}": "complete",
@@ -105,10 +105,11 @@ def _examined(entry: Entry, store: Store) -> Entry:
     found = store.inspected(entry.path)
     if not isinstance(found, Artifact):
         return replace(entry, state="damaged", detail=found)
-    facts = found.manifest.get("facts", {})
-    parents = {**facts.get("parents", {}), **found.manifest.get("parents", {})}
-    stage = " ".join(dict.fromkeys([facts["stage"], facts["id"]])) if facts else MEASUREMENT
-    entry = replace(entry, stage=stage, parents=tuple(parent[:16] for parent in parents.values()))
+    try:
+        made = manifest_of(found, Manifest)
+    except ArtifactError as error:
+        return replace(entry, state="damaged", detail=error.problem)
+    entry = replace(entry, stage=made.label, parents=tuple(parent[:16] for parent in made.made_from.values()))
     return replace(entry, live=any(_is_live(digest, store) for digest in _guards(entry)))
 
 

@@ -1,6 +1,6 @@
 """Measuring exported files: their answers on val and test, latency."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,6 +10,7 @@ import torch
 from edgekd import ort
 from edgekd.data import Dataset, Images, Split
 from edgekd.errors import ExportError
+from edgekd.manifests import ExportedFile
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.latency import Latencies, interleaved
 from edgekd.ondevice.rounds import Load
@@ -24,19 +25,19 @@ def predictions(path: Path, split: Split, *, exact: bool = False) -> Array:
     return chosen
 
 
-def answers(about: Mapping[str, Any], path: Path, data: Dataset) -> dict[str, torch.Tensor]:
+def answers(file: ExportedFile, path: Path, data: Dataset) -> dict[str, torch.Tensor]:
     """The classes that a file chooses, int32: of test as shipped (its id) and exact, of val as shipped.
 
     Args:
-        about: what the export says of the file; one that is only there for calibration is not run on val.
-        path: the file.
+        file: what the export says of it; one that is only there for calibration is not run on val.
+        path: where it lies.
         data: the images.
     """
-    runs = {about["id"]: (data.test, False)}
-    if about["precision"] == "int8":
-        runs[f"{about['id']}/exact"] = (data.test, True)
-    if about["role"] == "model":
-        runs[f"{about['id']}/val"] = (data.val, False)
+    runs = {file.id: (data.test, False)}
+    if file.integers:
+        runs[f"{file.id}/exact"] = (data.test, True)
+    if file.role == "model":
+        runs[f"{file.id}/val"] = (data.val, False)
     return {
         key: torch.from_numpy(predictions(path, split, exact=exact).astype(np.int32))
         for key, (split, exact) in runs.items()

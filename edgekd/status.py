@@ -8,6 +8,7 @@ from edgekd import lock
 from edgekd.artifact import Store
 from edgekd.checkpoint import Checkpoints
 from edgekd.errors import ArtifactError
+from edgekd.manifests import ExportedFiles, StageManifest, manifest_of
 from edgekd.pipeline import Pipeline, Planned
 from edgekd.report.shipped import shipped_digests
 
@@ -40,7 +41,7 @@ class Status:
 def pipeline_status(pipeline: Pipeline, models: Path, exports: Path) -> list[Status]:
     """Every stage's status and, where there is an export stage, the report's; nothing is run or changed."""
     planned, store = pipeline.plan(models), Store(models)
-    reported = any(stage.kind == "export" for stage in pipeline.stages)
+    reported = any(issubclass(stage.leaves, ExportedFiles) for stage in pipeline.stages)
     return [
         *(_stage(item, store) for item in planned),
         *([_report(planned, exports / pipeline.name / "report.json")] if reported else []),
@@ -54,7 +55,7 @@ def _stage(item: Planned, store: Store) -> Status:
     if who is not None:
         return Status(*about, "under way", who, _epoch(item, store), epochs)
     if item.artifact is not None:
-        return Status(*about, "done", epochs=epochs, seconds=item.artifact.manifest.get("seconds"))
+        return Status(*about, "done", epochs=epochs, seconds=manifest_of(item.artifact, StageManifest).seconds)
     damage, epoch = store.damage(item.digest), _epoch(item, store)
     if damage is not None:
         return Status(*about, "damaged", damage, epoch, epochs)

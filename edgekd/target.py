@@ -6,7 +6,8 @@ from pydantic import Field
 
 from edgekd.config import Settings
 from edgekd.errors import ConfigError
-from edgekd.ondevice.machine import ISAS, Isa, host_isa, weight_bits
+from edgekd.ondevice.machine import ISAS, Isa, host_isa
+from edgekd.schemes import Scheme, scheme_for
 
 
 class Target(Settings):
@@ -38,18 +39,9 @@ class Target(Settings):
         )
 
     @property
-    def weight_bits(self) -> int:
-        """7 where the integer multiply saturates with 8-bit weights, else 8."""
-        return weight_bits(self.resolved_isa)
-
-
-def weight_limit(bits: int) -> int:
-    """Largest |q| of a symmetric weight of so many bits.
-
-    >>> weight_limit(7), weight_limit(8)
-    (63, 127)
-    """
-    return (1 << (bits - 1)) - 1
+    def scheme(self) -> Scheme:
+        """What its integers are: the widest range that it multiplies without saturation."""
+        return scheme_for(self.resolved_isa)
 
 
 def width_step(channels: int, isa: Isa) -> int:

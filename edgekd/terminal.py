@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd.errors import printable
-from edgekd.ondevice.machine import ISAS, cpu_flags, cpu_name, host_isa, usable_cores, weight_bits
+from edgekd.ondevice.machine import ISAS, cpu_flags, cpu_name, host_isa, usable_cores
 from edgekd.report.wording import kilobytes
 from edgekd.runtime import PACKAGES, Progress, environment
+from edgekd.schemes import INT8, scheme_for
 from edgekd.target import Target
 
 if TYPE_CHECKING:
@@ -169,20 +170,16 @@ def _figures(figures: Mapping[str, float]) -> str:
 
 def render_plan(planned: "Sequence[Planned]") -> RenderableType:
     """The stages, which are up to date, and what is known of their models."""
+    from edgekd.manifests import FloatModel, StageManifest, manifest_of
+
     table = Table("stage", "kind", "digest", "state", "MACs", "parameters", "val accuracy", box=None, pad_edge=False)
     for item in planned:
-        manifest = item.artifact.manifest if item.artifact else {}
-        state = "up to date" if item.artifact else "to do"
-        macs, params = _size(manifest)
-        found = item.artifact.val_accuracy if item.artifact else None
-        accuracy = "" if found is None else f"{found:.4f}"
-        table.add_row(item.name, item.stage.kind, item.digest[:12], state, macs, params, accuracy)
+        made = manifest_of(item.artifact, StageManifest) if item.artifact else None
+        state = "up to date" if made else "to do"
+        size = [f"{made.size.macs:,}", f"{made.size.params:,}"] if isinstance(made, FloatModel) else ["", ""]
+        accuracy = "" if made is None or made.accuracy is None else f"{made.accuracy:.4f}"
+        table.add_row(item.name, item.stage.kind, item.digest[:12], state, *size, accuracy)
     return table
-
-
-def _size(manifest: Mapping[str, Any]) -> tuple[str, str]:
-    size = manifest.get("size")
-    return (f"{size['macs']:,}", f"{size['params']:,}") if size else ("", "")
 
 
 def render_status(found: "Sequence[Status]") -> RenderableType:
@@ -231,7 +228,7 @@ def duration(seconds: float) -> str:
 def render_target(target: Target) -> str:
     """The target in one line, and where it was taken from."""
     how = "found on this machine" if target.isa == "host" else "declared"
-    return f"target: {target.resolved_isa} ({how}; {cpu_name()}), {target.weight_bits}-bit weights"
+    return f"target: {target.resolved_isa} ({how}; {cpu_name()}), {target.scheme.weights}"
 
 
 def render_deployed(host: str, deployed: "Deployed") -> str:
@@ -271,7 +268,7 @@ def render_doctor() -> RenderableType:
 def _instruction_set(isa: str) -> str:
     if isa not in ISAS:
         return f"{isa}: its integer arithmetic is not known; declare target.isa"
-    return f"{isa}, {weight_bits(isa)}-bit weights"
+    return f"{isa}, {scheme_for(isa).weights}"
 
 
 def _saturation(saturates: bool, isa: str) -> str:
@@ -280,6 +277,6 @@ def _saturation(saturates: bool, isa: str) -> str:
         if isa not in ISAS:
             return f"{verdict}; declare x86-avx2, which has 7-bit weights"
         return f"{verdict}; edgekd trains 7-bit weights" + (
-            "" if weight_bits(isa) == 7 else ", but this CPU was taken for one that needs 8: declare x86-avx2"
+            "" if not INT8.exact_on(isa) else ", but this CPU was taken for one that needs 8: declare x86-avx2"
         )
     return "8-bit weights are exact here: a tiny model with a known answer came out right"

@@ -16,11 +16,12 @@ import pytest
 import torch
 
 from edgekd import disk
-from edgekd.artifact import Store, digest_of, load_model, load_tensors, save_model, save_tensors
+from edgekd.artifact import Store, digest_of, load_tensors, save_tensors
 from edgekd.disk import disk_errors, put_in_place
 from edgekd.errors import ArtifactError
 from edgekd.pruning import prune
 from edgekd.zoo import ModelSpec, build, widths
+from tests.made import loaded, stored_model
 
 DIGEST = digest_of({"stage": "test"})
 
@@ -406,15 +407,15 @@ def test_a_pruned_model_reloads_bit_equal_in_a_fresh_process_without_pickle(tmp_
     pruned.train()(images)  # so that the batch norms' statistics are not those of a fresh network
     pruned.eval()
     store = Store(tmp_path)
-    manifest: dict[str, object] = {}
-    with store.writing(DIGEST, manifest) as folder:
-        manifest["model"] = save_model(folder, pruned, spec)
+    artifact = stored_model(store, DIGEST, pruned, spec)
     code = (
         "import sys, torch, hashlib\n"
         "from pathlib import Path\n"
-        "from edgekd.artifact import Store, load_model\n"
+        "from edgekd.artifact import Store\n"
+        "from edgekd.manifests import FloatModel, manifest_of\n"
         "torch.set_num_threads(1)\n"
-        "model, spec = load_model(Store(Path(sys.argv[1])).find(sys.argv[2]))\n"
+        "artifact = Store(Path(sys.argv[1])).find(sys.argv[2])\n"
+        "model = manifest_of(artifact, FloatModel).load(artifact)\n"
         "assert 'torch_pruning' not in sys.modules\n"
         "images = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))\n"
         "with torch.no_grad():\n"
@@ -430,9 +431,7 @@ def test_a_pruned_model_reloads_bit_equal_in_a_fresh_process_without_pickle(tmp_
         here = [*pruned.state_dict().values(), pruned(images)]
     assert done.stdout.strip() == hashlib.sha256(b"".join(value.numpy().tobytes() for value in here)).hexdigest()
     assert {path.name for path in (tmp_path / DIGEST[:16]).iterdir()} == {"weights.safetensors", "manifest.json"}
-    artifact = store.find(DIGEST)
-    assert artifact is not None
-    model, found = load_model(artifact)
+    model, found = loaded(artifact)
     assert found == spec
     assert not model.training
     assert widths(model) == widths(pruned)

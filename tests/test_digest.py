@@ -9,11 +9,11 @@ import pytest
 import torch
 import torchvision
 
-from edgekd.artifact import load_model
 from edgekd.config import validate
 from edgekd.pipeline import Pipeline
 from edgekd.stages import Distill, Stage, Teacher
 from edgekd.weights import imagenet_version
+from tests.made import loaded
 
 NETWORK = """
 from torch import nn
@@ -82,7 +82,7 @@ def test_a_network_whose_forward_was_changed_is_trained_again_and_runs_the_new_c
     after = one.plan(here / "models")[0].artifact
     assert before is None
     assert after is not None
-    assert not load_model(after)[0](torch.ones(1, 1, 8, 8)).any()
+    assert not loaded(after)[0](torch.ones(1, 1, 8, 8)).any()
 
 
 def test_a_student_of_a_user_s_own_is_known_by_its_source(here: Path) -> None:

@@ -13,6 +13,7 @@ from edgekd.evaluation import evaluate
 from edgekd.pipeline import Pipeline
 from edgekd.training import BatchLoss, LossParts, Recipe, fit
 from tests.chain import YAML, write_pipeline
+from tests.made import said
 from tests.test_training import Told
 from tests.tiny import tiny_convnet, tiny_dataset
 
@@ -78,5 +79,7 @@ def test_a_chain_is_trained_on_the_gpu_and_says_so(tmp_path: Path) -> None:
 
     made = {item.name: item.artifact for item in pipeline.plan(tmp_path / "models") if item.artifact}
     assert list(made) == ["teacher", "prune", "distill", "qat"]
-    assert {item.manifest["environment"]["gpu"] for item in made.values()} == {torch.cuda.get_device_name()}
-    assert made["qat"].manifest["history"]["epochs"][-1]["val_accuracy"] > 0.8
+    assert {said(item).environment["gpu"] for item in made.values()} == {torch.cuda.get_device_name()}
+    trained = said(made["qat"]).history
+    assert trained is not None
+    assert trained.epochs[-1].val_accuracy > 0.8

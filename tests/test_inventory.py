@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,8 @@ from edgekd.artifact import Store, digest_of
 from edgekd.checkpoint import Checkpoint, Checkpoints
 from edgekd.errors import ArtifactError
 from edgekd.inventory import Entry, collect, inventory
+from edgekd.manifests import Measurements
+from tests.made import nothing_exported
 
 DIGESTS = {name: digest_of({"stage": name}) for name in ("teacher", "prune", "export", "measure", "other", "begun")}
 
@@ -22,8 +23,9 @@ DIGESTS = {name: digest_of({"stage": name}) for name in ("teacher", "prune", "ex
 def put(store: Store, name: str, *parents: str) -> None:
     digest = DIGESTS[name]
     of = {parent: DIGESTS[parent] for parent in parents}
-    facts: dict[str, Any] = {"facts": {"stage": name, "id": name, "parents": of}}
-    with store.writing(digest, {"parents": of} if name == "measure" else facts) as folder:
+    measured = Measurements(saturates=False, parents=of)
+    made = measured if name == "measure" else nothing_exported(name, of)
+    with store.writing(digest, made.model_dump()) as folder:
         (folder / "weights.bin").write_text(name)
 
 

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -11,8 +12,10 @@ from onnx import TensorProto, helper
 
 from edgekd.data import Split
 from edgekd.errors import ExportError
+from edgekd.manifests import ExportedFile
 from edgekd.measure import answers, filled, measure_latency, predictions
 from edgekd.ondevice.latency import ROUNDS
+from edgekd.onnx_export import Census
 from edgekd.runtime import Progress
 from tests.tiny import tiny_dataset
 
@@ -71,17 +74,37 @@ def test_a_batch_larger_than_the_images_is_filled_with_them_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    ("precision", "role", "keys"),
+    ("scheme", "role", "keys"),
     [
-        ("float32", "model", {"a", "a/val"}),
+        (None, "model", {"a", "a/val"}),
         ("int8", "model", {"a", "a/exact", "a/val"}),
-        ("int8", "calibration", {"a", "a/exact"}),
+        ("int8 in 7 bits", "calibration", {"a", "a/exact"}),
     ],
 )
-def test_a_file_that_may_ship_is_asked_about_val_too(tmp_path: Path, precision: str, role: str, keys: set[str]) -> None:
+def test_a_file_that_may_ship_is_asked_about_val_too(
+    tmp_path: Path, scheme: str | None, role: Literal["model", "calibration"], keys: set[str]
+) -> None:
     data, path = tiny_dataset(val=5, test=7), cast_file(tmp_path / "a.onnx", ["n", 8, 8, 1])
 
-    found = answers({"id": "a", "precision": precision, "role": role}, path, data)
+    file = ExportedFile(
+        id="a",
+        stage="a",
+        role=role,
+        file=path.name,
+        sha256="",
+        size_bytes=0,
+        params=0,
+        macs=0,
+        agreement=1.0,
+        drift=None,
+        kernels=Census(0, 0, [], {}),
+        scheme=scheme,
+        kept=None,
+        calibrated=False,
+        max_abs_weight=None,
+    )
+
+    found = answers(file, path, data)
 
     assert {key: len(classes) for key, classes in found.items()} == {key: 5 if key == "a/val" else 7 for key in keys}
     if "a/val" in keys:

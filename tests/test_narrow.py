@@ -10,6 +10,7 @@ from torch import nn
 
 from edgekd.narrow import endangered, planar, trained_safely
 from edgekd.quantization import QuantizedModel
+from edgekd.schemes import INT8_IN_7_BITS
 from edgekd.zoo import ModelSpec, build, example_images
 
 ROOT = Path(__file__).parent.parent
@@ -19,12 +20,13 @@ import sys, torch
 from torch.nn import functional as F
 from edgekd.narrow import trained_safely
 from edgekd.quantization import QuantizedModel
+from edgekd.schemes import INT8_IN_7_BITS
 from edgekd.zoo import build
 from tests.test_narrow import NARROW
 torch.set_num_threads(2)
 model = build(NARROW)
 if sys.argv[1] == "integers":
-    model = QuantizedModel(model, NARROW, 7)
+    model = QuantizedModel(model, NARROW, INT8_IN_7_BITS)
     model.calibrate([torch.randn(8, 3, 40, 40)])
 model.train()
 images = torch.randn(64, 3, 40, 40).to(memory_format=torch.channels_last)
@@ -74,7 +76,7 @@ def test_images_come_as_planes_only_while_it_lasts_and_only_where_they_must() ->
 
 
 def test_the_graph_that_is_exported_knows_nothing_of_planes() -> None:
-    model = QuantizedModel(build(NARROW), NARROW, 7)
+    model = QuantizedModel(build(NARROW), NARROW, INT8_IN_7_BITS)
     model.calibrate([example_images(NARROW, 2)])
 
     assert sum(node.target is planar for node in model.graph.graph.nodes) == 2

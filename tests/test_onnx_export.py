@@ -11,6 +11,7 @@ import torch
 from edgekd import onnx_export, ort
 from edgekd.data import as_input
 from edgekd.quantization import QuantizedModel, float_graph
+from edgekd.schemes import INT8_IN_7_BITS
 from edgekd.zoo import ModelSpec, build, check_name, count_macs
 
 MODELS = ("resnet8", "mobilenet_v2")
@@ -36,7 +37,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Pat
             for _ in range(3):
                 model.train()(as_input(pixels(32)))
         model.eval()
-        quantized = QuantizedModel(model, spec, 7)
+        quantized = QuantizedModel(model, spec, INT8_IN_7_BITS)
         quantized.calibrate([as_input(pixels(32))])
         onnx_export.export_onnx(float_graph(model, spec), spec, folder / "float.onnx")
         onnx_export.export_onnx(quantized.integers(), spec, folder / "int8.onnx")

@@ -6,7 +6,8 @@ import pytest
 
 from edgekd import ort
 from edgekd.errors import ExportError
-from edgekd.ondevice.machine import host_isa, weight_bits
+from edgekd.ondevice.machine import host_isa
+from edgekd.schemes import INT8
 
 
 def test_the_probe_is_exact_with_seven_bit_weights_on_every_cpu() -> None:
@@ -14,7 +15,7 @@ def test_the_probe_is_exact_with_seven_bit_weights_on_every_cpu() -> None:
 
 
 def test_the_probe_finds_saturation_exactly_where_the_isa_says_seven_bits() -> None:
-    assert ort.saturates() == (weight_bits(host_isa()) == 7)
+    assert ort.saturates() == (not INT8.exact_on(host_isa()))
 
 
 def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path: Path) -> None:

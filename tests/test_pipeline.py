@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 
 from edgekd import Pipeline, ort
-from edgekd.artifact import Store, load_model, load_tensors
+from edgekd.artifact import Store, load_tensors
 from edgekd.config import validate
 from edgekd.data import Digits, load_dataset
 from edgekd.errors import ConfigError, EdgekdError
@@ -26,6 +26,7 @@ from edgekd.runtime import Progress
 from edgekd.stages import AnyStage, Distill, Export, Prune, Qat, Teacher
 from edgekd.terminal import render_plan
 from tests.chain import write_pipeline
+from tests.made import loaded
 
 pytestmark = pytest.mark.slow
 
@@ -298,7 +299,7 @@ def test_a_reloaded_pruned_model_answers_as_its_exported_file(ran: tuple[Path, R
     planned = {item.name: item for item in Pipeline.from_yaml(folder / "small.yaml").plan(folder / "models")}
     artifact = planned["prune"].artifact
     assert artifact is not None
-    model, _ = load_model(artifact)
+    model, _ = loaded(artifact)
     images = load_dataset(Digits(image_size=16)).val.images[:16]
 
     with torch.no_grad():

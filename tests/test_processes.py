@@ -20,6 +20,7 @@ from edgekd.launch import check_devices, has_peers
 from edgekd.processes import ALONE, Processes, joined
 from edgekd.report.notes import told_by_stages
 from tests.chain import write_pipeline
+from tests.made import said
 from tests.peers import BATCH, SECONDS, line_and_batch
 from tests.tiny import tiny_dataset
 
@@ -173,11 +174,11 @@ def test_two_processes_run_a_chain_and_leave_what_one_would(
     assert [line for line in lines if line.startswith("[")] == ["[1/4] teacher", "[2/4] prune", "[3/4] qat"]
     assert len([line for line in lines if "teacher epoch" in line]) == 6
     planned = Pipeline.from_yaml(folder / "small.yaml").plan(folder / "models")
-    manifests = {item.name: item.artifact.manifest for item in planned if item.artifact}
-    assert list(manifests) == ["teacher", "prune", "qat"]
-    assert {manifest["environment"]["processes"] for manifest in manifests.values()} == {"2"}
+    made = {item.name: said(item.artifact) for item in planned if item.artifact}
+    assert list(made) == ["teacher", "prune", "qat"]
+    assert {each.environment["processes"] for each in made.values()} == {"2"}
     assert len(list((folder / "models").iterdir())) == 3
-    told = told_by_stages({item.name: item.artifact for item in planned if item.artifact})
+    told = told_by_stages(made)
     assert [note for note in told if "processes" in note] == [
         "teacher: trained by 2 processes, each normalising its own share of a batch",
         "qat: trained by 2 processes, each normalising its own share of a batch",
@@ -194,8 +195,8 @@ def test_two_processes_teach_as_well_as_one(ran: tuple[Path, subprocess.Complete
     for item, alone in zip(pipeline.plan(folder / "models"), pipeline.plan(tmp_path / "models"), strict=True):
         assert item.artifact is not None
         assert alone.artifact is not None
-        if alone.artifact.manifest.get("history"):
-            accuracies = [found.artifact.manifest["history"]["best_accuracy"] for found in (item, alone)]  # type: ignore[union-attr]
+        if said(alone.artifact).history:
+            accuracies = [said(found).accuracy or 0 for found in (item.artifact, alone.artifact)]
             assert min(accuracies) > 0.9
             assert accuracies[0] == pytest.approx(accuracies[1], abs=0.03)
 

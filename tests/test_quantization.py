@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.quantization.batchnorm import fold_factor, folded_tensors
 from edgekd.quantization.quantizer import SCALE_FLOOR
+from edgekd.schemes import INT8, INT8_IN_7_BITS, SCHEMES, Scheme
 from edgekd.zoo import ModelSpec, build
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=16)
@@ -58,7 +59,7 @@ def test_folding_uses_the_epsilon_of_each_batch_norm() -> None:
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 0.1
 
-    quantized = QuantizedModel(model, SPEC, 8)
+    quantized = QuantizedModel(model, SPEC, INT8)
     quantized.calibrate([images()])
 
     with torch.no_grad():
@@ -70,7 +71,7 @@ def test_capturing_leaves_the_network_as_it_is() -> None:
     model = trained_a_little()
     before = copy.deepcopy(model.state_dict())
 
-    quantized = QuantizedModel(model, SPEC, 8)
+    quantized = QuantizedModel(model, SPEC, INT8)
     quantized.train()
     quantized(images()).sum().backward()
 
@@ -78,9 +79,9 @@ def test_capturing_leaves_the_network_as_it_is() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-@pytest.mark.parametrize(("bits", "limit"), [(7, 63), (8, 127)])
-def test_integer_weights_fill_and_keep_the_range_of_the_target(bits: int, limit: int) -> None:
-    quantized = QuantizedModel(trained_a_little(), SPEC, bits)
+@pytest.mark.parametrize(("scheme", "limit"), [(INT8_IN_7_BITS, 63), (INT8, 127)])
+def test_integer_weights_fill_and_keep_the_range_of_the_target(scheme: Scheme, limit: int) -> None:
+    quantized = QuantizedModel(trained_a_little(), SPEC, scheme)
     quantized.calibrate([images()])
 
     integers = quantized.integers()
@@ -92,10 +93,10 @@ def test_integer_weights_fill_and_keep_the_range_of_the_target(bits: int, limit:
     assert all(int(value.min()) >= -limit for value in weights)
 
 
-@pytest.mark.parametrize("bits", [7, 8])
-def test_weights_are_rounded_in_training_with_the_scale_they_have_in_the_file(bits: int) -> None:
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+def test_weights_are_rounded_in_training_with_the_scale_they_have_in_the_file(scheme: Scheme) -> None:
     """Conversion computes scales anew from the ranges; torchao's fused module trains with others, up to 1.6 % off."""
-    quantized = QuantizedModel(trained_a_little(), SPEC, bits)
+    quantized = QuantizedModel(trained_a_little(), SPEC, scheme)
     quantized.calibrate([images()])
 
     modules: list[Any] = list(quantized.graph.modules())
@@ -106,7 +107,7 @@ def test_weights_are_rounded_in_training_with_the_scale_they_have_in_the_file(bi
 
 
 def test_conversion_gives_what_training_saw() -> None:
-    quantized = QuantizedModel(trained_a_little(), SPEC, 7)
+    quantized = QuantizedModel(trained_a_little(), SPEC, INT8_IN_7_BITS)
     quantized.calibrate([images()])
 
     with torch.no_grad():
@@ -118,10 +119,10 @@ def test_conversion_gives_what_training_saw() -> None:
 
 
 def test_a_saved_state_gives_the_same_answers_in_another_model() -> None:
-    quantized = QuantizedModel(trained_a_little(), SPEC, 7)
+    quantized = QuantizedModel(trained_a_little(), SPEC, INT8_IN_7_BITS)
     quantized.calibrate([images()])
 
-    again = QuantizedModel(build(SPEC), SPEC, 7)
+    again = QuantizedModel(build(SPEC), SPEC, INT8_IN_7_BITS)
     again.load_state_dict(quantized.state_dict())
     again.eval()
 
@@ -130,7 +131,7 @@ def test_a_saved_state_gives_the_same_answers_in_another_model() -> None:
 
 
 def test_evaluation_changes_no_range_and_no_statistic() -> None:
-    quantized = QuantizedModel(trained_a_little(), SPEC, 8)
+    quantized = QuantizedModel(trained_a_little(), SPEC, INT8)
     quantized.calibrate([images()])
     quantized.train()
     quantized(images())
@@ -144,7 +145,7 @@ def test_evaluation_changes_no_range_and_no_statistic() -> None:
 
 
 def test_frozen_batch_norms_and_ranges_stay_in_training() -> None:
-    quantized = QuantizedModel(trained_a_little(), SPEC, 8)
+    quantized = QuantizedModel(trained_a_little(), SPEC, INT8)
     quantized.calibrate([images()])
     quantized.freeze_batchnorm()
     quantized.freeze_activations()
@@ -160,7 +161,7 @@ def test_frozen_batch_norms_and_ranges_stay_in_training() -> None:
 
 
 def test_batch_norms_learn_until_they_are_frozen() -> None:
-    quantized = QuantizedModel(trained_a_little(), SPEC, 8)
+    quantized = QuantizedModel(trained_a_little(), SPEC, INT8)
     quantized.calibrate([images()])
     quantized.train()
     before = copy.deepcopy(quantized.state_dict())
@@ -183,7 +184,7 @@ def test_a_dead_and_a_huge_channel_keep_scales_finite_and_above_the_floor() -> N
         norm.weight[1] = 0
         conv.weight[2] *= 1e4
 
-    quantized = QuantizedModel(model, SPEC, 8)
+    quantized = QuantizedModel(model, SPEC, INT8)
     quantized.calibrate([images()])
     quantized.train()
     quantized(images()).sum().backward()
@@ -205,7 +206,7 @@ def test_a_network_of_extreme_weights_is_trained_with_finite_scales(weight: floa
     with torch.no_grad():
         model.get_submodule("layer1.0.conv1").weight.fill_(weight)  # type: ignore[operator]
 
-    quantized = QuantizedModel(model, SPEC, 8)
+    quantized = QuantizedModel(model, SPEC, INT8)
     quantized.calibrate([images()])
     optimizer = torch.optim.SGD(quantized.parameters(), 0.01)
     for _ in range(3):

@@ -12,8 +12,9 @@ from edgekd import target
 from edgekd.config import validate
 from edgekd.errors import ConfigError
 from edgekd.ondevice import machine as found_machine
-from edgekd.ondevice.machine import Isa, cpu_flags, cpu_name, host_isa, multiplies_bf16, weight_bits
-from edgekd.target import Target, round_width, weight_limit, width_step
+from edgekd.ondevice.machine import Isa, cpu_flags, cpu_name, exact_bits, host_isa, multiplies_bf16
+from edgekd.schemes import INT8, Scheme
+from edgekd.target import Target, round_width, width_step
 from edgekd.terminal import render_doctor
 
 ISAS: tuple[Isa, ...] = ("x86-avx2", "x86-vnni", "arm64")
@@ -32,13 +33,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.mark.parametrize(("isa", "bits", "limit"), [("x86-avx2", 7, 63), ("x86-vnni", 8, 127), ("arm64", 8, 127)])
 def test_weights_have_the_bits_that_the_cpu_multiplies_exactly(isa: Isa, bits: int, limit: int) -> None:
-    assert (weight_bits(isa), weight_limit(bits)) == (bits, limit)
+    scheme = Target(isa=isa).scheme
+    assert (exact_bits(isa), scheme.weight_bits, scheme.weight_limit) == (bits, bits, limit)
     assert (2 * 255 * limit <= 32767) == (bits == 7)
 
 
 @pytest.mark.parametrize(("bits", "limit"), [(2, 1), (4, 7), (7, 63), (8, 127)])
 def test_the_largest_weight_is_symmetric_and_fits_its_bits(bits: int, limit: int) -> None:
-    assert weight_limit(bits) == limit
+    assert Scheme("any", bits).weight_limit == limit
     assert -(2 ** (bits - 1)) < -limit < limit < 2 ** (bits - 1)
 
 
@@ -96,7 +98,7 @@ def test_the_host_s_isa_follows_from_its_kind_and_flags(
 
     assert Target().isa == "host"
     assert Target().resolved_isa == isa
-    assert Target().weight_bits == (7 if isa == "x86-avx2" else 8)
+    assert Target().scheme.weight_bits == (7 if isa == "x86-avx2" else 8)
 
 
 @pytest.mark.parametrize("cpu", ["armv7l", "armv6l", "armhf", "riscv64", "ppc64le", "s390x", "i686", "loongarch64"])
@@ -114,8 +116,8 @@ def test_a_host_of_which_nothing_is_known_has_its_own_name_and_must_be_declared(
         "if edgekd doctor finds these exact there, else x86-avx2 (7-bit weights)"
     )
     assert host_isa() == cpu
-    assert weight_bits(cpu) == 7
-    assert Target(isa="arm64").weight_bits == 8
+    assert exact_bits(cpu) == 7
+    assert Target(isa="arm64").scheme == INT8
 
 
 def test_doctor_says_of_such_a_host_that_a_target_must_be_declared(machine: pytest.MonkeyPatch) -> None:
@@ -184,7 +186,7 @@ def test_a_declared_target_is_never_taken_from_this_machine(isa: Isa, machine: p
     declared = Target(isa=isa)
 
     assert declared.resolved_isa == isa
-    assert declared.weight_bits == weight_bits(isa)
+    assert declared.scheme.weight_bits == exact_bits(isa)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from edgekd.ondevice.machine import host_isa, weight_bits
 from edgekd.ondevice.sessions import logits_of_pixels, open_session
 
 MOST_IMAGES, MOST_BYTES = 32, 8_000_000
@@ -41,7 +40,7 @@ def spread(count: int, image_bytes: int) -> list[int]:
     return [round(i * (count - 1) / max(1, most - 1)) for i in range(most)]
 
 
-def golden_of(path: Path, images: Any, labels: Any, bits: int | None) -> Golden:
+def golden_of(path: Path, images: Any, labels: Any, *, exact_here: bool) -> Golden:
     """The file's logits of images, and how far logits may be from them elsewhere.
 
     The tolerance is twice what two right ways of running this file differ by on these images: with ONNX Runtime's
@@ -52,11 +51,11 @@ def golden_of(path: Path, images: Any, labels: Any, bits: int | None) -> Golden:
         path: the file.
         images: uint8, shape ``(count, height, width, channels)``.
         labels: shape ``(count,)``.
-        bits: of its weights; None where they are float.
+        exact_here: does this CPU multiply its weights without saturation?
     """
     exact = logits_of_pixels(open_session(path, exact=True), images)
     largest = float(np.abs(exact).max())
-    if bits is not None and bits > weight_bits(host_isa()):
+    if not exact_here:
         derived = f"{UNKNOWN_ROUNDING} of the largest logit: this CPU cannot run the file as its target does"
         return Golden(images, exact, labels, UNKNOWN_ROUNDING * largest, derived)
     logits = logits_of_pixels(open_session(path), images)

@@ -72,7 +72,7 @@ def cpuinfo() -> List[str]:
     return _text(Path("/proc/cpuinfo")).splitlines()
 
 
-def weight_bits(isa: str) -> int:
+def exact_bits(isa: str) -> int:
     """Bits of an integer weight that a CPU is known to multiply exactly.
 
     Without VNNI an AVX2 CPU adds two u8*s8 products in 16 bits: 255 * 127 * 2 = 64770 does not fit,
@@ -93,9 +93,9 @@ def isa_warning(target_isa: str, bits: int, device_isa: str) -> str:
     made = f"made for {target_isa} with {bits}-bit weights, but this CPU is {device_isa}"
     if device_isa not in ISAS:
         return f"{made}, which edgekd does not know: {_unknown(bits)}; widths and speed were chosen for {target_isa}"
-    if bits > weight_bits(device_isa):
+    if bits > exact_bits(device_isa):
         return f"{made}: without VNNI its sums SATURATE, accuracy is LOST; export again with target.isa: {device_isa}"
-    if bits < weight_bits(device_isa):
+    if bits < exact_bits(device_isa):
         return f"{made}: results stay right, but a bit of precision is given away; export again with its own target.isa"
     return f"{made}: results stay right, but layer widths and speed were chosen and measured for {target_isa}"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from edgekd.data import Dataset
 from edgekd.disk import disk_errors
 from edgekd.errors import ConfigError, DataError
+from edgekd.manifests import ModelManifest, manifest_of
 from edgekd.pipeline.planned import Planned, placed
 from edgekd.processes import Processes
 from edgekd.target import Target
@@ -87,9 +88,9 @@ def _check_networks(plan: Sequence[Planned], data: Dataset, target: Target) -> N
         if spec is None:
             continue
         specs[item.name] = spec
-        if item.artifact is not None and "model" in item.artifact.manifest:
-            left[item.name] = item.artifact.manifest["model"]["widths"]
-        elif item.artifact is None:
+        if item.artifact is not None:
+            left[item.name] = manifest_of(item.artifact, ModelManifest).model.widths
+        else:
             untrained[item.name] = spec
             with placed(index, item.name):
                 model = with_widths(build(spec), left.get(source, {}))

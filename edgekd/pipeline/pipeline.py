@@ -15,15 +15,16 @@ from edgekd.config import Settings, read_yaml, validate, with_overrides
 from edgekd.data import AUGMENT_VERSION, AnyData, Dataset, Digits, Function, load_dataset
 from edgekd.errors import ConfigError
 from edgekd.functions import source_digest
+from edgekd.manifests import ExportedFiles, Facts
 from edgekd.pipeline.checks import check_name_of_stage, check_same_images, check_same_target, check_writable, checked
 from edgekd.pipeline.planned import Planned, looked_up, placed
 from edgekd.pipeline.shipping import ship
 from edgekd.processes import ALONE, Processes
-from edgekd.report.build import Subject, build_report, measure
+from edgekd.report.build import Done, Subject, build_report, measure
 from edgekd.report.fitting import Budget
 from edgekd.report.schema import Report
 from edgekd.runtime import Progress, seed_everything
-from edgekd.stages import AnyStage, Context, Stage
+from edgekd.stages import AnyStage, Context, Stage, kinds_that_leave
 from edgekd.target import Target
 
 
@@ -72,15 +73,13 @@ class Pipeline(Settings):
             if name not in names:
                 found = f"{name!r} is not an earlier stage" if later else f"there is no stage {name!r}"
                 raise ConfigError(
-                    f"{place}.{_key(stage, role)}", found, f"earlier stages: {', '.join(names) or 'none'}"
+                    f"{place}.{stage.key_of(role)}", found, f"earlier stages: {', '.join(names) or 'none'}"
                 )
-            kind = earlier[names.index(name)].kind
-            if kind == "export" or (kind in ("ptq", "qat") and stage.kind != "export"):
-                raise ConfigError(
-                    f"{place}.{role}",
-                    f"{name!r} ({kind}) leaves no float model",
-                    "name a teacher, prune or distill stage",
-                )
+            source, wanted = earlier[names.index(name)], stage.reads[stage.key_of(role)]
+            if not issubclass(source.leaves, wanted):
+                found = f"{name!r} ({source.kind}) leaves no {wanted.noun}"
+                remedy = f"name a stage that does: {', '.join(kinds_that_leave(wanted))}"
+                raise ConfigError(f"{place}.{stage.key_of(role)}", found, remedy)
 
     def plan(self, models: str | Path = "models", progress: Progress | None = None) -> list[Planned]:
         """Every stage with its digest, and its artifact where that is up to date; nothing is run."""
@@ -132,7 +131,7 @@ class Pipeline(Settings):
             artifacts[planned.name] = self._run_stage(index, planned, artifacts, run)
         if not run.processes.first:
             return None
-        exported = [artifacts[stage.name] for stage in self.stages if stage.kind == "export"]
+        exported = [artifacts[stage.name] for stage in self.stages if issubclass(stage.leaves, ExportedFiles)]
         if not exported:
             return None
         subject = self._subject(data, artifacts)
@@ -188,7 +187,7 @@ class Pipeline(Settings):
 
     def _made(self, index: int, planned: Planned, done: dict[str, Artifact], run: "_Run") -> Artifact:
         seed_everything(self.seed)
-        facts = {**planned.facts, "id": planned.name, "stage": planned.stage.kind}
+        facts = Facts(**planned.facts, id=planned.name, stage=planned.stage.kind)
         inputs = {role: done[name] for role, name in planned.references.items()}
         where = f"stages[{index}]"
         ctx = Context(
@@ -220,7 +219,7 @@ class Pipeline(Settings):
                 sources[stage.name] = references["source"]
             earlier.append(stage)
         stages = {
-            stage.name: (stage.kind, stage.model_dump(exclude_none=True), artifacts[stage.name])
+            stage.name: Done(stage.kind, stage.model_dump(exclude_none=True), artifacts[stage.name])
             for stage in self.stages
         }
         return Subject(self.name, self.seed, data, self.target, self.budget, stages, sources, self._data_settings())
@@ -241,8 +240,3 @@ class _Run:
     force: bool
     progress: Progress
     processes: Processes
-
-
-def _key(stage: Stage, role: str) -> str:
-    """The key under which the file names what a stage reads in a role."""
-    return "models" if stage.kind == "export" else role

@@ -20,6 +20,7 @@ from edgekd.quantization.capture import capture, with_simple_clipping
 from edgekd.quantization.planes import with_planes, without_planes
 from edgekd.quantization.quantizer import OnnxRuntimeQuantizer
 from edgekd.quantization.rewrites import with_integer_operators
+from edgekd.schemes import INT8, Scheme
 from edgekd.zoo import ModelSpec, example_images
 
 
@@ -34,7 +35,7 @@ def check_quantizable(model: nn.Module, spec: ModelSpec) -> None:
         QuantizationError: the network cannot be captured, given fake quantizers, or run with them.
     """
     try:
-        QuantizedModel(copy.deepcopy(model), spec, 8).calibrate([example_images(spec, batch=2)])
+        QuantizedModel(copy.deepcopy(model), spec, INT8).calibrate([example_images(spec, batch=2)])
     except QuantizationError:
         raise
     except Exception as error:
@@ -48,17 +49,17 @@ class QuantizedModel(nn.Module):
     Args:
         model: the float network; it stays as it is.
         spec: how it was built.
-        weight_bits: 7 or 8, for the declared target.
+        scheme: which integers its numbers become.
     """
 
-    def __init__(self, model: nn.Module, spec: ModelSpec, weight_bits: int) -> None:
+    def __init__(self, model: nn.Module, spec: ModelSpec, scheme: Scheme) -> None:
         super().__init__()
-        self.spec, self.weight_bits = spec, weight_bits
+        self.spec, self.scheme = spec, scheme
         graph = capture(model, example_images(spec, batch=2))
         with_integer_operators(graph)
         with_convolutions_before(graph)
         with_training_batchnorm(graph)
-        self.graph: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(weight_bits))
+        self.graph: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(scheme))
         with_planes(self.graph)
         self.batchnorm_frozen = self.activations_frozen = self.training = False
         self.eval()

@@ -22,7 +22,7 @@ from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
 from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
 from edgekd.quantization.batchnorm import unfold_output
-from edgekd.target import weight_limit
+from edgekd.schemes import Scheme
 
 aten = torch.ops.aten
 SCALE_FLOOR = 2.0**-24
@@ -47,11 +47,11 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
     point 128). The last layer's output stays float.
 
     Args:
-        weight_bits: 7 where the CPU's multiply saturates, else 8.
+        scheme: the range of the weights.
     """
 
-    def __init__(self, weight_bits: int) -> None:
-        self.weight, self.transposed_weight = _weight_spec(weight_bits, 0), _weight_spec(weight_bits, 1)
+    def __init__(self, scheme: Scheme) -> None:
+        self.weight, self.transposed_weight = _weight_spec(scheme, 0), _weight_spec(scheme, 1)
         self.activation = _activation_spec()
         self.image = FixedQParamsQuantizationSpec(
             torch.uint8, 1.0 / PIXEL_SCALE, int(PIXEL_CENTRE), 0, 255, torch.per_tensor_affine
@@ -157,9 +157,9 @@ def _activation_spec() -> Any:
     return QuantizationSpec(torch.uint8, fake_quantize, 0, 255, torch.per_tensor_affine)
 
 
-def _weight_spec(bits: int, output_axis: int) -> Any:
+def _weight_spec(scheme: Scheme, output_axis: int) -> Any:
     """Not torchao's fused module: its kernel takes symmetric ranges for -64..63 and trains with another scale."""
-    limit = weight_limit(bits)
+    limit = scheme.weight_limit
     fake_quantize = FakeQuantize.with_args(
         observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=SCALE_FLOOR
     )

@@ -1,9 +1,10 @@
 """Measures every exported file and puts the report together."""
 
 import datetime
+import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,16 @@ from edgekd.artifact import Artifact, Store, digest_of, load_tensors, save_tenso
 from edgekd.classes import count_classes, shortcomings
 from edgekd.data import Dataset
 from edgekd.disk import disk_errors
+from edgekd.manifests import (
+    ExportedFile,
+    ExportedFiles,
+    FloatModel,
+    IntegerModel,
+    Measurements,
+    Pruning,
+    StageManifest,
+    manifest_of,
+)
 from edgekd.measure import answers, filled, measure_latency
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.latency import PROCESSES, ROUNDS, Latencies, paired_ratio, percentiles
@@ -25,6 +36,7 @@ from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stage
 from edgekd.report.paired import drop_interval, paired_test, rivals
 from edgekd.report.schema import (
     DataFacts,
+    Drift,
     Epoch,
     Kernels,
     Latency,
@@ -48,11 +60,25 @@ MEASURE_VERSION = 1
 
 
 @dataclass(frozen=True)
+class Done:
+    """A stage that has run: its kind, its settings, and what it left."""
+
+    kind: str
+    settings: dict[str, Any]
+    artifact: Artifact
+
+    @functools.cached_property
+    def made(self) -> StageManifest:
+        """What the artifact says of itself."""
+        return manifest_of(self.artifact, StageManifest)
+
+
+@dataclass(frozen=True)
 class Subject:
     """A pipeline that has run.
 
     Args:
-        stages: id -> (kind of stage, settings, artifact), in order.
+        stages: by id, in order.
         sources: id -> id of the stage whose model it began with.
         data_settings: what the pipeline says of its images, without paths.
     """
@@ -62,7 +88,7 @@ class Subject:
     data: Dataset
     target: Target
     budget: Budget
-    stages: Mapping[str, tuple[str, dict[str, Any], Artifact]]
+    stages: Mapping[str, Done]
     sources: Mapping[str, str]
     data_settings: Mapping[str, Any]
 
@@ -71,7 +97,7 @@ class Subject:
 class Measured:
     """Everything that was measured on the exported files, in the order of ``files``."""
 
-    files: list[dict[str, Any]]
+    files: list[ExportedFile]
     folder: Path
     chosen: dict[str, torch.Tensor]
     latencies: Latencies
@@ -79,11 +105,11 @@ class Measured:
 
     def predictions(self) -> dict[str, torch.Tensor]:
         """The class that each exported file gave every test image, in order."""
-        return {about["id"]: self.chosen[about["id"]] for about in self.files}
+        return {file.id: self.chosen[file.id] for file in self.files}
 
     def ratio(self, one: str, other: str) -> tuple[float, tuple[float, float]]:
         """Paired latency ratio of two files."""
-        ids = [about["id"] for about in self.files]
+        ids = [file.id for file in self.files]
         return paired_ratio(self.latencies.rounds_ms[ids.index(one)], self.latencies.rounds_ms[ids.index(other)])
 
 
@@ -113,19 +139,19 @@ def measure(subject: Subject, exported: Artifact, store: Store, progress: Progre
 
 
 def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, progress: Progress) -> Artifact:
-    every = exported.manifest["exported"]
-    files = [about for about in every if about["role"] == "model"]
+    made = manifest_of(exported, ExportedFiles)
     chosen: dict[str, torch.Tensor] = {}
-    for done, about in enumerate(every):
-        progress.work("accuracy on val and test", done, len(every))
-        chosen |= answers(about, exported.path(about["file"]), subject.data)
-    progress.work("accuracy on val and test", len(every), len(every))
+    for done, file in enumerate(made.exported):
+        progress.work("accuracy on val and test", done, len(made.exported))
+        chosen |= answers(file, file.path(exported), subject.data)
+    progress.work("accuracy on val and test", len(made.exported), len(made.exported))
     pixels = filled(subject.data.test.images, subject.target.batch)
-    paths = [exported.folder / about["file"] for about in files]
+    paths = [exported.folder / file.file for file in made.models]
     latencies = measure_latency(
         paths, pixels, subject.target.threads, seed=subject.seed, progress=progress, label="latency, interleaved rounds"
     )
-    with store.writing(digest, {"saturates": ort.saturates(), "parents": {"export": exported.digest}}) as folder:
+    measured = Measurements(saturates=ort.saturates(), parents={"export": exported.digest})
+    with store.writing(digest, measured.model_dump()) as folder:
         save_tensors(folder / "predictions.safetensors", chosen)
         body = {
             "runs_ms": [list(map(float, runs)) for runs in latencies.runs_ms],
@@ -141,9 +167,8 @@ def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, pr
 def _read(artifact: Artifact, exported: Artifact) -> Measured:
     body = json.loads(artifact.read("latency.json"))
     latencies = Latencies([np.array(runs) for runs in body["runs_ms"]], np.array(body["rounds_ms"]))
-    files = [about for about in exported.manifest["exported"] if about["role"] == "model"]
-    chosen = load_tensors(artifact, "predictions.safetensors")
-    return Measured(files, exported.folder, chosen, latencies, bool(artifact.manifest["saturates"]))
+    chosen, files = load_tensors(artifact, "predictions.safetensors"), manifest_of(exported, ExportedFiles).models
+    return Measured(files, exported.folder, chosen, latencies, manifest_of(artifact, Measurements).saturates)
 
 
 def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Report:
@@ -151,7 +176,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
     models = [_model(subject, measured, i) for i in range(len(measured.files))]
     choice = choose(models, subject.budget, measured.ratio)
     models = [model.model_copy(update={"file": MODEL}) if model.id == choice.recommended else model for model in models]
-    artifacts = {name: artifact for name, (_, _, artifact) in subject.stages.items()}
+    made = {name: stage.made for name, stage in subject.stages.items()}
     here = {**environment(), **ALONE.record()}
     return Report(
         pipeline=subject.name,
@@ -163,15 +188,15 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         target=_target(subject.target, measured.saturates),
         data=_data(subject),
         models=models,
-        stages=[_stage(name, *about) for name, about in subject.stages.items()],
+        stages=[_stage(name, done) for name, done in subject.stages.items()],
         quantization=_quantization(subject, exported, measured, choice.recommended),
         environment=here,
         budget=subject.budget.model_dump(),
         notes=[
             *subject.data.notes,
             *measured_elsewhere(subject.target),
-            *trained_elsewhere(artifacts, here),
-            *told_by_stages(artifacts),
+            *trained_elsewhere(made, here),
+            *told_by_stages(made),
             *told_by_files(models, choice.recommended),
         ],
     )
@@ -179,42 +204,36 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
 
 def _baseline(subject: Subject, measured: Measured) -> str:
     """The file that all others are compared with: the first teacher's, else the first."""
-    teachers = [about["id"] for about in measured.files if subject.stages[about["stage"]][0] == "teacher"]
-    return str([*teachers, measured.files[0]["id"]][0])
+    teachers = [file.id for file in measured.files if subject.stages[file.stage].kind == "teacher"]
+    return [*teachers, measured.files[0].id][0]
 
 
 def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
-    about, base = measured.files[index], _baseline(subject, measured)
+    file, base = measured.files[index], _baseline(subject, measured)
     labels = subject.data.test.labels
-    right, base_right = measured.chosen[about["id"]] == labels, measured.chosen[base] == labels
-    paired, on_val = paired_test(base_right, right), _on_val(measured, subject.data.val.labels, about["id"], base)
+    right, base_right = measured.chosen[file.id] == labels, measured.chosen[base] == labels
+    paired, on_val = paired_test(base_right, right), _on_val(measured, subject.data.val.labels, file.id, base)
     correct, total = int(right.sum()), len(labels)
-    classes = count_classes(measured.chosen[about["id"]], labels, subject.data.num_classes)
-    size, base_size = about["size_bytes"], next(item["size_bytes"] for item in measured.files if item["id"] == base)
-    ratio, ci95 = measured.ratio(about["id"], base)
-    source = subject.sources.get(about["stage"]) if about["precision"] == "int8" else None
-    exported = {item["id"] for item in measured.files}
+    classes = count_classes(measured.chosen[file.id], labels, subject.data.num_classes)
+    ratio, ci95 = measured.ratio(file.id, base)
+    source = subject.sources.get(file.stage) if file.integers else None
+    sizes = {other.id: other.size_bytes for other in measured.files}
     return ModelReport(
-        id=about["id"],
-        stage=subject.stages[about["stage"]][0],
+        id=file.id,
+        stage=subject.stages[file.stage].kind,
         source=source,
-        **{
-            key: about[key]
-            for key in (
-                "precision",
-                "file",
-                "sha256",
-                "params",
-                "macs",
-                "agreement",
-                "drift",
-                "weight_bits",
-                "max_abs_weight",
-                "kept",
-            )
-        },
-        size_bytes=size,
-        size_ratio=size / base_size,
+        precision=file.precision,
+        file=file.file,
+        sha256=file.sha256,
+        params=file.params,
+        macs=file.macs,
+        agreement=file.agreement,
+        drift=Drift(**file.drift.model_dump()) if file.drift else None,
+        weight_bits=file.integers.weight_bits if file.integers else None,
+        max_abs_weight=file.max_abs_weight,
+        kept=file.kept,
+        size_bytes=file.size_bytes,
+        size_ratio=file.size_bytes / sizes[base],
         accuracy=correct / total,
         correct=correct,
         total=total,
@@ -227,8 +246,8 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         latency_ms=Latency.model_validate(percentiles(measured.latencies.runs_ms[index])),
         latency_ratio=Ratio(ratio=ratio, ci95=ci95),
         speedup=Ratio(ratio=1 / ratio, ci95=(1 / ci95[1], 1 / ci95[0])),
-        source_ratio=_ratio(measured, about["id"], source) if source in exported else None,
-        kernels=Kernels(**about["kernels"]),
+        source_ratio=_ratio(measured, file.id, source) if source in sizes else None,
+        kernels=Kernels(**asdict(file.kernels)),
         per_class_accuracy=classes.recall,
         balanced_accuracy=classes.balanced_accuracy,
         warnings=shortcomings(classes, subject.data.class_names, "test", subject.data.balance),
@@ -275,30 +294,28 @@ def _data(subject: Subject) -> DataFacts:
     )
 
 
-def _stage(name: str, kind: str, settings: dict[str, Any], artifact: Artifact) -> StageReport:
-    manifest = artifact.manifest
-    history, pruning = manifest.get("history") or {}, manifest.get("pruning") or {}
-    epochs = [
-        Epoch(**{key: value for key, value in log.items() if key != "val_loss"}) for log in history.get("epochs", [])
-    ]
+def _stage(name: str, done: Done) -> StageReport:
+    made = done.made
+    pruning = made.pruning if isinstance(made, FloatModel) else None
     return StageReport(
         id=name,
-        stage=kind,
-        settings=settings,
-        digest=artifact.digest,
-        seconds=manifest.get("seconds", 0.0),
-        val_accuracy=artifact.val_accuracy,
-        epochs=epochs,
-        best_epoch=history.get("best_epoch"),
-        widths=[LayerWidth(**width) for width in pruning.get("widths", [])],
-        facts=_facts(pruning),
+        stage=done.kind,
+        settings=done.settings,
+        digest=done.artifact.digest,
+        seconds=made.seconds,
+        val_accuracy=made.accuracy,
+        epochs=[
+            Epoch(**{key: value for key, value in asdict(log).items() if key != "val_loss"})
+            for log in (made.history.epochs if made.history else [])
+        ],
+        best_epoch=made.history.best_epoch if made.history else None,
+        widths=[LayerWidth(**width.model_dump()) for width in pruning.widths] if pruning else [],
+        facts=_before_and_after(pruning) if pruning else {},
     )
 
 
-def _facts(pruning: Mapping[str, Any]) -> dict[str, float | int | str]:
-    if not pruning:
-        return {}
-    (macs, macs_after), (params, params_after) = pruning["macs"], pruning["params"]
+def _before_and_after(pruning: Pruning) -> dict[str, float | int | str]:
+    (macs, macs_after), (params, params_after) = pruning.macs, pruning.params
     return {
         "MACs before": macs,
         "MACs after": macs_after,
@@ -308,42 +325,38 @@ def _facts(pruning: Mapping[str, Any]) -> dict[str, float | int | str]:
 
 
 def _quantization(subject: Subject, exported: Artifact, measured: Measured, recommended: str) -> Quantization | None:
-    """The calibrated student at 7 and at 8 bits of weight, as shipped and exact; None where nothing is quantized.
+    """The calibrated student in each scheme, as shipped and exact; None where nothing is quantized.
 
     The student is the recommended file's where that holds integers, else the first that was quantized.
     """
-    quantized = [name for name, (kind, _, _) in subject.stages.items() if kind in ("ptq", "qat")]
+    quantized = {name: done.made for name, done in subject.stages.items() if isinstance(done.made, IntegerModel)}
     if not quantized:
         return None
-    stage = next(item["stage"] for item in measured.files if item["id"] == recommended)
-    name = stage if stage in quantized else quantized[0]
-    about = subject.stages[name][2].manifest["quantized"]
-    calibrated = _calibrated(subject, exported, name)
+    stage = next(file.stage for file in measured.files if file.id == recommended)
+    name = stage if stage in quantized else next(iter(quantized))
+    found, source = quantized[name], subject.sources[name]
+    calibrated = [_weight_bits(subject, measured, file) for file in _calibrated(subject, exported, name)]
     return Quantization(
-        source=subject.sources[name],
-        declared_bits=about["weight_bits"],
-        calibrated=sorted((_weight_bits(subject, measured, item) for item in calibrated), key=lambda bits: bits.bits),
-        kept=about["kept"],
-        ptq_val_accuracy=about["ptq_val_accuracy"],
-        qat_val_accuracy=about["qat_val_accuracy"],
+        source=source,
+        declared_bits=found.scheme.weight_bits,
+        calibrated=sorted(calibrated, key=lambda bits: bits.bits),
+        kept=found.quantized.kept,
+        ptq_val_accuracy=found.quantized.ptq_val_accuracy,
+        qat_val_accuracy=found.quantized.qat_val_accuracy,
     )
 
 
-def _calibrated(subject: Subject, exported: Artifact, name: str) -> list[dict[str, Any]]:
+def _calibrated(subject: Subject, exported: Artifact, name: str) -> list[ExportedFile]:
     """A stage's calibrated files; one that another stage made of the same model stands for it where both are one."""
     source = subject.sources[name]
-    found = [
-        about
-        for about in exported.manifest["exported"]
-        if about["calibrated"] and subject.sources[about["stage"]] == source
-    ]
-    own_last = sorted(found, key=lambda about: about["stage"] == name)
-    return list({about["weight_bits"]: about for about in own_last}.values())
+    every = manifest_of(exported, ExportedFiles).exported
+    found = [file for file in every if file.calibrated and subject.sources[file.stage] == source]
+    own_last = sorted(found, key=lambda file: file.stage == name)
+    return list({file.scheme: file for file in own_last}.values())
 
 
-def _weight_bits(subject: Subject, measured: Measured, about: Mapping[str, Any]) -> WeightBits:
-    labels = subject.data.test.labels
-    shipped, exact = (
-        float((measured.chosen[key] == labels).float().mean()) for key in (about["id"], f"{about['id']}/exact")
-    )
-    return WeightBits(bits=about["weight_bits"], as_shipped=shipped, exact=exact, total=len(labels))
+def _weight_bits(subject: Subject, measured: Measured, file: ExportedFile) -> WeightBits:
+    labels, scheme = subject.data.test.labels, file.integers
+    assert scheme is not None
+    shipped, exact = (float((measured.chosen[key] == labels).float().mean()) for key in (file.id, f"{file.id}/exact"))
+    return WeightBits(bits=scheme.weight_bits, as_shipped=shipped, exact=exact, total=len(labels))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from edgekd.artifact import Artifact
+from edgekd.manifests import StageManifest
 from edgekd.ondevice.machine import host_isa
 from edgekd.report.schema import ModelReport
 from edgekd.report.wording import drift
@@ -24,30 +24,17 @@ def measured_elsewhere(target: Target) -> list[str]:
     ]
 
 
-def told_by_stages(stages: Mapping[str, Artifact]) -> list[str]:
-    """What stages warned of, and where training for integers gained nothing over calibration alone."""
-    notes = []
-    for name, artifact in stages.items():
-        notes += [f"{name}: {text}" for text in artifact.manifest.get("warnings", [])]
-        processes = artifact.manifest.get("environment", {}).get("processes")
-        if processes and artifact.manifest.get("history"):
-            notes.append(f"{name}: trained by {processes} processes, each normalising its own share of a batch")
-        about = artifact.manifest.get("quantized", {})
-        if about.get("kept") == "ptq" and about["qat_val_accuracy"] is not None:
-            ptq, qat = about["ptq_val_accuracy"], about["qat_val_accuracy"]
-            figures = f"{ptq:.4f} on val, the best trained epoch {qat:.4f}"
-            notes.append(
-                f"{name}: training did not beat calibration alone (PTQ {figures}): the calibrated model was kept"
-            )
-    return notes
+def told_by_stages(stages: Mapping[str, StageManifest]) -> list[str]:
+    """What stages have to tell."""
+    return [f"{name}: {text}" for name, made in stages.items() for text in made.told]
 
 
-def trained_elsewhere(stages: Mapping[str, Artifact], here: Mapping[str, str]) -> list[str]:
+def trained_elsewhere(stages: Mapping[str, StageManifest], here: Mapping[str, str]) -> list[str]:
     """Stages that were made where the same file and seed need not give the same bits as here."""
     notes: dict[str, list[str]] = {}
     here = {**WITHOUT_GPU, **here}
-    for name, artifact in stages.items():
-        there = {**WITHOUT_GPU, **artifact.manifest.get("environment", {})}
+    for name, made in stages.items():
+        there = {**WITHOUT_GPU, **made.environment}
         differs = [
             f"{key} {there[key]}, here {here[key]}" for key in DECIDES_BITS if there.get(key, here[key]) != here[key]
         ]

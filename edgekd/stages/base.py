@@ -3,16 +3,17 @@
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 import torch
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.artifact import Artifact, Store, load_model, save_model
+from edgekd.artifact import Artifact, Store
 from edgekd.checkpoint import Checkpoints
 from edgekd.config import SettingError, Settings
 from edgekd.course import History
@@ -20,6 +21,7 @@ from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.evaluation import not_learned
 from edgekd.functions import is_function, source_digest
+from edgekd.manifests import Facts, FloatModel, Network, Size, StageManifest, Training, manifest_of
 from edgekd.ondevice.machine import multiplies_bf16
 from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress, environment
@@ -51,11 +53,16 @@ LabelsLr = Annotated[
 StageId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 NO_TEACHER = "none"
+M = TypeVar("M", bound=StageManifest)
 
 
 class Stage(Settings, ABC):
     """One step of a pipeline: reads artifacts, leaves one artifact. Its attributes are its settings."""
 
+    reads: ClassVar[Mapping[str, type[StageManifest]]] = {}
+    """What it begins with: role, as the file names it -> the kind of artifact that it needs."""
+    leaves: ClassVar[type[StageManifest]]
+    """The kind of artifact that it makes."""
     reads_target: ClassVar[bool] = False
     """Does the declared target change the result?"""
     VERSION: ClassVar[int] = 1
@@ -94,6 +101,10 @@ class Stage(Settings, ABC):
     def references(self, earlier: "Sequence[Stage]", where: str) -> dict[str, str]:
         """The earlier stages whose artifacts this one reads: role -> id; ``where`` names this one in errors."""
         return {}
+
+    def key_of(self, role: str) -> str:
+        """The key under which the file names what this stage reads in a role."""
+        return role
 
     def check(self, where: str) -> None:
         """Raise ConfigError where a setting can be known to be wrong before anything runs."""
@@ -135,7 +146,7 @@ class Context:
         name: the stage's id.
         digest: the name its artifact will have.
         inputs: artifacts by role.
-        facts: goes into the manifest: settings, parents, data fingerprint, seed.
+        facts: what decides the result, and the stage's name and kind.
         started: the monotonic clock when the stage began, seconds.
         processes: those that share the training.
     """
@@ -149,17 +160,14 @@ class Context:
     seed: int
     store: Store
     progress: Progress
-    facts: dict[str, Any]
+    facts: Facts
     started: float
     processes: Processes = ALONE
 
     def load(self, role: str) -> tuple[nn.Module, ModelSpec]:
         """The float model in a role, loaded afresh, in eval mode; and how it was built."""
-        artifact = self.inputs[role]
-        if "model" not in artifact.manifest or "quantized" in artifact.manifest:
-            found = f"stage {artifact.manifest['facts']['id']!r} leaves no float model"
-            raise ConfigError(f"{self.where}.{role}", found, "name a teacher, prune or distill stage")
-        return load_model(artifact)
+        manifest = manifest_of(self.inputs[role], FloatModel)
+        return manifest.load(self.inputs[role]), manifest.model.spec
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -182,29 +190,53 @@ class Context:
             raise ConfigError(f"{self.where}.teacher", problem, "name a teacher of the same classes")
         return frozen(teacher).to(self.processes.device)
 
-    def save(self, model: nn.Module, spec: ModelSpec, history: History | None = None, **facts: Any) -> Artifact:
-        """Write a float model's artifact: weights, history, and further facts."""
-        size = {"macs": count_macs(model, spec), "params": count_params(model)}
-        manifest = self.manifest(history, size=size, **facts)
+    def save_model(self, model: nn.Module, spec: ModelSpec, history: History | None = None, **more: Any) -> Artifact:
+        """Write a float model's artifact.
+
+        Args:
+            model: the network, of ``build(spec)``, perhaps pruned.
+            spec: how it was built.
+            history: of its training.
+            more: what else its manifest says.
+        """
+        size = Size(macs=count_macs(model, spec), params=count_params(model))
+
+        def fill(folder: Path) -> FloatModel:
+            FloatModel.write(model, folder)
+            return self.manifest(FloatModel, history, model=Network.of(model, spec), size=size, **more)
+
+        return self.save(fill)
+
+    def save(self, fill: Callable[[Path], StageManifest]) -> Artifact:
+        """Write an artifact: ``fill`` puts its files into a folder and says what they are."""
+        manifest: dict[str, Any] = {}
         with self.store.writing(self.digest, manifest) as folder:
-            manifest["model"] = save_model(folder, model, spec)
-        return self.saved()
+            manifest |= fill(folder).model_dump()
+        saved = self.store.find(self.digest)
+        assert saved is not None
+        return saved
 
-    def manifest(self, history: History | None = None, **facts: Any) -> dict[str, Any]:
-        """A manifest of what was done up to now, by those too whose training was stopped and went on here."""
-        trained = {} if history is None else asdict(history)
-        made_by = trained.pop("made_by", self.processes.record())
-        seconds = trained.pop("earlier_seconds", 0.0) + time.monotonic() - self.started
-        about = {"facts": self.facts, "environment": {**environment(), **made_by}, "seconds": seconds}
-        told = not_learned(history.classes, self.data) if history and history.classes else []
-        warnings = [*facts.pop("warnings", []), *told]
-        return {**about, "history": trained or None, **({"warnings": warnings} if warnings else {}), **facts}
+    def manifest(self, kind: type[M], history: History | None = None, **more: Any) -> M:
+        """What was done up to now, by those too whose training was stopped and went on here.
 
-    def saved(self) -> Artifact:
-        """The artifact that was just written."""
-        artifact = self.store.find(self.digest)
-        assert artifact is not None
-        return artifact
+        Args:
+            kind: of manifest.
+            history: of the training.
+            more: what this kind says besides.
+        """
+        made_by, earlier = self.processes.record(), 0.0
+        told: list[str] = []
+        if history is not None:
+            made_by, earlier = history.made_by, history.earlier_seconds
+            told = not_learned(history.classes, self.data) if history.classes else []
+        return kind(
+            facts=self.facts,
+            environment={**environment(), **made_by},
+            seconds=earlier + time.monotonic() - self.started,
+            history=Training.of(history) if history else None,
+            warnings=[*more.pop("warnings", []), *told],
+            **more,
+        )
 
 
 def fresh_spec(name: str, data: Dataset, width_mult: float) -> ModelSpec:

@@ -1,6 +1,6 @@
 """Distillation: the smaller network learns from the labels and from the big one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -12,6 +12,7 @@ from edgekd.data import Dataset
 from edgekd.errors import ConfigError
 from edgekd.evaluation import in_precision
 from edgekd.losses import AnyLoss, Kd, standardized
+from edgekd.manifests import FloatModel, StageManifest
 from edgekd.stages.base import (
     Alpha,
     BatchSize,
@@ -58,6 +59,8 @@ class Distill(Stage):
     """Train a student on the labels and on a frozen teacher's softened outputs: alpha * CE + beta * T^2 * KL."""
 
     VERSION: ClassVar[int] = 2
+    reads: ClassVar[Mapping[str, type[StageManifest]]] = {"source": FloatModel, "teacher": FloatModel}
+    leaves: ClassVar[type[StageManifest]] = FloatModel
     trains: ClassVar[bool] = True
 
     stage: Literal["distill"] = "distill"
@@ -150,7 +153,7 @@ class Distill(Stage):
             checkpoints=ctx.checkpoints,
             processes=ctx.processes,
         )
-        return ctx.save(student, spec, history, warnings=[warning] if warning else [])
+        return ctx.save_model(student, spec, history, warnings=[warning] if warning else [])
 
     def batch_loss(self, student: nn.Module, teacher: nn.Module | None) -> BatchLoss:
         """alpha * CE + beta * the teacher's term; CE alone without a teacher."""

@@ -16,6 +16,8 @@ from torch import Tensor, fx
 
 from edgekd import onnx_export, ort
 from edgekd.data import Split, as_input
+from edgekd.manifests import Drift
+from edgekd.schemes import Scheme
 
 IMAGES = 32
 STEPS = 1.5
@@ -47,25 +49,15 @@ class Local:
     right: bool
 
 
-@dataclass(frozen=True)
-class Drift:
-    """Why a file does not always choose the class that torch chooses.
-
-    Args:
-        kind: rounding: every tensor is right; saturation: only as the CPU runs it; graph: exactly run too.
-        images: of val, on which they choose another class.
-        largest: largest difference of a logit on val.
-        layers: those that are wrong, the worst first.
-    """
-
-    kind: Kind
-    images: int
-    largest: float
-    layers: tuple[str, ...]
-
-
 def explained(
-    graph: fx.GraphModule, path: Path, val: Split, torch_logits: np.ndarray, logits: np.ndarray, *, exact: bool
+    graph: fx.GraphModule,
+    path: Path,
+    val: Split,
+    torch_logits: np.ndarray,
+    logits: np.ndarray,
+    *,
+    exact: bool,
+    scheme: Scheme | None,
 ) -> Drift:
     """Why a file's logits on val lead to other choices than torch's.
 
@@ -76,14 +68,21 @@ def explained(
         torch_logits: shape ``(count, classes)``.
         logits: the file's, same shape.
         exact: the file was run operator by operator.
+        scheme: of its integers; None where it holds floats.
     """
     images = int((logits.argmax(1) != torch_logits.argmax(1)).sum())
-    largest = float(np.abs(logits - torch_logits).max())
     wrong = _wrong(graph, path, val, exact)
-    if not wrong:
-        return Drift("rounding", images, largest, ())
-    kind: Kind = "graph" if exact or _wrong(graph, path, val, True) else "saturation"
-    return Drift(kind, images, largest, tuple(local.layer for local in wrong))
+    kind: Kind = "rounding"
+    if wrong:
+        kind = "graph" if exact or _wrong(graph, path, val, True) else "saturation"
+    return Drift(
+        kind=kind,
+        images=images,
+        total=len(val),
+        largest=float(np.abs(logits - torch_logits).max()),
+        layers=[local.layer for local in wrong],
+        remedy=remedy(kind, scheme),
+    )
 
 
 def _wrong(graph: fx.GraphModule, path: Path, val: Split, exact: bool) -> list[Local]:
@@ -149,6 +148,9 @@ class _Follower(fx.Interpreter):
         return other
 
 
-def remedy(kind: Kind, weight_bits: int | None) -> str:
-    """What a user can do that is not done already; ``weight_bits``: of the file."""
-    return "declare target.isa: x86-avx2" if kind == "saturation" and weight_bits == 8 else "report the network"
+def remedy(kind: Kind, scheme: Scheme | None) -> str:
+    """What a user can do that is not done already; ``scheme``: of the file."""
+    if kind == "rounding":
+        return ""
+    narrower = scheme is not None and not scheme.exact_on("x86-avx2")
+    return "declare target.isa: x86-avx2" if kind == "saturation" and narrower else "report the network"

@@ -1,6 +1,6 @@
 """Pruning: whole channels go, to widths that the target's kernels like."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +11,7 @@ from edgekd.artifact import Artifact
 from edgekd.config import SettingError
 from edgekd.data import spread_batches
 from edgekd.evaluation import estimate_batchnorm, evaluate
+from edgekd.manifests import FloatModel, LayerWidth, Pruning, StageManifest
 from edgekd.pruning import Pruned, accumulate_gradients, check_prunable, prune, prune_to_macs
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
 from edgekd.target import Target
@@ -23,6 +24,8 @@ class Prune(Stage):
     """Remove channels from a copy of a model; nothing is trained, batch-norm statistics are re-estimated."""
 
     VERSION: ClassVar[int] = 2
+    reads: ClassVar[Mapping[str, type[StageManifest]]] = {"source": FloatModel}
+    leaves: ClassVar[type[StageManifest]] = FloatModel
     reads_target: ClassVar[bool] = True
 
     stage: Literal["prune"] = "prune"
@@ -59,10 +62,13 @@ class Prune(Stage):
         ctx.progress.note(_summary(pruned))
         estimate_batchnorm(pruned.model, ctx.data.train, images=1024)
         accuracy = evaluate(pruned.model, ctx.data.val).accuracy
-        plan = {"widths": [asdict(width) for width in pruned.widths], "macs": pruned.macs, "params": pruned.params}
-        return ctx.save(
-            pruned.model, spec, pruning={**plan, "pruning_ratio": pruned.pruning_ratio}, val_accuracy=accuracy
+        done = Pruning(
+            widths=[LayerWidth(**asdict(width)) for width in pruned.widths],
+            macs=pruned.macs,
+            params=pruned.params,
+            pruning_ratio=pruned.pruning_ratio,
         )
+        return ctx.save_model(pruned.model, spec, pruning=done, val_accuracy=accuracy)
 
     def _pruned(self, model: nn.Module, spec: ModelSpec, target: Target) -> Pruned:
         policy = self._policy(target)

@@ -1,19 +1,22 @@
 """Post-training quantization: ranges from calibration images alone, nothing is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from edgekd.artifact import Artifact, save_tensors
+from edgekd.course import History
 from edgekd.data import calibration_batches
 from edgekd.evaluation import Evaluation, evaluate, not_learned
+from edgekd.manifests import FloatModel, IntegerModel, Network, Quantized, StageManifest
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
 from edgekd.target import Target
-from edgekd.zoo import ModelSpec, Widths, widths
+from edgekd.zoo import ModelSpec
 
 CalibrationImages = Annotated[int, Field(ge=1, description="training images that set the ranges")]
 
@@ -21,6 +24,8 @@ CalibrationImages = Annotated[int, Field(ge=1, description="training images that
 class Ptq(Stage):
     """Calibrate alone: the ranges of every tensor are set from training images, and no weight is trained."""
 
+    reads: ClassVar[Mapping[str, type[StageManifest]]] = {"source": FloatModel}
+    leaves: ClassVar[type[StageManifest]] = IntegerModel
     reads_target: ClassVar[bool] = True
 
     stage: Literal["ptq"] = "ptq"
@@ -38,44 +43,55 @@ class Ptq(Stage):
 
     def run(self, ctx: Context) -> Artifact:
         found = calibrated(ctx, self.calibration_images)
-        accuracy = found.on_val.accuracy
-        about = {
-            "weight_bits": found.model.weight_bits,
-            "kept": "ptq",
-            "ptq_val_accuracy": accuracy,
-            "qat_val_accuracy": None,
-        }
-        classes = found.on_val.classes
+        accuracy, classes = found.on_val.accuracy, found.on_val.classes
+        quantized = Quantized(
+            scheme=found.model.scheme.name, kept="ptq", ptq_val_accuracy=accuracy, qat_val_accuracy=None
+        )
         warnings = not_learned(classes, ctx.data) if classes else []
-        manifest = ctx.manifest(quantized=about, val_accuracy=accuracy, warnings=warnings)
-        return save_quantized(ctx, found, manifest, {"weights": found.model.state_dict()})
+        tensors = {"weights": found.model.state_dict()}
+        return save_quantized(ctx, found.network, quantized, tensors, val_accuracy=accuracy, warnings=warnings)
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A network with integer ranges, the widths of its float one, and what it reaches on val."""
+    """A network with integer ranges, how its float one is built again, and what it reaches on val."""
 
     model: QuantizedModel
-    widths: Widths
+    network: Network
     on_val: Evaluation
 
 
 def calibrated(ctx: Context, images: int) -> Calibrated:
     """The source's model with ranges from so many training images."""
     float_model, spec = ctx.load("source")
-    model = QuantizedModel(float_model, spec, ctx.target.weight_bits)
+    model = QuantizedModel(float_model, spec, ctx.target.scheme)
     model.calibrate(calibration_batches(ctx.data, images))
     found = evaluate(model, ctx.data.val)
-    ctx.progress.note(f"calibrated only (PTQ), {model.weight_bits}-bit weights: {found.accuracy:.4f} on val")
-    return Calibrated(model, widths(float_model), found)
+    ctx.progress.note(f"calibrated only (PTQ), {model.scheme.weights}: {found.accuracy:.4f} on val")
+    return Calibrated(model, Network.of(float_model, spec), found)
 
 
 def save_quantized(
-    ctx: Context, made: Calibrated, manifest: dict[str, Any], tensors: dict[str, dict[str, Tensor]]
+    ctx: Context,
+    network: Network,
+    quantized: Quantized,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    history: History | None = None,
+    **more: Any,
 ) -> Artifact:
-    """Write an integer model's artifact; ``tensors``: states by the name of the file that receives them."""
-    with ctx.store.writing(ctx.digest, manifest) as folder:
-        manifest["model"] = {"spec": made.model.spec.model_dump(), "widths": made.widths}
+    """Write an integer model's artifact.
+
+    Args:
+        network: how its float one is built again.
+        quantized: what was kept, and what was reached.
+        tensors: states by the name of the file that receives them.
+        history: of its training.
+        more: what else its manifest says.
+    """
+
+    def fill(folder: Path) -> IntegerModel:
         for name, state in tensors.items():
             save_tensors(folder / f"{name}.safetensors", state)
-    return ctx.saved()
+        return ctx.manifest(IntegerModel, history, model=network, quantized=quantized, **more)
+
+    return ctx.save(fill)

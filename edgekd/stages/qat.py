@@ -1,6 +1,6 @@
 """Quantization-aware training: the network learns to live with 8-bit numbers, the teacher holding it steady."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from edgekd.artifact import Artifact
 from edgekd.course import copy_state
 from edgekd.losses import AnyLoss, Kd
+from edgekd.manifests import FloatModel, IntegerModel, Quantized, StageManifest
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import (
     NO_TEACHER,
@@ -44,6 +45,8 @@ class Qat(Stage):
     """Calibrate first (PTQ), then train with rounded numbers; the better of the two on val is kept."""
 
     VERSION: ClassVar[int] = 2
+    reads: ClassVar[Mapping[str, type[StageManifest]]] = {"source": FloatModel, "teacher": FloatModel}
+    leaves: ClassVar[type[StageManifest]] = IntegerModel
     reads_target: ClassVar[bool] = True
     trains: ClassVar[bool] = True
 
@@ -108,14 +111,14 @@ class Qat(Stage):
             processes=ctx.processes,
             after_averaging=model.refit_activation_ranges,
         )
-        about = {
-            "weight_bits": model.weight_bits,
-            "kept": "qat" if history.best_epoch else "ptq",
-            "ptq_val_accuracy": start.on_val.accuracy,
-            "qat_val_accuracy": max(epoch.val_accuracy for epoch in history.epochs),
-        }
+        found = Quantized(
+            scheme=model.scheme.name,
+            kept="qat" if history.best_epoch else "ptq",
+            ptq_val_accuracy=start.on_val.accuracy,
+            qat_val_accuracy=max(epoch.val_accuracy for epoch in history.epochs),
+        )
         tensors = {"weights": model.state_dict(), "ptq": ptq_state}
-        return save_quantized(ctx, start, ctx.manifest(history, quantized=about), tensors)
+        return save_quantized(ctx, start.network, found, tensors, history)
 
     def _batch_loss(self, model: QuantizedModel, ctx: Context) -> BatchLoss:
         if "teacher" not in ctx.inputs:

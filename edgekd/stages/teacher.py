@@ -11,6 +11,7 @@ from edgekd.config import PathText, SettingError, Settings
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.evaluation import evaluate, in_precision
+from edgekd.manifests import FloatModel, StageManifest
 from edgekd.stages.base import (
     BatchSize,
     Context,
@@ -64,6 +65,7 @@ Pixels = Annotated[
 class Teacher(Stage):
     """Train a network with cross-entropy and keep the epoch that is best on val; or begin with given weights."""
 
+    leaves: ClassVar[type[StageManifest]] = FloatModel
     trains: ClassVar[bool] = True
 
     stage: Literal["teacher"] = "teacher"
@@ -139,7 +141,7 @@ class Teacher(Stage):
             checkpoints=ctx.checkpoints,
             processes=ctx.processes,
         )
-        return ctx.save(model, spec, history)
+        return ctx.save_model(model, spec, history)
 
     def _network(self, ctx: Context) -> tuple[nn.Module, ModelSpec]:
         spec = self.network(ctx.data)

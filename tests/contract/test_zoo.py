@@ -1,7 +1,6 @@
 """What every network of the zoo keeps: pruned, stored, taught, quantized and exported, it answers as torch does."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,15 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from edgekd import onnx_export, ort
-from edgekd.artifact import Artifact, Store, digest_of, load_model, save_model
+from edgekd.artifact import Store, digest_of
 from edgekd.data import as_input
 from edgekd.errors import PruningError, QuantizationError
 from edgekd.losses import kd_loss
 from edgekd.pruning import Importance, accumulate_gradients, prune
 from edgekd.quantization import QuantizedModel, check_quantizable
+from edgekd.schemes import INT8_IN_7_BITS
 from edgekd.stages.drift import followed
 from edgekd.zoo import ModelSpec, build, check_name, count_macs
 from tests.contract import shorter
+from tests.made import loaded, stored_model
 from tests.tiny import blurred_colours
 
 pytestmark = pytest.mark.slow
@@ -77,15 +78,6 @@ def smaller(model: nn.Module, spec: ModelSpec, importance: Importance) -> nn.Mod
     return prune(model, spec, 0.5, importance=importance, scope="layer", max_ratio=0.8, isa="x86-avx2").model
 
 
-def stored(model: nn.Module, spec: ModelSpec, root: Path) -> Artifact:
-    digest, manifest = digest_of({"model": spec.name}), dict[str, Any]()
-    with Store(root).writing(digest, manifest) as folder:
-        manifest["model"] = save_model(folder, model, spec)
-    found = Store(root).find(digest)
-    assert found is not None
-    return found
-
-
 def one_step(model: nn.Module, teacher: nn.Module) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     with torch.no_grad():
@@ -132,11 +124,11 @@ class Chain:
         self.name, self.spec = name, spec_of(name)
         teacher = settled(self.spec)
         self.pruned = smaller(teacher, self.spec, "l2")
-        self.reloaded, _ = load_model(stored(self.pruned, self.spec, folder))
+        self.reloaded, _ = loaded(stored_model(Store(folder), digest_of({}), self.pruned, self.spec))
         with torch.no_grad():
             self.answers = [model(as_input(pixels(4))) for model in (self.pruned, self.reloaded)]
         one_step(self.reloaded, teacher)
-        self.quantized = QuantizedModel(self.reloaded, self.spec, 7)
+        self.quantized = QuantizedModel(self.reloaded, self.spec, INT8_IN_7_BITS)
         self.quantized.calibrate([as_input(pixels(8))])
         one_step(self.quantized, teacher)
         self.integers = self.quantized.integers()

@@ -1,18 +1,17 @@
 """Notes for the report: what a reader should know beside the figures."""
 
-from pathlib import Path
-
 import pytest
 
-from edgekd.artifact import Artifact
+from edgekd.manifests import StageManifest
 from edgekd.report.notes import told_by_files, trained_elsewhere
 from edgekd.report.schema import Kernels, Ratio
 from edgekd.runtime import environment
+from tests.made import nothing_exported
 from tests.report.samples import sample_model, sample_unlearned_report
 
 
-def made(**differs: str) -> Artifact:
-    return Artifact(Path("nowhere"), {"environment": {**environment(), **differs}})
+def made(**differs: str) -> StageManifest:
+    return nothing_exported(environment={**environment(), **differs})
 
 
 def test_the_environment_says_what_decides_the_bits() -> None:
@@ -36,7 +35,7 @@ def test_stages_that_were_made_elsewhere_are_named_with_what_differs() -> None:
         "prune": made(),
         "distill": made(**{"training threads": "16"}),
         "qat": made(torch="2.0", cores="64"),
-        "old": Artifact(Path("nowhere"), {"environment": {}}),
+        "old": nothing_exported(),
     }
     here = environment()
 

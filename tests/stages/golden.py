@@ -9,14 +9,15 @@ import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from edgekd.artifact import Artifact, load_tensors
+from edgekd.manifests import ExportedFiles, StageManifest, manifest_of
 from edgekd.pipeline import Pipeline
-from edgekd.stages import AnyStage, Stage
+from edgekd.stages import STAGES, Stage
 from tests.chain import write_pipeline
 
 FILE = Path(__file__).with_name("golden.json")
@@ -38,8 +39,7 @@ Figures = dict[str, float]
 
 def kinds() -> dict[str, type[Stage]]:
     """Every kind of stage there is."""
-    union, _ = get_args(AnyStage)
-    return {kind.model_fields["stage"].default: kind for kind in get_args(union)}
+    return {kind.model_fields["stage"].default: kind for kind in STAGES}
 
 
 def results() -> dict[str, dict[str, Any]]:
@@ -62,17 +62,17 @@ def results() -> dict[str, dict[str, Any]]:
 
 def figures(artifact: Artifact) -> Figures:
     """Losses, norms of the tensors by kind, and what the exported files hold."""
-    manifest = artifact.manifest
+    made = manifest_of(artifact, StageManifest)
     found: Figures = {}
-    for log in (manifest.get("history") or {}).get("epochs", []):
-        found |= {f"epoch {log['epoch']} {name}": value for name, value in log["losses"].items()}
-        found[f"epoch {log['epoch']} lr"] = log["lr"]
-    for name in sorted(manifest["files"]):
+    for log in made.history.epochs if made.history else []:
+        found |= {f"epoch {log.epoch} {name}": value for name, value in log.losses.items()}
+        found[f"epoch {log.epoch} lr"] = log.lr
+    for name in sorted(artifact.manifest["files"]):
         if name.endswith(".safetensors"):
             found |= {f"{name} {kind}": norm for kind, norm in _norms(load_tensors(artifact, name)).items()}
-    for about in manifest.get("exported", []):
-        found |= {f"{about['id']} {key}": about[key] for key in ("params", "macs")}
-        found |= {f"{about['id']} {op}": count for op, count in about["kernels"]["ops"].items()}
+    for file in made.exported if isinstance(made, ExportedFiles) else []:
+        found |= {f"{file.id} params": file.params, f"{file.id} macs": file.macs}
+        found |= {f"{file.id} {op}": count for op, count in file.kernels.ops.items()}
     return {name: float(f"{value:.6g}") for name, value in found.items()}
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.artifact import Store, save_model
+from edgekd.artifact import Store
 from edgekd.data import Digits, load_dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.losses import kd_loss
@@ -21,6 +21,7 @@ from edgekd.target import Target
 from edgekd.training import LossParts, Recipe, fit, learning_rate
 from edgekd.zoo import ModelSpec, build, with_activations
 from tests.chain import write_pipeline
+from tests.made import facts_of, stored_model
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=8, width_mult=0.5)
 
@@ -144,14 +145,22 @@ def test_without_a_teacher_term_the_teacher_is_not_asked() -> None:
 
 
 def test_a_teacher_of_other_classes_is_refused_with_its_place(tmp_path: Path) -> None:
-    store, digest = Store(tmp_path), "f" * 64
-    manifest: dict[str, Any] = {"facts": {"id": "teacher"}}
-    with store.writing(digest, manifest) as folder:
-        manifest["model"] = save_model(folder, build(SPEC), SPEC)
-    artifact = store.find(digest)
-    assert artifact is not None
+    store = Store(tmp_path)
+    artifact = stored_model(store, "f" * 64, build(SPEC), SPEC)
     data = load_dataset(Digits(image_size=8))
-    ctx = Context("stages[2]", "distill", "", {"teacher": artifact}, data, Target(), 0, store, Progress(), {}, 0.0)
+    ctx = Context(
+        "stages[2]",
+        "distill",
+        "",
+        {"teacher": artifact},
+        data,
+        Target(),
+        0,
+        store,
+        Progress(),
+        facts_of("distill"),
+        0.0,
+    )
     student = ModelSpec(**{**SPEC.model_dump(), "num_classes": 4})
 
     with pytest.raises(ConfigError, match=r"stages\[2\]\.teacher: the teacher tells 10 classes apart, the student 4;"):

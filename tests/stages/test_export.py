@@ -12,10 +12,12 @@ from edgekd import ort
 from edgekd.config import validate
 from edgekd.data import Dataset, Digits, calibration_batches, load_dataset
 from edgekd.evaluation import logits_of
+from edgekd.manifests import Drift
 from edgekd.onnx_export import export_onnx
 from edgekd.pipeline import Pipeline
 from edgekd.quantization import QuantizedModel, float_graph
-from edgekd.stages.drift import Drift, explained, followed, remedy, spread
+from edgekd.schemes import INT8, INT8_IN_7_BITS
+from edgekd.stages.drift import explained, followed, remedy, spread
 from edgekd.zoo import ModelSpec, build
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=8)
@@ -28,7 +30,7 @@ def exported(precision: str, data: Dataset, path: Path) -> tuple[fx.GraphModule,
     if precision == "float32":
         graph, answer = float_graph(model, SPEC), model
     else:
-        answer = QuantizedModel(model, SPEC, 7)
+        answer = QuantizedModel(model, SPEC, INT8_IN_7_BITS)
         answer.calibrate(calibration_batches(data, 64))
         graph = answer.integers()
     export_onnx(graph, SPEC, path)
@@ -46,7 +48,9 @@ def damage(path: Path) -> None:
 
 
 def why(graph: fx.GraphModule, path: Path, data: Dataset, wanted: np.ndarray) -> Drift:
-    return explained(graph, path, data.val, wanted, ort.predict(ort.session(path), data.val.images), exact=False)
+    return explained(
+        graph, path, data.val, wanted, ort.predict(ort.session(path), data.val.images), exact=False, scheme=None
+    )
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
@@ -58,7 +62,7 @@ def test_a_layer_that_computes_something_else_is_named_and_no_other(tmp_path: Pa
     damage(path)
     after = why(graph, path, data, wanted)
 
-    assert (before.kind, before.layers) == ("rounding", ())
+    assert (before.kind, before.layers) == ("rounding", [])
     assert after.kind == "graph"
     assert len(after.layers) == 1
     assert after.images > before.images
@@ -91,5 +95,5 @@ def test_a_weak_model_whose_classes_lie_close_ends_with_a_report_and_a_note(tmp_
 
 
 def test_a_remedy_is_never_one_that_is_in_force() -> None:
-    assert remedy("saturation", 8) == "declare target.isa: x86-avx2"
-    assert remedy("saturation", 7) == remedy("graph", 8) == "report the network"
+    assert remedy("saturation", INT8) == "declare target.isa: x86-avx2"
+    assert remedy("saturation", INT8_IN_7_BITS) == remedy("graph", INT8) == "report the network"

@@ -9,14 +9,17 @@ from torch import Tensor
 
 from edgekd.artifact import Artifact, load_tensors
 from edgekd.config import validate
-from edgekd.course import copy_state
+from edgekd.course import EpochLog, copy_state
 from edgekd.errors import ConfigError
+from edgekd.manifests import ExportedFiles, IntegerModel, manifest_of
 from edgekd.pipeline import Pipeline
 from edgekd.quantization import QuantizedModel
 from edgekd.report.schema import Report
+from edgekd.schemes import INT8
 from edgekd.stages import Qat
 from edgekd.training import learning_rate
 from tests.chain import write_pipeline
+from tests.made import said
 from tests.tiny import SPEC, tiny_convnet, tiny_dataset
 
 HEAD = """
@@ -46,6 +49,12 @@ def weights(artifact: Artifact) -> dict[str, Tensor]:
     return load_tensors(artifact, "weights.safetensors")
 
 
+def epochs_of(artifact: Artifact) -> list[EpochLog]:
+    history = said(artifact).history
+    assert history is not None
+    return history.epochs
+
+
 def test_the_teacher_s_term_acts(folder: Path) -> None:
     qat = "stage: qat, source: teacher, epochs: 1, batch_size: 256, lr: 0.05"
     made, _ = ran(folder, f"{qat}, id: taught", f"{qat}, id: alone, teacher: none", f"{qat}, id: zero, beta: 0")
@@ -53,7 +62,7 @@ def test_the_teacher_s_term_acts(folder: Path) -> None:
     taught, alone, zero = (weights(made[name]) for name in ("taught", "alone", "zero"))
     assert any(not torch.equal(taught[name], alone[name]) for name in taught)
     assert all(torch.equal(zero[name], alone[name]) for name in zero)
-    assert "kd" in made["taught"].manifest["history"]["epochs"][0]["losses"]
+    assert "kd" in epochs_of(made["taught"])[0].losses
 
 
 def test_another_loss_teaches_and_is_logged_under_its_name(folder: Path) -> None:
@@ -62,18 +71,18 @@ def test_another_loss_teaches_and_is_logged_under_its_name(folder: Path) -> None
 
     usual, other = (weights(made[name]) for name in ("usual", "other"))
     assert any(not torch.equal(usual[name], other[name]) for name in usual)
-    assert set(made["other"].manifest["history"]["epochs"][0]["losses"]) == {"loss", "ce", "dkd"}
+    assert set(epochs_of(made["other"])[0].losses) == {"loss", "ce", "dkd"}
 
 
 def test_teacher_none_is_given_no_teacher(folder: Path) -> None:
     made, _ = ran(folder, "stage: qat, id: lonely, source: teacher, teacher: none, epochs: 1, batch_size: 300")
 
-    assert list(made["lonely"].manifest["facts"]["parents"]) == ["source"]
+    assert list(said(made["lonely"]).made_from) == ["source"]
 
 
 def test_the_freezes_act_at_their_epochs() -> None:
     """Which tensors a training step changes: statistics of norms up to a quarter, ranges up to a half."""
-    model = QuantizedModel(tiny_convnet(), SPEC, 8)
+    model = QuantizedModel(tiny_convnet(), SPEC, INT8)
     images = tiny_dataset().train.images[:16].float().permute(0, 3, 1, 2) / 64 - 2
     model.calibrate([images])
     stage = Qat(freeze_batchnorm_at=0.25, freeze_observers_at=0.5)
@@ -116,11 +125,11 @@ def test_the_teacher_stops_and_the_labels_go_on_alone(folder: Path) -> None:
     qat = "stage: qat, id: stopped, source: teacher, epochs: 2, batch_size: 256, alpha: 0, lr: 0.01"
     made, _ = ran(folder, f"{qat}, stop_teacher_at: 0.5, labels_lr: 0.5")
 
-    first, second = made["stopped"].manifest["history"]["epochs"]
-    assert first["losses"]["ce"] == 0 < first["losses"]["kd"]
-    assert second["losses"]["kd"] == 0 < second["losses"]["ce"] == second["losses"]["loss"]
+    first, second = epochs_of(made["stopped"])
+    assert first.losses["ce"] == 0 < first.losses["kd"]
+    assert second.losses["kd"] == 0 < second.losses["ce"] == second.losses["loss"]
     steps = 2 * 4  # whole batches of 256 digits
-    assert second["lr"] == pytest.approx(learning_rate(1 - 1 / steps, 0.01, 0.2, (0.5, 0.5)))
+    assert second.lr == pytest.approx(learning_rate(1 - 1 / steps, 0.01, 0.2, (0.5, 0.5)))
 
 
 @pytest.mark.slow
@@ -129,7 +138,7 @@ def test_a_qat_that_gained_nothing_is_one_file_named_for_what_it_is(folder: Path
         folder, "stage: qat, teacher: none, epochs: 1, batch_size: 256, lr: 10", "stage: export, models: [qat]"
     )
 
-    assert made["qat"].manifest["quantized"]["kept"] == "ptq"
+    assert manifest_of(made["qat"], IntegerModel).quantized.kept == "ptq"
     assert report is not None
     assert [(model.id, model.kept, model.file) for model in report.models] == [("qat.ptq", "ptq", "model.onnx")]
     assert "ptq kept, qat did not beat it" in report.verdict.reason
@@ -152,7 +161,8 @@ def test_calibration_alone_is_a_stage(folder: Path) -> None:
     assert report.quantization.qat_val_accuracy is None
     assert [bits.bits for bits in report.quantization.calibrated] == [7, 8]
     assert {"ptq.onnx", "ptq.ptq8.onnx"} < set(made["export"].manifest["files"])
-    assert made["ptq"].val_accuracy == made["ptq"].manifest["quantized"]["ptq_val_accuracy"]
+    ptq = manifest_of(made["ptq"], IntegerModel)
+    assert ptq.accuracy == ptq.quantized.ptq_val_accuracy
 
 
 @pytest.mark.slow
@@ -171,11 +181,11 @@ def test_made_up_names_hold_what_no_id_does(folder: Path) -> None:
     made, report = ran(folder, f"{qat}, lr: 0.02", f"{qat}, id: qat-ptq, lr: 0.01", "stage: export")
 
     assert report is not None
-    files = [about["file"] for about in made["export"].manifest["exported"]]
+    files = [file.file for file in manifest_of(made["export"], ExportedFiles).exported]
     assert len(set(files)) == len(files)
     assert "qat.ptq8.onnx" in files
     for name in ("qat", "qat-ptq"):
-        assert made[name].manifest["quantized"]["kept"] in ("qat", "ptq")
+        assert manifest_of(made[name], IntegerModel).quantized.kept in ("qat", "ptq")
     assert len({model.id for model in report.models}) == len(report.models)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from edgekd.artifact import digest_of, load_model
+from edgekd.artifact import digest_of
 from edgekd.config import validate
 from edgekd.errors import ConfigError, ModelError
 from edgekd.pipeline import Pipeline
@@ -16,6 +16,7 @@ from edgekd.runtime import Progress
 from edgekd.stages import Teacher
 from edgekd.weights import EDGEKD_PIXELS, IMAGENET_PIXELS
 from edgekd.zoo import ModelSpec, build
+from tests.made import loaded, said
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=8)
 
@@ -56,10 +57,10 @@ def test_no_epochs_only_load_and_evaluate(tmp_path: Path) -> None:
 
     artifact = one.plan(tmp_path / "models")[0].artifact
     assert artifact is not None
-    model, _ = load_model(artifact)
+    model, _ = loaded(artifact)
     given = torch.load(path, weights_only=True)
     assert all(torch.equal(value, given[name]) for name, value in model.state_dict().items())
-    accuracy = artifact.manifest["history"]["best_accuracy"]
+    accuracy = said(artifact).accuracy
     assert f"with the given weights: {accuracy:.4f} on val" in notes.said
 
 
@@ -72,7 +73,7 @@ def test_a_folded_normalisation_survives_the_store(tmp_path: Path) -> None:
 
     artifact = one.plan(tmp_path / "models")[0].artifact
     assert artifact is not None
-    model, spec = load_model(artifact)
+    model, spec = loaded(artifact)
     assert spec.stem_bias
     weight = torch.load(path, weights_only=True)["conv1.weight"]
     torch.testing.assert_close(model.get_parameter("conv1.bias"), weight.sum((1, 2, 3)) * (128 / 255 - 0.4) / 0.2)
@@ -90,7 +91,7 @@ def test_fine_tuning_never_ends_below_the_given_weights(tmp_path: Path) -> None:
 
     result = tuned.plan(tmp_path / "models")[0].artifact
     assert result is not None
-    assert result.manifest["history"]["best_accuracy"] >= artifact.manifest["history"]["best_accuracy"]
+    assert (said(result).accuracy or 0) >= (said(artifact).accuracy or 1)
 
 
 def test_other_weights_in_the_same_file_are_another_digest(tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_a_network_of_ones_own_is_trained_and_reloaded(tmp_path: Path) -> None:
 
     artifact = one.plan(tmp_path / "models")[0].artifact
     assert artifact is not None
-    assert load_model(artifact)[1].name == "tests.tiny:own_network"
+    assert loaded(artifact)[1].name == "tests.tiny:own_network"
 
 
 def test_a_model_folder_cannot_name_a_function_that_no_pipeline_names() -> None:
@@ -180,7 +181,7 @@ def test_a_bias_is_there_only_where_the_fold_needs_one(pixels: Any, bias: bool, 
 
     artifact = one.plan(tmp_path / "models")[0].artifact
     assert artifact is not None
-    assert load_model(artifact)[1].stem_bias is bias
+    assert loaded(artifact)[1].stem_bias is bias
 
 
 @pytest.mark.parametrize(
