@@ -25,7 +25,7 @@ from edgekd.errors import EdgekdError
 from edgekd.measure import measure_latency
 from edgekd.ondevice.latency import paired_ratio
 from edgekd.ondevice.machine import cpu_name, host_isa
-from edgekd.pruning import prune
+from edgekd.pruning import L2, prune
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.runtime import Progress, environment
 from edgekd.schemes import scheme_for
@@ -106,7 +106,7 @@ def settled(spec: ModelSpec) -> nn.Module:
 def pruned(model: nn.Module, spec: ModelSpec) -> dict[str, Any]:
     """Share of the MACs that half of the channels are, or why none goes."""
     try:
-        smaller = prune(model, spec, 0.5, importance="l2", scope="layer", max_ratio=0.8, isa=Target().resolved_isa)
+        smaller = prune(model, spec, 0.5, importance=L2(), scope="layer", max_ratio=0.8, isa=Target().resolved_isa)
     except EdgekdError as error:
         return {"not_prunable": error.problem}
     return {"macs_removed": 1 - smaller.macs[1] / smaller.macs[0]}

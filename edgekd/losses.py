@@ -1,14 +1,14 @@
 """Distillation losses: pure functions of tensors; ``AnyLoss`` is what a pipeline may choose among."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd.config import Settings
+from edgekd.config import Named, by_name
 from edgekd.errors import ShapeError
 
 
@@ -106,20 +106,12 @@ def standardized(logits: Tensor) -> Tensor:
     return centred / (centred.std(1, keepdim=True) + 1e-7)
 
 
-class Loss(Settings, ABC):
+class Loss(Named, ABC):
     """The teacher's term as a pipeline names it: a distance of two answers with its own parameters."""
-
-    name: str
 
     @abstractmethod
     def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
         """A scalar: see the function of the same name."""
-
-    @model_serializer(mode="wrap")
-    def _its_name_where_that_says_all(self, serialize: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
-        given: dict[str, Any] = serialize(self)
-        unusual = {key: value for key, value in given.items() if value != type(self).model_fields[key].default}
-        return {"name": self.name, **unusual} if unusual else self.name
 
 
 class Kd(Loss):
@@ -158,11 +150,7 @@ class Dist(Loss):
         return dist_loss(student, teacher, temperature)
 
 
-def _named(given: Any) -> Any:
-    return {"name": given} if isinstance(given, str) else given
-
-
-AnyLoss = Annotated[Kd | Dkd | Dist, Field(discriminator="name"), BeforeValidator(_named)]
+AnyLoss = Annotated[Kd | Dkd | Dist, Field(discriminator="name"), BeforeValidator(by_name)]
 """A loss by its name, or with parameters: ``dkd``, ``{name: dkd, others_weight: 4}``."""
 
 

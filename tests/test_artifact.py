@@ -19,7 +19,7 @@ from edgekd import disk
 from edgekd.artifact import Store, digest_of, load_tensors, save_tensors
 from edgekd.disk import disk_errors, put_in_place
 from edgekd.errors import ArtifactError
-from edgekd.pruning import prune
+from edgekd.pruning import L2, prune
 from edgekd.zoo import ModelSpec, build, widths
 from tests.made import loaded, stored_model
 
@@ -402,7 +402,7 @@ def test_tensors_come_back_equal_and_a_broken_file_is_told(tmp_path: Path) -> No
 
 def test_a_pruned_model_reloads_bit_equal_in_a_fresh_process_without_pickle(tmp_path: Path) -> None:
     spec = ModelSpec(name="mobilenet_v2", num_classes=5, in_channels=1, image_size=16)
-    pruned = prune(build(spec).eval(), spec, 0.5, importance="l2", scope="layer", max_ratio=0.8, isa="arm64").model
+    pruned = prune(build(spec).eval(), spec, 0.5, importance=L2(), scope="layer", max_ratio=0.8, isa="arm64").model
     images = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     pruned.train()(images)  # so that the batch norms' statistics are not those of a fresh network
     pruned.eval()

@@ -85,9 +85,7 @@ MISTAKES = {
     "unknown dataset": Mistake(
         "name: digits", "name: digit", "data.name", ("unknown dataset 'digit'", "did you mean 'digits'?")
     ),
-    "unknown loss": Mistake(
-        DISTILL, "loss: mse", "stages[2].loss.name", ("unknown loss 'mse'", "known: kd, dkd, dist")
-    ),
+    "unknown loss": Mistake(DISTILL, "loss: mse", "stages[2].loss", ("unknown loss 'mse'", "known: kd, dkd, dist")),
     "unknown parameter of a loss": Mistake(
         DISTILL, "loss: {name: dkd, share: 4}", "stages[2].loss.share", ("unknown key", "others_weight, target_weight")
     ),
@@ -141,7 +139,7 @@ MISTAKES = {
         "{stage: export}",
         "{stage: distill, id: again, source: qat}",
         "stages[4].source",
-        ("'qat' (qat) leaves no float model", "name a teacher, prune or distill stage"),
+        ("'qat' (qat) leaves no float model", "name a stage that does: teacher, prune, distill"),
     ),
     "a name that leaves the folder": Mistake("name: small", "name: ../up", "name", ("pattern", "found '../up'")),
 }

@@ -11,9 +11,12 @@ from torch import nn
 from edgekd.errors import PruningError
 from edgekd.ondevice.machine import Isa
 from edgekd.pruning import (
+    L2,
+    BatchNormScale,
     Group,
     Importance,
     Scope,
+    Taylor,
     accumulate_gradients,
     check_prunable,
     plan_widths,
@@ -101,7 +104,7 @@ def test_no_layer_loses_more_than_the_largest_share_and_kept_groups_nothing() ->
     assert plan_widths(groups, 0.9, "layer", 0.5, "x86-avx2") == [64, 128]
 
 
-@pytest.mark.parametrize("importance", ["l2", "taylor", "bn"])
+@pytest.mark.parametrize("importance", [L2(), Taylor(), BatchNormScale()], ids=lambda importance: importance.name)
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_a_pruned_network_is_smaller_runs_and_leaves_the_original_alone(importance: Importance, scope: Scope) -> None:
     torch.manual_seed(0)
@@ -120,7 +123,7 @@ def test_a_pruned_network_is_smaller_runs_and_leaves_the_original_alone(importan
     assert all(getattr(modules[width.layer], "out_channels", None) == width.after for width in pruned.widths)
 
 
-@pytest.mark.parametrize("importance", ["l2", "taylor", "bn"])
+@pytest.mark.parametrize("importance", [L2(), Taylor(), BatchNormScale()], ids=lambda importance: importance.name)
 def test_the_channels_that_matter_most_survive_with_their_weights(importance: Importance) -> None:
     """By all three measures the importance of a channel grows with its number in ``rank``."""
     model = tiny_convnet()
@@ -146,7 +149,7 @@ def test_channels_that_are_all_zero_go_without_a_change_of_any_answer() -> None:
     model.state_dict()["3.weight"][:, ::2] = 0.0
     images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
-    found = prune(model, TINY, 0.5, importance="l2", **POLICY).model
+    found = prune(model, TINY, 0.5, importance=L2(), **POLICY).model
 
     assert widths(found)["0"]["out_channels"] == 16
     with torch.no_grad():
@@ -165,7 +168,7 @@ def test_grouped_convolutions_keep_their_channels_and_the_report_says_why() -> N
         nn.Linear(64, 3),
     )
 
-    pruned = prune(model, TINY, 0.5, importance="l2", **POLICY)
+    pruned = prune(model, TINY, 0.5, importance=L2(), **POLICY)
 
     grouped = next(width for width in pruned.widths if width.layer == "2")
     assert (grouped.before, grouped.after, grouped.note) == (32, 32, "kept: a grouped convolution")
@@ -177,7 +180,7 @@ def test_gradients_and_a_frozen_network_are_left_as_they_were() -> None:
     weight = model.get_parameter("0.weight")
     weight.grad = torch.ones(32, 1, 3, 3)
 
-    pruned = prune(model, TINY, 0.5, importance="l2", **POLICY)
+    pruned = prune(model, TINY, 0.5, importance=L2(), **POLICY)
 
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert torch.equal(weight.grad, torch.ones(32, 1, 3, 3))
@@ -197,7 +200,7 @@ def test_gradients_are_summed_over_the_batches() -> None:
 
 def test_the_widths_that_pruning_left_rebuild_the_network() -> None:
     spec = ModelSpec(name="mobilenet_v3_small", num_classes=5, in_channels=1, image_size=16)
-    pruned = prune(build(spec).eval(), spec, 0.5, importance="l2", **POLICY).model
+    pruned = prune(build(spec).eval(), spec, 0.5, importance=L2(), **POLICY).model
 
     rebuilt = with_widths(build(spec), widths(pruned)).eval()
     rebuilt.load_state_dict(pruned.state_dict())
@@ -212,7 +215,7 @@ def test_a_target_of_macs_is_reached_from_below_by_the_widest_network_that_does(
     """One prunable layer of 64 channels: 64, 48, 32 or 16 of them stay, and the MACs with them."""
     model = tiny_convnet(64)
 
-    whole, *found = (prune_to_macs(model, TINY, share, importance="l2", **POLICY).macs for share in (0.99, 0.76, 0.6))
+    whole, *found = (prune_to_macs(model, TINY, share, importance=L2(), **POLICY).macs for share in (0.99, 0.76, 0.6))
 
     classifier = 8 * 3
     assert whole[0] - classifier == 64 * (9 * 1 * 64 + 9 * 64 * 8)
@@ -221,12 +224,12 @@ def test_a_target_of_macs_is_reached_from_below_by_the_widest_network_that_does(
 
 def test_a_target_of_macs_that_no_width_reaches_is_an_error_with_a_remedy() -> None:
     with pytest.raises(PruningError, match=r"0.001 .* 0.501 is the least .*; raise macs_ratio or max_pruning"):
-        prune_to_macs(tiny_convnet(), TINY, 0.001, importance="l2", **POLICY)
+        prune_to_macs(tiny_convnet(), TINY, 0.001, importance=L2(), **POLICY)
 
 
 def test_nothing_removed_is_an_error_that_names_the_widest_layer() -> None:
     with pytest.raises(PruningError, match=r"nothing is removed at 0\.01: the widest prunable layer has 64 channels"):
-        prune(build(SPEC).eval(), SPEC, 0.01, importance="l2", **POLICY)
+        prune(build(SPEC).eval(), SPEC, 0.01, importance=L2(), **POLICY)
 
 
 ODD = {
@@ -244,7 +247,7 @@ ODD = {
 def test_layers_around_what_cannot_be_followed_are_kept_and_the_rest_is_pruned(name: str) -> None:
     model, expected = ODD[name]
 
-    pruned = prune(model.eval(), TINY, 0.5, importance="l2", **POLICY)
+    pruned = prune(model.eval(), TINY, 0.5, importance=L2(), **POLICY)
 
     kept = {width.layer: width.note for width in pruned.widths if width.after == width.before}
     assert kept.keys() == expected.keys()
@@ -258,7 +261,7 @@ def test_no_channel_is_pruned_along_a_wrong_path() -> None:
     model = odd.pixel_shuffle(TINY.num_classes, 1, 8).eval()
     torch.nn.init.zeros_(model.get_parameter("wide.weight")[::2])
 
-    widths = {width.layer: width for width in prune(model, TINY, 0.5, importance="l2", **POLICY).widths}
+    widths = {width.layer: width for width in prune(model, TINY, 0.5, importance=L2(), **POLICY).widths}
 
     assert {name for name, width in widths.items() if width.after == width.before} == {"wide", "mixed"}
     assert "PixelShuffle" in widths["wide"].note
@@ -276,7 +279,7 @@ def test_of_perceptrons_between_layer_norms_the_inner_widths_go(name: str, inner
     spec = ModelSpec(name=f"tests.odd:{name}", num_classes=5, in_channels=3, image_size=16)
     check_name(spec.name)
 
-    pruned = prune(build(spec).eval(), spec, 0.5, importance="l2", **POLICY)
+    pruned = prune(build(spec).eval(), spec, 0.5, importance=L2(), **POLICY)
 
     assert {width.after for width in pruned.widths if width.after < width.before} == inner
     assert all(sharing in width.note for width in pruned.widths if width.after == width.before)
@@ -288,7 +291,7 @@ def test_of_perceptrons_between_layer_norms_the_inner_widths_go(name: str, inner
 
 def test_a_network_of_which_nothing_can_be_pruned_is_refused_in_one_line_with_the_reason() -> None:
     with pytest.raises(PruningError, match=r"no layer can lose channels \(kept: .*GroupNorm") as caught:
-        prune(odd.all_group_norms(), TINY, 0.5, importance="l2", **POLICY)
+        prune(odd.all_group_norms(), TINY, 0.5, importance=L2(), **POLICY)
 
     assert "\n" not in str(caught.value)
 
@@ -298,7 +301,7 @@ def test_a_network_that_takes_one_image_alone_is_refused_in_one_line() -> None:
     model.append(nn.Linear(4 * 16, 3))
 
     with pytest.raises(PruningError, match="does not run on 4 images at once") as caught:
-        prune(model.eval(), TINY, 0.5, importance="l2", **POLICY)
+        prune(model.eval(), TINY, 0.5, importance=L2(), **POLICY)
 
     assert "\n" not in str(caught.value)
 
@@ -307,7 +310,7 @@ def test_a_check_before_training_leaves_the_network_as_it_is() -> None:
     model = build(SPEC)
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
-    check_prunable(model, SPEC, 0.5, None, importance="taylor", **POLICY)
+    check_prunable(model, SPEC, 0.5, None, importance=Taylor(), **POLICY)
 
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -316,9 +319,9 @@ def test_a_check_before_training_leaves_the_network_as_it_is() -> None:
 
 def test_a_share_of_macs_that_no_weights_reach_is_refused_with_the_least_that_some_do() -> None:
     with pytest.raises(PruningError, match=r"macs_ratio: 0\.2 .* 0\.204 is the least at max_pruning_ratio 0\.8"):
-        check_prunable(build(SPEC), SPEC, None, 0.2, importance="l2", **POLICY)
+        check_prunable(build(SPEC), SPEC, None, 0.2, importance=L2(), **POLICY)
 
-    check_prunable(build(SPEC), SPEC, None, 0.204, importance="l2", **POLICY)
+    check_prunable(build(SPEC), SPEC, None, 0.204, importance=L2(), **POLICY)
 
 
 @pytest.mark.parametrize(("scope", "least"), [("layer", 0.13), ("global", 0.05)])
@@ -327,28 +330,28 @@ def test_a_ratio_that_removes_nothing_is_refused_with_the_least_that_removes_som
     policy = {**POLICY, "scope": scope}
 
     with pytest.raises(PruningError, match=rf"nothing is removed at 0\.04: .* {least} is the least that removes any"):
-        check_prunable(build(SPEC), SPEC, 0.04, None, importance="l2", **policy)
+        check_prunable(build(SPEC), SPEC, 0.04, None, importance=L2(), **policy)
 
-    check_prunable(build(SPEC), SPEC, least, None, importance="l2", **policy)
+    check_prunable(build(SPEC), SPEC, least, None, importance=L2(), **policy)
 
 
 def test_no_ratio_removes_anything_where_no_layer_may_lose_a_whole_step() -> None:
     with pytest.raises(PruningError, match=r"too few for any ratio; raise max_pruning_ratio or take a wider network"):
-        check_prunable(build(SPEC), SPEC, 0.5, None, importance="l2", **{**POLICY, "max_ratio": 0.1})
+        check_prunable(build(SPEC), SPEC, 0.5, None, importance=L2(), **{**POLICY, "max_ratio": 0.1})
 
 
 def test_the_check_gives_the_widths_that_pruning_leaves_where_no_weight_decides_them() -> None:
     trained = build(SPEC).eval()
 
-    found = check_prunable(build(SPEC), SPEC, 0.5, None, importance="bn", **POLICY)
+    found = check_prunable(build(SPEC), SPEC, 0.5, None, importance=BatchNormScale(), **POLICY)
 
-    assert widths(found) == widths(prune(trained, SPEC, 0.5, importance="bn", **POLICY).model)
-    ranked = check_prunable(trained, SPEC, 0.5, None, importance="bn", **{**POLICY, "scope": "global"})
+    assert widths(found) == widths(prune(trained, SPEC, 0.5, importance=BatchNormScale(), **POLICY).model)
+    ranked = check_prunable(trained, SPEC, 0.5, None, importance=BatchNormScale(), **{**POLICY, "scope": "global"})
     assert ranked is trained
 
 
 def test_the_result_answers_for_any_batch() -> None:
-    pruned = prune(build(SPEC).eval(), SPEC, 0.5, importance="l2", **POLICY)
+    pruned = prune(build(SPEC).eval(), SPEC, 0.5, importance=L2(), **POLICY)
 
     with torch.no_grad():
         assert pruned.model(example_images(SPEC, 3)).shape == (3, 5)

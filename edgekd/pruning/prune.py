@@ -51,10 +51,10 @@ def prune(
     """A smaller copy of ``model``; the model itself stays as it is.
 
     Args:
-        model: a float network; for ``taylor`` its parameters carry gradients (see ``accumulate_gradients``).
+        model: a float network; for ``Taylor`` its parameters carry gradients (see ``accumulate_gradients``).
         spec: how it was built.
         ratio: share of channels to remove (0..1).
-        importance: l2 (group norm of the weights), taylor (|weight x gradient|) or bn (batch-norm scale).
+        importance: which channels matter.
         scope: global ranks groups of the same structure together; layer removes the same share everywhere.
         max_ratio: no layer loses a larger share.
         isa: widths are rounded to what its kernels like.

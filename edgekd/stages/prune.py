@@ -12,12 +12,10 @@ from edgekd.config import SettingError
 from edgekd.data import spread_batches
 from edgekd.evaluation import estimate_batchnorm, evaluate
 from edgekd.manifests import FloatModel, LayerWidth, Pruning, StageManifest
-from edgekd.pruning import Pruned, accumulate_gradients, check_prunable, prune, prune_to_macs
+from edgekd.pruning import L2, AnyImportance, Pruned, accumulate_gradients, check_prunable, prune, prune_to_macs
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
 from edgekd.target import Target
 from edgekd.zoo import ModelSpec
-
-SCORED_IMAGES = 512
 
 
 class Prune(Stage):
@@ -32,7 +30,9 @@ class Prune(Stage):
     source: StageId | None = Field(None, description="the stage whose model is pruned; the stage before unless given")
     pruning_ratio: float | None = Field(None, gt=0, lt=1, description="share of channels to remove; or macs_ratio")
     macs_ratio: float | None = Field(None, gt=0, lt=1, description="share of MACs to keep; or pruning_ratio")
-    importance: Literal["l2", "taylor", "bn"] = Field("l2", description="what makes a channel worth keeping")
+    importance: AnyImportance = Field(
+        L2(), description="what makes a channel worth keeping: l2, taylor or bn, or {name: taylor, images: 2048}"
+    )
     scope: Literal["global", "layer"] = Field(
         "layer", description="rank alike groups together, or prune every layer alike"
     )
@@ -56,8 +56,8 @@ class Prune(Stage):
 
     def run(self, ctx: Context) -> Artifact:
         model, spec = ctx.load("source")
-        if self.importance == "taylor":
-            accumulate_gradients(model, spread_batches(ctx.data.train, SCORED_IMAGES, 64))
+        if images := self.importance.gradient_images:
+            accumulate_gradients(model, spread_batches(ctx.data.train, images, 64))
         pruned = self._pruned(model, spec, ctx.target)
         ctx.progress.note(_summary(pruned))
         estimate_batchnorm(pruned.model, ctx.data.train, images=1024)

@@ -10,7 +10,7 @@ from torch import nn
 from edgekd import onnx_export, ort
 from edgekd.data import as_input
 from edgekd.errors import ModelError, PruningError
-from edgekd.pruning import check_prunable
+from edgekd.pruning import L2, check_prunable
 from edgekd.weights import IMAGENET_PIXELS, give_weights
 from edgekd.zoo import ModelSpec, build, count_macs, count_params, ends_of, example_images
 from tests.contract import unseen
@@ -94,7 +94,7 @@ def test_a_network_that_can_lose_nothing_is_refused_in_one_line_before_training(
     spec = spec_of(f"tests.contract.unseen:{GROUPED}")
 
     with pytest.raises(PruningError, match=r"no layer can lose channels \(kept: a grouped convolution\)") as caught:
-        check_prunable(build(spec), spec, 0.5, None, importance="l2", scope="layer", max_ratio=0.8, isa="x86-avx2")
+        check_prunable(build(spec), spec, 0.5, None, importance=L2(), scope="layer", max_ratio=0.8, isa="x86-avx2")
     assert "\n" not in str(caught.value)
 
 

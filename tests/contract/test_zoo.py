@@ -12,7 +12,7 @@ from edgekd.artifact import Store, digest_of
 from edgekd.data import as_input
 from edgekd.errors import PruningError, QuantizationError
 from edgekd.losses import kd_loss
-from edgekd.pruning import Importance, accumulate_gradients, prune
+from edgekd.pruning import L2, BatchNormScale, Importance, Taylor, accumulate_gradients, prune
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.schemes import INT8_IN_7_BITS
 from edgekd.stages.drift import followed
@@ -91,13 +91,13 @@ def one_step(model: nn.Module, teacher: nn.Module) -> None:
     model.eval()
 
 
-@pytest.mark.parametrize("importance", ["l2", "taylor", "bn"])
+@pytest.mark.parametrize("importance", [L2(), Taylor(), BatchNormScale()], ids=lambda importance: importance.name)
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_pruned_by_each_importance_or_refused_in_one_line(name: str, importance: Importance) -> None:
     spec = spec_of(name)
     torch.manual_seed(0)
     model = build(spec).eval()
-    if importance == "bn" and name in WITHOUT_SOME_BATCH_NORM:
+    if importance.name == "bn" and name in WITHOUT_SOME_BATCH_NORM:
         with pytest.raises(PruningError, match="finds nothing to score") as caught:
             smaller(model, spec, importance)
         assert "\n" not in str(caught.value)
@@ -123,7 +123,7 @@ class Chain:
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.spec = name, spec_of(name)
         teacher = settled(self.spec)
-        self.pruned = smaller(teacher, self.spec, "l2")
+        self.pruned = smaller(teacher, self.spec, L2())
         self.reloaded, _ = loaded(stored_model(Store(folder), digest_of({}), self.pruned, self.spec))
         with torch.no_grad():
             self.answers = [model(as_input(pixels(4))) for model in (self.pruned, self.reloaded)]
