@@ -25,7 +25,8 @@ from edgekd.errors import EdgekdError
 from edgekd.measure import measure_latency
 from edgekd.ondevice.latency import paired_ratio
 from edgekd.ondevice.machine import cpu_name, host_isa
-from edgekd.pruning import L2, prune
+from edgekd.pruning.criteria import L2
+from edgekd.pruning.prune import prune
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.runtime import Progress, environment
 from edgekd.schemes import scheme_for

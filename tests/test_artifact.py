@@ -19,7 +19,8 @@ from edgekd import disk
 from edgekd.artifact import Store, digest_of, load_tensors, save_tensors
 from edgekd.disk import disk_errors, put_in_place
 from edgekd.errors import ArtifactError
-from edgekd.pruning import L2, prune
+from edgekd.pruning.criteria import L2
+from edgekd.pruning.prune import prune
 from edgekd.zoo import ModelSpec, build, widths
 from tests.made import loaded, stored_model
 

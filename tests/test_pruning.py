@@ -10,20 +10,11 @@ from torch import nn
 
 from edgekd.errors import PruningError
 from edgekd.ondevice.machine import Isa
-from edgekd.pruning import (
-    L2,
-    BatchNormScale,
-    Group,
-    Importance,
-    Scope,
-    Taylor,
-    accumulate_gradients,
-    check_prunable,
-    plan_widths,
-    prune,
-    prune_to_macs,
-)
-from edgekd.pruning.plan import fewest_widths
+from edgekd.pruning.criteria import L2, BatchNormScale, Importance, Taylor
+from edgekd.pruning.group import Group
+from edgekd.pruning.plan import Scope, fewest_widths, plan_widths
+from edgekd.pruning.prune import check_prunable, prune, prune_to_macs
+from edgekd.pruning.scores import accumulate_gradients
 from edgekd.zoo import ModelSpec, build, check_name, count_macs, count_params, example_images, widths, with_widths
 from tests import odd, tiny
 from tests.tiny import tiny_convnet

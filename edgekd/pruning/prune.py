@@ -9,11 +9,11 @@ from torch import nn
 
 from edgekd.errors import PruningError
 from edgekd.ondevice.machine import Isa
+from edgekd.pruning.criteria import Importance
 from edgekd.pruning.graph import outputs_of
 from edgekd.pruning.group import Group
 from edgekd.pruning.plan import Scope, fewest_widths, plan_widths
 from edgekd.pruning.proof import randomised
-from edgekd.pruning.scores import Importance
 from edgekd.pruning.structure import Structure, structure_of
 from edgekd.target import width_step
 from edgekd.zoo import ModelSpec, count_macs, count_params

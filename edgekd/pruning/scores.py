@@ -1,75 +1,16 @@
-"""What makes a channel worth keeping: criteria with their own parameters, by torch-pruning's measures."""
+"""Channels with their scores."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Any, Literal
 
-import torch_pruning as tp
-from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.config import Named, by_name
 from edgekd.errors import PruningError
 from edgekd.narrow import trained_safely
+from edgekd.pruning.criteria import Importance
 from edgekd.pruning.graph import Graph, all_of, first_line
 from edgekd.pruning.group import Group
-
-
-class Importance(Named, ABC):
-    """A criterion: gives every channel of a group of layers a score; the lowest go first."""
-
-    @property
-    def gradient_images(self) -> int:
-        """So many training images' gradients it needs; 0: none."""
-        return 0
-
-    @abstractmethod
-    def measure(self) -> Any:
-        """Takes a torch-pruning group, gives scores of its channels, shape ``(channels,)``, or None."""
-
-
-class L2(Importance):
-    """Norm of the weights of all layers that share the channel."""
-
-    name: Literal["l2"] = "l2"
-
-    def measure(self) -> Any:
-        return tp.importance.GroupMagnitudeImportance(p=2)
-
-
-class Taylor(Importance):
-    """|weight x gradient|: about how much the loss would change without the channel.
-
-    Source: Molchanov, Mallya, Tyree, Frosio, Kautz (2019).
-    """
-
-    name: Literal["taylor"] = "taylor"
-    images: int = Field(512, ge=1, description="training images whose gradients are added")
-
-    @property
-    def gradient_images(self) -> int:
-        return self.images
-
-    def measure(self) -> Any:
-        return tp.importance.GroupTaylorImportance()
-
-
-class BatchNormScale(Importance):
-    """Scale of the batch norm behind the channel.
-
-    Source: Liu, Li, Shen, Huang, Yan, Zhang (2017).
-    """
-
-    name: Literal["bn"] = "bn"
-
-    def measure(self) -> Any:
-        return tp.importance.BNScaleImportance()
-
-
-AnyImportance = Annotated[L2 | Taylor | BatchNormScale, Field(discriminator="name"), BeforeValidator(by_name)]
-"""A criterion by its name, or with parameters: ``taylor``, ``{name: taylor, images: 2048}``."""
 
 
 def accumulate_gradients(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from edgekd.errors import PruningError
+from edgekd.pruning.criteria import Importance
 from edgekd.pruning.cut import Cut, removed, together
 from edgekd.pruning.graph import Graph, all_of, cut_of, dependency_graph, find_groups, lost_in
 from edgekd.pruning.group import Group
 from edgekd.pruning.proof import Proof, proof_of
-from edgekd.pruning.scores import Importance, scored
+from edgekd.pruning.scores import scored
 from edgekd.zoo import ModelSpec, count_macs, ends_of, example_images
 
 

@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torchao.quantization.pt2e import FakeQuantizeBase
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgekd.errors import QuantizationError
 from edgekd.quantization.batchnorm import (
@@ -18,10 +16,16 @@ from edgekd.quantization.batchnorm import (
 )
 from edgekd.quantization.capture import capture, with_simple_clipping
 from edgekd.quantization.planes import with_planes, without_planes
-from edgekd.quantization.quantizer import OnnxRuntimeQuantizer
 from edgekd.quantization.rewrites import with_integer_operators
 from edgekd.schemes import INT8, Scheme
 from edgekd.zoo import ModelSpec, example_images
+
+
+def _torchao() -> Any:
+    """What needs torchao, imported late: that takes 1.5 s, and most commands quantize nothing."""
+    from edgekd.quantization import quantizer
+
+    return quantizer
 
 
 def check_quantizable(model: nn.Module, spec: ModelSpec) -> None:
@@ -59,7 +63,7 @@ class QuantizedModel(nn.Module):
         with_integer_operators(graph)
         with_convolutions_before(graph)
         with_training_batchnorm(graph)
-        self.graph: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(scheme))
+        self.graph: fx.GraphModule = _torchao().prepared(graph, scheme)
         with_planes(self.graph)
         self.batchnorm_frozen = self.activations_frozen = self.training = False
         self.eval()
@@ -119,8 +123,8 @@ class QuantizedModel(nn.Module):
             quantizer.enable_observer(weights if quantizer.is_per_channel else activations)
 
     def _quantizers(self) -> list[Any]:
-        fixed = "FixedQParams"
-        return [m for m in self.graph.modules() if isinstance(m, FakeQuantizeBase) and fixed not in type(m).__name__]
+        found: list[Any] = _torchao().quantizers_that_learn(self.graph)
+        return found
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Ranges have no size until something was observed: give them the saved one first."""
@@ -137,6 +141,6 @@ class QuantizedModel(nn.Module):
         folded = copy.deepcopy(self.graph)
         without_planes(folded)
         fold_batchnorm(folded)
-        converted: fx.GraphModule = convert_pt2e(folded)
+        converted: fx.GraphModule = _torchao().converted(folded)
         with_simple_clipping(converted)
         return converted

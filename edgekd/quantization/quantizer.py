@@ -7,10 +7,12 @@ import torch
 from torch import fx
 from torchao.quantization.pt2e import (
     FakeQuantize,
+    FakeQuantizeBase,
     FusedMovingAvgObsFakeQuantize,
     MovingAverageMinMaxObserver,
     MovingAveragePerChannelMinMaxObserver,
 )
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import (
     FixedQParamsQuantizationSpec,
     QuantizationAnnotation,
@@ -37,6 +39,24 @@ SAME_SCALE = {
     aten.transpose.int, aten.squeeze.dims, aten.squeeze.dim, aten.slice.Tensor,
 }  # fmt: skip
 CLIPPING = {aten.relu.default, aten.hardtanh.default, aten.clamp.default}
+
+
+def prepared(graph: fx.GraphModule, scheme: Scheme) -> fx.GraphModule:
+    """The graph with a fake quantizer wherever ONNX Runtime wants a quantize/dequantize pair."""
+    found: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(scheme))
+    return found
+
+
+def quantizers_that_learn(graph: fx.GraphModule) -> list[Any]:
+    """Those whose ranges follow what they see; the others' are fixed."""
+    fixed = "FixedQParams"
+    return [m for m in graph.modules() if isinstance(m, FakeQuantizeBase) and fixed not in type(m).__name__]
+
+
+def converted(graph: fx.GraphModule) -> fx.GraphModule:
+    """A prepared graph with integer weights and quantize/dequantize operators."""
+    found: fx.GraphModule = convert_pt2e(graph)
+    return found
 
 
 class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
@@ -12,10 +12,13 @@ from edgekd.config import SettingError
 from edgekd.data import spread_batches
 from edgekd.evaluation import estimate_batchnorm, evaluate
 from edgekd.manifests import FloatModel, LayerWidth, Pruning, StageManifest
-from edgekd.pruning import L2, AnyImportance, Pruned, accumulate_gradients, check_prunable, prune, prune_to_macs
+from edgekd.pruning.criteria import L2, AnyImportance
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
 from edgekd.target import Target
 from edgekd.zoo import ModelSpec
+
+if TYPE_CHECKING:
+    from edgekd.pruning.prune import Pruned
 
 
 class Prune(Stage):
@@ -52,9 +55,13 @@ class Prune(Stage):
         return {"source": source_or_before(self.source, earlier, where)}
 
     def check_network(self, model: nn.Module, spec: ModelSpec, target: Target) -> nn.Module:
+        from edgekd.pruning.prune import check_prunable
+
         return check_prunable(model, spec, self.pruning_ratio, self.macs_ratio, **self._policy(target))
 
     def run(self, ctx: Context) -> Artifact:
+        from edgekd.pruning.scores import accumulate_gradients
+
         model, spec = ctx.load("source")
         if images := self.importance.gradient_images:
             accumulate_gradients(model, spread_batches(ctx.data.train, images, 64))
@@ -70,7 +77,9 @@ class Prune(Stage):
         )
         return ctx.save_model(pruned.model, spec, pruning=done, val_accuracy=accuracy)
 
-    def _pruned(self, model: nn.Module, spec: ModelSpec, target: Target) -> Pruned:
+    def _pruned(self, model: nn.Module, spec: ModelSpec, target: Target) -> "Pruned":
+        from edgekd.pruning.prune import prune, prune_to_macs
+
         policy = self._policy(target)
         if self.macs_ratio is not None:
             return prune_to_macs(model, spec, self.macs_ratio, **policy)
@@ -86,7 +95,7 @@ class Prune(Stage):
         }
 
 
-def _summary(pruned: Pruned) -> str:
+def _summary(pruned: "Pruned") -> str:
     narrow = sorted({width.note for width in pruned.widths if width.note})
     layers = ", ".join(f"{width.layer} {width.before}->{width.after}" for width in pruned.widths)
     return (

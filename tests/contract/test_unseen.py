@@ -10,7 +10,8 @@ from torch import nn
 from edgekd import onnx_export, ort
 from edgekd.data import as_input
 from edgekd.errors import ModelError, PruningError
-from edgekd.pruning import L2, check_prunable
+from edgekd.pruning.criteria import L2
+from edgekd.pruning.prune import check_prunable
 from edgekd.weights import IMAGENET_PIXELS, give_weights
 from edgekd.zoo import ModelSpec, build, count_macs, count_params, ends_of, example_images
 from tests.contract import unseen

@@ -12,7 +12,9 @@ from edgekd.artifact import Store, digest_of
 from edgekd.data import as_input
 from edgekd.errors import PruningError, QuantizationError
 from edgekd.losses import kd_loss
-from edgekd.pruning import L2, BatchNormScale, Importance, Taylor, accumulate_gradients, prune
+from edgekd.pruning.criteria import L2, BatchNormScale, Importance, Taylor
+from edgekd.pruning.prune import prune
+from edgekd.pruning.scores import accumulate_gradients
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.schemes import INT8_IN_7_BITS
 from edgekd.stages.drift import followed

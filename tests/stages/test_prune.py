@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from edgekd import data
 from edgekd.config import validate
 from edgekd.errors import ConfigError
 from edgekd.pipeline import Pipeline
-from edgekd.pruning import L2, Taylor
+from edgekd.pruning.criteria import L2, Taylor
 from edgekd.stages import Prune, prune
 from tests.chain import write_pipeline
 
@@ -54,7 +55,7 @@ def test_gradients_are_of_as_many_images_as_the_criterion_asks_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, importance: Any, wanted: int | None
 ) -> None:
     asked: list[int] = []
-    spread = prune.spread_batches
+    spread = data.spread_batches
 
     def counted(split: Any, images: int, batch: int) -> Any:
         asked.append(images)
