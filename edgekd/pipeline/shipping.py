@@ -13,7 +13,7 @@ from edgekd.onnx_export import IR_VERSION, ONNXRUNTIME_MIN, OPSET
 from edgekd.report.build import Measured
 from edgekd.report.predictions import FILE as PREDICTIONS
 from edgekd.report.predictions import write_predictions
-from edgekd.report.reading import recommended_of
+from edgekd.report.roles import recommended_of
 from edgekd.report.schema import Report
 
 
