@@ -34,7 +34,7 @@ for module in (
     "torch.export",
     "matplotlib.figure",
     "sklearn.datasets",
-    "edgekd.report.plots",
+    "edgekd.report.page.plots",
 ):
     importlib.import_module(module)  # what a run would import late
 

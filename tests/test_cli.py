@@ -19,7 +19,7 @@ from edgekd.ondevice.machine import host_isa
 from edgekd.processes import ALONE
 from edgekd.terminal import PlainProgress
 from tests.chain import YAML, write_pipeline
-from tests.report.made_up import made_up_report, write_export
+from tests.report.compare.made_up import made_up_report, write_export
 
 REAL = [sys.executable, "-c", "from edgekd.cli import main; main()"]
 SHIPPED = sorted((Path(__file__).parent.parent / "pipelines").glob("*.yaml"))

@@ -3,7 +3,7 @@
 from edgekd.bundle.runner import RUNNER
 from edgekd.ondevice.contents import MODEL
 from edgekd.report import wording as w
-from edgekd.report.reading import recommended_of
+from edgekd.report.roles import recommended_of
 from edgekd.report.schema import Report
 
 TEXT = """# {name}

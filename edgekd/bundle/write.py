@@ -18,8 +18,8 @@ from edgekd.bundle.runner import RUNNER, runner_source
 from edgekd.disk import disk_errors, put_in_place
 from edgekd.errors import BundleError, printable
 from edgekd.ondevice.contents import FORMAT, GOLDEN, MANIFEST, MODEL, sealed, sha256_of
-from edgekd.report.html import render_html
-from edgekd.report.reading import recommended_of
+from edgekd.report.page.report_page import render_html
+from edgekd.report.roles import recommended_of
 from edgekd.report.schema import DeviceReport, Report
 from edgekd.runtime import Progress
 

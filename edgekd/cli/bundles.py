@@ -98,7 +98,7 @@ def deploy(
     from datetime import UTC, datetime
 
     from edgekd import device
-    from edgekd.report.table import render_device
+    from edgekd.report.terminal import render_device
     from edgekd.terminal import console, live_progress, render_deployed
 
     where = device.parse_address(address)
@@ -127,18 +127,18 @@ def compare(
     json_: Json = False,
 ) -> None:
     """Compare the recommended files of finished runs, and the settings that differ; nothing is measured."""
-    from edgekd.report.compare import compare as held_against
-    from edgekd.report.runs import load_runs
+    from edgekd.report.compare.comparison import compare as held_against
+    from edgekd.report.compare.runs import load_runs
 
     comparison = held_against(load_runs(exports))
     if html is not None:
-        from edgekd.report.compare_html import write_comparison_html
+        from edgekd.report.compare.page import write_comparison_html
 
         write_comparison_html(html, comparison)
     if json_:
         print(comparison.model_dump_json(by_alias=True, indent=1))
         return
-    from edgekd.report.compare_table import render_comparison
+    from edgekd.report.compare.terminal import render_comparison
     from edgekd.terminal import console
 
     console().print(render_comparison(comparison))

@@ -50,7 +50,7 @@ def run(
     if report is None:
         console().print(f"no export stage, so nothing to report; the models are in {models}")
         return
-    from edgekd.report.table import render_table
+    from edgekd.report.terminal import render_table
 
     console().print(render_table(report))
     console().print(f"report: {exports / pipeline.name / 'report.html'}")

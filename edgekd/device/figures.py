@@ -16,7 +16,7 @@ from edgekd.device.delivery import Deployed, bench_on_device
 from edgekd.device.order import shown
 from edgekd.errors import DeviceError
 from edgekd.report.load import load_report, report_path
-from edgekd.report.reading import teacher_of
+from edgekd.report.roles import teacher_of
 from edgekd.report.schema import Count, DeviceModel, DeviceReport, Latency, Milliseconds, Ratio, Record, Report
 from edgekd.runtime import Progress
 

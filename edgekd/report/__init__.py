@@ -1,1 +1,1 @@
-"""The report: records, verdict, table, HTML."""
+"""What a report is and how it is made; its page and comparisons stand in packages of their own."""

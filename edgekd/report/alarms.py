@@ -1,7 +1,7 @@
 """What stands in red in the report: what a reader must not overlook whatever the verdict."""
 
 from edgekd.report import wording as w
-from edgekd.report.reading import recommended_of, teacher_of
+from edgekd.report.roles import recommended_of, teacher_of
 from edgekd.report.schema import ModelReport, Report
 
 FAR_BELOW = 0.03

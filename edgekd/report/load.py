@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from edgekd.config import dotted
 from edgekd.errors import ReportError
-from edgekd.report.reading import recommended_of
+from edgekd.report.roles import recommended_of
 from edgekd.report.schema import SCHEMA_VERSION, Report
 
 FILE = "report.json"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from edgekd.report.reading import reference
+from edgekd.report.roles import reference
 from edgekd.report.schema import ModelReport, Paired, Rival
 from edgekd.significance import mcnemar_p, paired_interval
 

@@ -14,7 +14,7 @@ from edgekd.report.fitting import (
     shortfalls,
     unasked,
 )
-from edgekd.report.reading import reference
+from edgekd.report.roles import reference
 from edgekd.report.schema import ModelReport, Verdict
 from edgekd.report.wording import NO_DIFFERENCE, PTQ_KEPT, listed
 from edgekd.significance import SIGNIFICANT

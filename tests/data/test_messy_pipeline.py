@@ -10,7 +10,7 @@ from rich.console import Console
 
 from edgekd import Pipeline
 from edgekd.report.schema import Report
-from edgekd.report.table import render_table
+from edgekd.report.terminal import render_table
 from tests.chain import write_pipeline
 from tests.data.pictures import noise
 

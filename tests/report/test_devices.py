@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from edgekd.report.html import render_html
-from edgekd.report.html_devices import devices
+from edgekd.report.page.devices import devices
+from edgekd.report.page.report_page import render_html
 from edgekd.report.schema import DeviceReport, Report
-from edgekd.report.table import render_table
+from edgekd.report.terminal import render_table
+from tests.report.page.test_report_page import HOSTILE, Page
 from tests.report.samples import sample_device, sample_report
-from tests.report.test_html import HOSTILE, Page
 
 Shown = Callable[[Report], str]
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from edgekd.report import wording as w
 from edgekd.report.alarms import alarms
-from edgekd.report.html_devices import devices
-from edgekd.report.html_origin import data_and_environment, kernels, measuring, stages
-from edgekd.report.html_results import comparison, per_class, quantization, scatter, training, widths
-from edgekd.report.html_rivals import students
-from edgekd.report.markup import NOTHING, Html, el, join
-from edgekd.report.page import card, loud, page, section
-from edgekd.report.reading import checked_of, integer_share, recommended_of, role_of, teacher_of
+from edgekd.report.page.devices import devices
+from edgekd.report.page.markup import NOTHING, Html, el, join
+from edgekd.report.page.origin import data_and_environment, kernels, measuring, stages
+from edgekd.report.page.parts import card, loud, page, section
+from edgekd.report.page.results import comparison, per_class, quantization, scatter, training, widths
+from edgekd.report.page.rivals import students
+from edgekd.report.roles import checked_of, integer_share, recommended_of, role_of, teacher_of
 from edgekd.report.schema import Check, ModelReport, Report
 from edgekd.significance import SIGNIFICANT
 

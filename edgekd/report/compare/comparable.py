@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgekd.report.runs import Run
+from edgekd.report.compare.runs import Run
 from edgekd.report.schema import Latency, Record
 from edgekd.report.wording import listed
 

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 
-from edgekd.report.markup import NOTHING, Html, el, join
+from edgekd.report.page.markup import NOTHING, Html, el, join
 
 
 def page(title: str, content: Iterable[Html]) -> str:
     """A whole page that needs nothing else: no script, no network."""
-    style = resources.files("edgekd.report").joinpath("style.css").read_text(encoding="utf-8")
+    style = resources.files("edgekd.report.page").joinpath("style.css").read_text(encoding="utf-8")
     head = join(
         [
             Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),

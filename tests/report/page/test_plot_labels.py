@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
-from edgekd.report.plot_labels import place_labels
+from edgekd.report.page.plot_labels import place_labels
 
 PARTS = [part / 200 for part in range(201)]
 """Of the way from a label to its point."""

@@ -1,10 +1,10 @@
 """The page's results: files compared, accuracy, quantization, training, pruned widths."""
 
-from edgekd.report import plots
 from edgekd.report import wording as w
-from edgekd.report.markup import NOTHING, Html, el, join
-from edgekd.report.page import figure, small
-from edgekd.report.reading import balanced_of, faster_float_than, pruned_stages, role_of, teacher_of, trained_stages
+from edgekd.report.page import plots
+from edgekd.report.page.markup import NOTHING, Html, el, join
+from edgekd.report.page.parts import figure, small
+from edgekd.report.roles import balanced_of, faster_float_than, pruned_stages, role_of, teacher_of, trained_stages
 from edgekd.report.schema import ModelReport, Quantization, Report, StageReport, WeightBits
 
 _COLUMNS = (

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekd.report import wording as w
-from edgekd.report.compare import Comparison, Pair, RunFacts
-from edgekd.report.compare_wording import front_words, group_words, more_accurate_words, outcome_words, setting_words
-from edgekd.report.table import WIDE, new_table, two_lines
+from edgekd.report.compare.comparison import Comparison, Pair, RunFacts
+from edgekd.report.compare.wording import front_words, group_words, more_accurate_words, outcome_words, setting_words
+from edgekd.report.terminal import WIDE, new_table, two_lines
 
 MOST_PAIRS = 10
 """Of more, those with the most accurate run are shown."""

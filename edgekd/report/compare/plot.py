@@ -6,10 +6,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from edgekd.report.compare import RunFacts
-from edgekd.report.pareto import front
-from edgekd.report.plot_labels import place_labels
-from edgekd.report.plot_svg import PERCENT, lowest_drawn, shortened, svg
+from edgekd.report.compare.comparison import RunFacts
+from edgekd.report.compare.pareto import front
+from edgekd.report.page.plot_labels import place_labels
+from edgekd.report.page.svg import PERCENT, lowest_drawn, shortened, svg
 from edgekd.report.wording import percent
 
 ON_FRONT, BEHIND = "#0f766e", "#64748b"

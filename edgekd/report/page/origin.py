@@ -3,9 +3,9 @@
 from edgekd.ondevice.latency import REPEATABILITY, SAME_FILE
 from edgekd.report import wording as w
 from edgekd.report.fitting import KEEPS_UP
-from edgekd.report.markup import NOTHING, Html, el, join
-from edgekd.report.page import definitions, pairs
-from edgekd.report.reading import integer_share
+from edgekd.report.page.markup import NOTHING, Html, el, join
+from edgekd.report.page.parts import definitions, pairs
+from edgekd.report.roles import integer_share
 from edgekd.report.schema import ModelReport, Report, StageReport
 from edgekd.significance import SIGNIFICANT
 

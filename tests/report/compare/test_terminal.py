@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from edgekd.report.compare import Comparison, compare
-from edgekd.report.compare_table import MOST_PAIRS, render_comparison
+from edgekd.report.compare.comparison import Comparison, compare
+from edgekd.report.compare.terminal import MOST_PAIRS, render_comparison
 from edgekd.report.schema import Report
-from tests.report.made_up import made_up_report, made_up_run
+from tests.report.compare.made_up import made_up_report, made_up_run
 from tests.report.samples import sample_device
 
 

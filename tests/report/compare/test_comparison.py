@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from edgekd.report.compare import Comparison, Pair, compare
-from edgekd.report.compare_html import render_comparison_html
-from edgekd.report.compare_table import render_comparison
+from edgekd.report.compare.comparison import Comparison, Pair, compare
+from edgekd.report.compare.page import render_comparison_html
+from edgekd.report.compare.settings_that_differ import differences
+from edgekd.report.compare.terminal import render_comparison
 from edgekd.report.predictions import Predictions
-from edgekd.report.recipe import differences
 from edgekd.report.schema import Latency, Report
-from tests.report.made_up import LABELS, made_up_report, made_up_run
+from tests.report.compare.made_up import LABELS, made_up_report, made_up_run
 from tests.report.samples import TEST_IMAGES, sample_device
 
 

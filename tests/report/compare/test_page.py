@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from edgekd.errors import ReportError
-from edgekd.report.compare import Comparison, compare
-from edgekd.report.compare_html import render_comparison_html, write_comparison_html
+from edgekd.report.compare.comparison import Comparison, compare
+from edgekd.report.compare.page import render_comparison_html, write_comparison_html
 from edgekd.report.schema import Report
-from tests.report.made_up import made_up_report, made_up_run
+from tests.report.compare.made_up import made_up_report, made_up_run
+from tests.report.page.test_report_page import HOSTILE, Page
 from tests.report.samples import sample_device
-from tests.report.test_html import HOSTILE, Page
 
 
 def compared(*reports: Report) -> Comparison:

@@ -12,7 +12,7 @@ from rich.text import Text
 from edgekd.report import wording as w
 from edgekd.report.alarms import alarms
 from edgekd.report.devices import device_facts, device_warnings, relative_words
-from edgekd.report.reading import balanced_of, faster_float_than, recommended_of, role_of, teacher_of
+from edgekd.report.roles import balanced_of, faster_float_than, recommended_of, role_of, teacher_of
 from edgekd.report.schema import DeviceModel, DeviceReport, ModelReport, Outcome, Report
 
 _COLOURS: Mapping[Outcome, str] = {"pass": "green", "fail": "red", "no budget": "cyan"}

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from edgekd.report.compare.runs import Run
 from edgekd.report.predictions import Predictions, write_predictions
-from edgekd.report.runs import Run
 from edgekd.report.schema import DeviceReport, Report
 from tests.report.samples import TEST_IMAGES, sample_model, sample_report
 

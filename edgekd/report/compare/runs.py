@@ -9,7 +9,7 @@ from edgekd.errors import ReportError
 from edgekd.report import predictions
 from edgekd.report.load import load_report, report_path
 from edgekd.report.predictions import Predictions, read_predictions
-from edgekd.report.reading import recommended_of
+from edgekd.report.roles import recommended_of
 from edgekd.report.schema import ModelReport, Report
 
 LONGEST_NAME = 100

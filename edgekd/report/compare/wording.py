@@ -4,8 +4,8 @@ import json
 import string
 
 from edgekd.report import wording as w
-from edgekd.report.comparable import Conditions
-from edgekd.report.compare import Comparison, Pair, PlaceLatency, RunFacts
+from edgekd.report.compare.comparable import Conditions
+from edgekd.report.compare.comparison import Comparison, Pair, PlaceLatency, RunFacts
 
 LONGEST_VALUE = 60
 

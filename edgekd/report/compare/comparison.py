@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import Field, computed_field
 
 from edgekd.report.alarms import alarms
-from edgekd.report.comparable import (
+from edgekd.report.compare.comparable import (
     HOST,
     Conditions,
     Timing,
@@ -39,9 +39,9 @@ from edgekd.report.comparable import (
     why_not_accuracy,
     why_not_latency,
 )
-from edgekd.report.pareto import Point, better
-from edgekd.report.recipe import Difference, differences
-from edgekd.report.runs import Run
+from edgekd.report.compare.pareto import Point, better
+from edgekd.report.compare.runs import Run
+from edgekd.report.compare.settings_that_differ import Difference, differences
 from edgekd.report.schema import Latency, Outcome, Record
 from edgekd.report.wording import listed
 from edgekd.significance import SIGNIFICANT, mcnemar_p

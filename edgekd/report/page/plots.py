@@ -6,9 +6,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edgekd.report.plot_labels import place_labels
-from edgekd.report.plot_svg import INK, MUTED, PERCENT, lowest_drawn, shortened, svg
-from edgekd.report.reading import recommended_of, teacher_of
+from edgekd.report.page.plot_labels import place_labels
+from edgekd.report.page.svg import INK, MUTED, PERCENT, lowest_drawn, shortened, svg
+from edgekd.report.roles import recommended_of, teacher_of
 from edgekd.report.schema import LayerWidth, ModelReport, Report, StageReport
 from edgekd.report.wording import kilobytes, percent, plain
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from edgekd.report.schema import Latency, Ratio, Report, Verdict
-from edgekd.report.table import render_table
+from edgekd.report.terminal import render_table
 from tests.report.samples import (
     sample_alarming_report,
     sample_failed_report,

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from edgekd.report.html import render_html
+from edgekd.report.page.report_page import render_html
 from edgekd.report.schema import Latency, Ratio, Report
 from tests.report.samples import (
     sample_alarming_report,

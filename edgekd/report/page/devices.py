@@ -2,10 +2,10 @@
 
 from edgekd.report import wording as w
 from edgekd.report.devices import device_facts, device_warnings, relative_words
-from edgekd.report.html_results import row_style
-from edgekd.report.markup import NOTHING, Html, el, join
-from edgekd.report.page import pairs, small
-from edgekd.report.reading import teacher_of
+from edgekd.report.page.markup import NOTHING, Html, el, join
+from edgekd.report.page.parts import pairs, small
+from edgekd.report.page.results import row_style
+from edgekd.report.roles import teacher_of
 from edgekd.report.schema import DeviceModel, DeviceReport, Report
 
 _COLUMNS = ("model", "p50, ms", "p90, ms", "p99, ms", "of the teacher's, 95 % interval")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from edgekd.errors import ReportError
 from edgekd.report import wording as w
-from edgekd.report.comparable import HOST, the_place
-from edgekd.report.compare import Comparison, Pair, RunFacts
-from edgekd.report.compare_plot import cost_plot
-from edgekd.report.compare_wording import (
+from edgekd.report.compare.comparable import HOST, the_place
+from edgekd.report.compare.comparison import Comparison, Pair, RunFacts
+from edgekd.report.compare.plot import cost_plot
+from edgekd.report.compare.wording import (
     conditions_words,
     front_words,
     group_words,
@@ -18,8 +18,8 @@ from edgekd.report.compare_wording import (
     outcome_words,
     setting_words,
 )
-from edgekd.report.markup import NOTHING, Html, el, join
-from edgekd.report.page import card, definitions, figure, loud, page, section, small
+from edgekd.report.page.markup import NOTHING, Html, el, join
+from edgekd.report.page.parts import card, definitions, figure, loud, page, section, small
 from edgekd.report.schema import Outcome
 
 OUTCOME_TAGS: Mapping[Outcome, str] = {"pass": "pass", "fail": "warn", "no budget": "quiet"}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgekd.errors import ReportError
-from edgekd.report.runs import load_runs
-from tests.report.made_up import made_up_report, write_export
+from edgekd.report.compare.runs import load_runs
+from tests.report.compare.made_up import made_up_report, write_export
 
 
 def test_a_folder_and_a_report_file_both_name_an_export(tmp_path: Path) -> None:

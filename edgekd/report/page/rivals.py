@@ -1,8 +1,8 @@
 """The page's table of the other students against the recommended one."""
 
 from edgekd.report import wording as w
-from edgekd.report.markup import NOTHING, Html, el, join
-from edgekd.report.page import small
+from edgekd.report.page.markup import NOTHING, Html, el, join
+from edgekd.report.page.parts import small
 from edgekd.report.schema import Report, Rival
 from edgekd.significance import SIGNIFICANT
 
