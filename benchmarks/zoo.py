@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from edgekd import onnx_export, ort
 from edgekd.data import as_input
 from edgekd.errors import EdgekdError
-from edgekd.measure import measure_latency
 from edgekd.ondevice.latency import paired_ratio
 from edgekd.ondevice.machine import cpu_name, host_isa
 from edgekd.pruning.criteria import L2
 from edgekd.pruning.prune import prune
 from edgekd.quantization import QuantizedModel, float_graph
+from edgekd.report.measuring import measure_latency
 from edgekd.runtime import Progress, environment
 from edgekd.schemes import scheme_for
 from edgekd.target import Target

@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 from edgekd.errors import QuantizationError
 from edgekd.quantization.graph import set_tensor
 from edgekd.quantization.plain import make_plain
+from edgekd.zoo.modes import evaluating
 
 aten = torch.ops.aten
 
@@ -24,7 +25,8 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
     """
     batch = torch.export.Dim("batch", min=1, max=65536)
     try:
-        program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
+        with evaluating(model):
+            program = torch.export.export(model, (example,), dynamic_shapes=({0: batch},))
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         remedy = "integers and ONNX need a fixed graph: let no branch depend on what an image shows"

@@ -26,12 +26,12 @@ from edgekd.manifests import (
     StageManifest,
     manifest_of,
 )
-from edgekd.measure import answers, filled, measure_latency
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.latency import PROCESSES, ROUNDS, Latencies, paired_ratio, percentiles
 from edgekd.ondevice.machine import cpu_name, host_isa
 from edgekd.processes import ALONE
 from edgekd.report.fitting import Budget
+from edgekd.report.measuring import answers, filled, measure_latency
 from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages, trained_elsewhere
 from edgekd.report.paired import drop_interval, paired_test, rivals
 from edgekd.report.schema import (

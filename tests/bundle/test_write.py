@@ -17,7 +17,7 @@ from edgekd.errors import ArtifactError, BundleError
 from edgekd.report.schema import Report
 from edgekd.runtime import Progress
 from tests.report.samples import SHA256, sample_device, sample_report
-from tests.test_measure import cast_file
+from tests.report.test_measuring import cast_file
 
 VERSIONS = {"opset": 20, "ir_version": 10, "onnxruntime_min": "1.18"}
 GOLDEN = Golden(np.zeros((2, 8, 8, 1), np.uint8), np.zeros((2, 10), np.float32), np.zeros(2), 0.1, "by hand")

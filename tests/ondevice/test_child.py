@@ -17,7 +17,7 @@ from edgekd.ondevice.child import in_own_process
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.latency import PROCESSES, ROUNDS, interleaved
 from edgekd.ondevice.rounds import ROUNDS_PER_PROCESS, Load
-from tests.test_measure import cast_file
+from tests.report.test_measuring import cast_file
 
 pytestmark = pytest.mark.usefixtures("real_latency")
 

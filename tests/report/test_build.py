@@ -11,11 +11,11 @@ import torch
 
 from edgekd.classes import count_classes, shortcomings
 from edgekd.data import Digits, load_dataset
-from edgekd.measure import measure_latency, predictions
 from edgekd.ondevice.latency import Latencies
 from edgekd.pipeline import Pipeline
 from edgekd.report import build
 from edgekd.report.fitting import Budget
+from edgekd.report.measuring import measure_latency, predictions
 from edgekd.report.predictions import read_predictions
 from edgekd.report.schema import ModelReport, Report
 from edgekd.report.verdict import Choice, Faster, choose

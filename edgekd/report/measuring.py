@@ -1,6 +1,6 @@
 """Measuring exported files: their answers on val and test, latency."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -67,7 +67,12 @@ def measure_latency(
         ExportError: ONNX Runtime refuses a file, or a process died.
     """
     load = Load(threads, len(pixels), pixels)
+    return latencies(paths, load, seed, lambda done, total: progress.work(label, done, total))
+
+
+def latencies(paths: Sequence[Path], load: Load, seed: int, told: Callable[[int, int], None]) -> Latencies:
+    """``edgekd.ondevice.latency.interleaved``, whose faults are edgekd's own errors."""
     try:
-        return interleaved(paths, load, seed, lambda done, total: progress.work(label, done, total))
+        return interleaved(paths, load, seed, told)
     except Fault as fault:
         raise ExportError(fault.where, fault.problem, fault.remedy) from None

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper
 from edgekd.data import Split
 from edgekd.errors import ExportError
 from edgekd.manifests import ExportedFile
-from edgekd.measure import answers, filled, measure_latency, predictions
 from edgekd.ondevice.latency import ROUNDS
 from edgekd.onnx_export import Census
+from edgekd.report.measuring import answers, filled, measure_latency, predictions
 from edgekd.runtime import Progress
 from tests.tiny import tiny_dataset
 
