@@ -11,7 +11,7 @@ from edgekd.artifact import Artifact, load_tensors, save_tensors
 from edgekd.manifests.base import Part, StageManifest
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.schemes import Scheme, scheme_named
-from edgekd.zoo import ModelSpec, build, widths, with_widths
+from edgekd.zoo import ModelSpec, build, fingerprint, widths, with_widths
 
 Kept = Literal["qat", "ptq"]
 """Which integers a quantizing stage kept: the trained ones, or the calibrated ones."""
@@ -128,7 +128,8 @@ class FloatModel(ModelManifest):
 
     def for_export(self, name: str, artifact: Artifact) -> Iterator[Exportable]:
         model = self.load(artifact)
-        yield Exportable(name, name, "model", self.model.spec, model, float_graph(model, self.model.spec))
+        graph = float_graph(model, self.model.spec, fingerprint(model, self.model.spec))
+        yield Exportable(name, name, "model", self.model.spec, model, graph)
 
 
 class Quantized(Part):
@@ -163,7 +164,8 @@ class IntegerModel(ModelManifest):
 
     def restored(self, artifact: Artifact, weights: str, scheme: Scheme) -> QuantizedModel:
         """The network from one of its files; in another scheme than its own, weights are ranged anew."""
-        model = QuantizedModel(self.model.empty(), self.model.spec, scheme)
+        network, spec = self.model.empty(), self.model.spec
+        model = QuantizedModel(network, spec, scheme, fingerprint(network, spec))
         model.load_state_dict(load_tensors(artifact, f"{weights}.safetensors"))
         model.eval()
         if scheme != self.scheme:

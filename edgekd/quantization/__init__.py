@@ -10,9 +10,9 @@ from edgekd.zoo import ModelSpec, example_images
 __all__ = ["QuantizedModel", "check_quantizable", "float_graph"]
 
 
-def float_graph(model: nn.Module, spec: ModelSpec) -> fx.GraphModule:
-    """A float network as it is exported: captured, batch norms folded."""
-    graph = capture(model, example_images(spec, batch=2))
+def float_graph(model: nn.Module, spec: ModelSpec, known_as: str = "") -> fx.GraphModule:
+    """A float network as it is exported: captured (see ``capture``), batch norms folded."""
+    graph = capture(model, example_images(spec, batch=2), known_as)
     with_convolutions_before(graph)
     fold_batchnorm(graph)
     with_simple_clipping(graph)

@@ -1,5 +1,6 @@
 """A network as a graph of plain operators: nothing in place, no dropout, no shape arithmetic."""
 
+import copy
 from typing import Any
 
 import torch
@@ -13,16 +14,33 @@ from edgekd.zoo.modes import evaluating
 aten = torch.ops.aten
 
 
-def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
+def capture(model: nn.Module, example: Tensor, known_as: str = "") -> fx.GraphModule:
     """The network's inference graph with a free batch size.
 
     Args:
         model: a float network; its weights are copied, the network stays as it is.
         example: images as the network sees them, two or more.
+        known_as: networks of one such name differ in their tensors alone (``zoo.fingerprint``), so that the graph of
+            the first serves them all; empty: nothing is remembered.
 
     Raises:
         QuantizationError: torch.export cannot capture it.
     """
+    graph = _CAPTURED.pop(known_as, None) or _traced(model, example)
+    if known_as:
+        _CAPTURED[known_as] = graph
+        while len(_CAPTURED) > MOST_REMEMBERED:
+            del _CAPTURED[next(iter(_CAPTURED))]
+    return _with_tensors_of(copy.deepcopy(graph), model)
+
+
+MOST_REMEMBERED = 4
+"""Graphs: a pipeline has a teacher, a student, and perhaps an assistant."""
+_CAPTURED: dict[str, fx.GraphModule] = {}
+"""By name, the latest used last: tracing a network takes seconds, copying its graph a tenth of that."""
+
+
+def _traced(model: nn.Module, example: Tensor) -> fx.GraphModule:
     batch = torch.export.Dim("batch", min=1, max=65536)
     try:
         with evaluating(model):
@@ -33,11 +51,19 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
         raise QuantizationError(type(model).__name__, f"cannot be captured ({first})", remedy) from None
     graph: Any = program.module()
     make_plain(graph)
-    for name, parameter in list(graph.named_parameters()):
-        set_tensor(graph, name, nn.Parameter(parameter.detach().clone()))
-    for name, buffer in list(graph.named_buffers()):
-        set_tensor(graph, name, buffer.detach().clone())
     return graph  # type: ignore[no-any-return]
+
+
+def _with_tensors_of(graph: fx.GraphModule, model: nn.Module) -> fx.GraphModule:
+    """The graph with copies of a network's tensors, by name; what the network has no name for is the graph's own."""
+    parameters, buffers = (
+        dict(named(remove_duplicate=False)) for named in (model.named_parameters, model.named_buffers)
+    )
+    for name, parameter in list(graph.named_parameters()):
+        set_tensor(graph, name, nn.Parameter(parameters.get(name, parameter).detach().clone()))
+    for name, buffer in list(graph.named_buffers()):
+        set_tensor(graph, name, buffers.get(name, buffer).detach().clone())
+    return graph
 
 
 def with_simple_clipping(graph: fx.GraphModule) -> None:

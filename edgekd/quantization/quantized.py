@@ -18,7 +18,7 @@ from edgekd.quantization.capture import capture, with_simple_clipping
 from edgekd.quantization.planes import with_planes, without_planes
 from edgekd.quantization.rewrites import with_integer_operators
 from edgekd.schemes import INT8, Scheme
-from edgekd.zoo import ModelSpec, example_images
+from edgekd.zoo import ModelSpec, example_images, fingerprint
 
 
 def _torchao() -> Any:
@@ -39,7 +39,7 @@ def check_quantizable(model: nn.Module, spec: ModelSpec) -> None:
         QuantizationError: the network cannot be captured, given fake quantizers, or run with them.
     """
     try:
-        QuantizedModel(copy.deepcopy(model), spec, INT8).calibrate([example_images(spec, batch=2)])
+        QuantizedModel(model, spec, INT8, fingerprint(model, spec)).calibrate([example_images(spec, batch=2)])
     except QuantizationError:
         raise
     except Exception as error:
@@ -54,12 +54,13 @@ class QuantizedModel(nn.Module):
         model: the float network; it stays as it is.
         spec: how it was built.
         scheme: which integers its numbers become.
+        known_as: see ``capture``.
     """
 
-    def __init__(self, model: nn.Module, spec: ModelSpec, scheme: Scheme) -> None:
+    def __init__(self, model: nn.Module, spec: ModelSpec, scheme: Scheme, known_as: str = "") -> None:
         super().__init__()
         self.spec, self.scheme = spec, scheme
-        graph = capture(model, example_images(spec, batch=2))
+        graph = capture(model, example_images(spec, batch=2), known_as)
         with_integer_operators(graph)
         with_convolutions_before(graph)
         with_training_batchnorm(graph)

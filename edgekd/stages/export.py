@@ -25,7 +25,7 @@ from edgekd.ondevice.machine import host_isa
 from edgekd.quantization import float_graph
 from edgekd.stages import drift
 from edgekd.stages.base import Context, Stage, StageId, network_facts
-from edgekd.zoo import ModelSpec, build
+from edgekd.zoo import ModelSpec, build, fingerprint
 
 LEAST_AGREEMENT = 0.995
 ROUNDING_TIES = 3
@@ -103,7 +103,8 @@ def _check_exportable(spec: ModelSpec, _source: str) -> None:
     """
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "untrained.onnx"
-        onnx_export.export_onnx(float_graph(build(spec), spec), spec, path)
+        model = build(spec)
+        onnx_export.export_onnx(float_graph(model, spec, fingerprint(model, spec)), spec, path)
         ort.session(path)
 
 

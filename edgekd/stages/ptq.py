@@ -16,7 +16,7 @@ from edgekd.manifests import FloatModel, IntegerModel, Network, Quantized, Stage
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
 from edgekd.target import Target
-from edgekd.zoo import ModelSpec
+from edgekd.zoo import ModelSpec, fingerprint
 
 CalibrationImages = Annotated[int, Field(ge=1, description="training images that set the ranges")]
 
@@ -64,7 +64,7 @@ class Calibrated:
 def calibrated(ctx: Context, images: int) -> Calibrated:
     """The source's model with ranges from so many training images."""
     float_model, spec = ctx.load("source")
-    model = QuantizedModel(float_model, spec, ctx.target.scheme)
+    model = QuantizedModel(float_model, spec, ctx.target.scheme, fingerprint(float_model, spec))
     model.calibrate(calibration_batches(ctx.data, images))
     found = evaluate(model, ctx.data.val)
     ctx.progress.note(f"calibrated only (PTQ), {model.scheme.weights}: {found.accuracy:.4f} on val")

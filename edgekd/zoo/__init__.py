@@ -5,7 +5,7 @@ from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
 from edgekd.zoo.counting import count_macs, count_params
 from edgekd.zoo.ends import Ends, ends_of
 from edgekd.zoo.spec import ModelSpec, example_images, random_images
-from edgekd.zoo.widths import RESIZABLE, WIDTH_ATTRIBUTES, Widths, widths, with_activations, with_widths
+from edgekd.zoo.widths import RESIZABLE, WIDTH_ATTRIBUTES, Widths, fingerprint, widths, with_activations, with_widths
 
 __all__ = [
     "RESIZABLE",
@@ -22,6 +22,7 @@ __all__ = [
     "count_params",
     "ends_of",
     "example_images",
+    "fingerprint",
     "known_models",
     "random_images",
     "widths",

@@ -1,11 +1,13 @@
 """A network's channels: with the architecture's name, all that a pruned network needs to be built again."""
 
+import json
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from edgekd.errors import ModelError
+from edgekd.functions import is_function, source_digest
 from edgekd.zoo.build import build
 from edgekd.zoo.spec import ModelSpec
 
@@ -28,6 +30,17 @@ def widths(model: nn.Module) -> dict[str, dict[str, int]]:
     """Every layer's channel counts by name: with the architecture's name, all that a pruned network needs."""
     found = {name: _layer_widths(module) for name, module in model.named_modules()}
     return {name: about for name, about in found.items() if about}
+
+
+def fingerprint(model: nn.Module, spec: ModelSpec) -> str:
+    """The same for networks that compute the same with the same tensors: all that ``build`` and ``widths`` go by.
+
+    Args:
+        model: of ``build(spec)``, perhaps pruned.
+        spec: how it was built.
+    """
+    source = source_digest(spec.name) if is_function(spec.name) else ""
+    return json.dumps([spec.model_dump(), widths(model), source], sort_keys=True)
 
 
 def _layer_widths(module: nn.Module) -> dict[str, int]:
