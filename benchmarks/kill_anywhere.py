@@ -19,9 +19,9 @@ from itertools import count, pairwise
 from pathlib import Path
 
 from benchmarks import tiny_runs
-from edgekd.artifact import Store
 from edgekd.inventory import collect, inventory
 from edgekd.pipeline import Pipeline
+from edgekd.store.artifacts import Store
 
 MOST_OF_ONE_RUN = 8
 BEGIN = "begin"

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekd.artifact import save_tensors
-from edgekd.disk import disk_errors
+from edgekd.store.disk import disk_errors
+from edgekd.store.tensors import save_tensors
 
 KEPT = 2
 

@@ -2,21 +2,20 @@
 
 import contextlib
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekd import lock
-from edgekd.artifact import IN_USE, PARTIAL, SET_ASIDE, WRITING, Artifact, Store
 from edgekd.checkpoint import Checkpoints
-from edgekd.disk import REPLACED, disk_errors
 from edgekd.errors import ArtifactError
-from edgekd.lock import LOCK
 from edgekd.manifests import MEASUREMENT, Manifest, manifest_of
 from edgekd.report.shipped import shipped_digests
+from edgekd.store import lock
+from edgekd.store.artifacts import IN_USE, PARTIAL, SET_ASIDE, WRITING, Artifact, Store
+from edgekd.store.disk import disk_errors
+from edgekd.store.folder import REPLACED, delete
+from edgekd.store.lock import LOCK
 
 State = Literal["complete", "damaged", "partial", "set aside", "left-over"]
 
@@ -208,7 +207,7 @@ def _deleted(entry: Entry, store: Store, exports: Path, parents: Mapping[str, Se
             stack.callback(lock.release, place, held)
         if replace(entry, exports=_names(entry, _shipped(exports, parents))).kept:
             return False
-        _delete(entry.path)
+        delete(entry.path, WRITING)
     return True
 
 
@@ -216,16 +215,6 @@ def _locks(entry: Entry, store: Store) -> list[Path]:
     if not entry.digest:
         return _export_locks(entry.path)
     return [store.root / f"{digest}{suffix}" for digest in _guards(entry) for suffix in (IN_USE, LOCK)]
-
-
-def _delete(path: Path) -> None:
-    """Renamed first, so that a kill in between leaves no half of it under its name."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    away = Path(tempfile.mkdtemp(prefix=WRITING, dir=path.parent))
-    path.rename(away / "deleted")
-    shutil.rmtree(away)
 
 
 def as_json(entries: Sequence[Entry]) -> list[dict[str, Any]]:

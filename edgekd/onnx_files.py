@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.errors import ExportError
+from edgekd.store.disk import reading
 
 MAX_ONNX_BYTES = 2**31 - 1
 """protobuf's limit."""
@@ -21,11 +22,8 @@ def check_untrusted(path: Path) -> bytes:
     from google.protobuf.message import DecodeError
     from onnx import ModelProto, TensorProto
 
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_ONNX_BYTES + 1)
-    except OSError as error:
-        raise ExportError(str(path), f"cannot be read ({(error.strerror or str(error)).lower()})", "check it") from None
+    with reading(path, ExportError, "check it"), path.open("rb") as file:
+        raw = file.read(MAX_ONNX_BYTES + 1)
     if len(raw) > MAX_ONNX_BYTES:
         raise ExportError(str(path), f"is larger than {MAX_ONNX_BYTES} bytes", "no ONNX file is")
     try:

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edgekd import lock
-from edgekd.artifact import Store
 from edgekd.checkpoint import Checkpoints
 from edgekd.errors import ArtifactError
 from edgekd.manifests import ExportedFiles, StageManifest, manifest_of
 from edgekd.pipeline import Pipeline, Planned
 from edgekd.report.shipped import shipped_digests
+from edgekd.store import lock
+from edgekd.store.artifacts import Store
 
 State = Literal["done", "under way", "stopped", "damaged", "to do"]
 

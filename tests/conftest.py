@@ -17,7 +17,7 @@ import torch
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from edgekd import lock
+from edgekd.store import lock
 from tests import brief
 from tests.devices import make_bundle, make_python, oldest_python, this_python
 

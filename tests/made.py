@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from edgekd.artifact import Artifact, Store
 from edgekd.manifests import ExportedFiles, Facts, FloatModel, Network, Size, StageManifest, manifest_of
+from edgekd.store.artifacts import Artifact, Store
 from edgekd.zoo import ModelSpec
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgekd.artifact import file_sha256
 from edgekd.checkpoint import Checkpoint, Checkpoints, random_states, restore_random_states
 from edgekd.errors import ArtifactError
+from edgekd.ondevice.contents import sha256_of
 from edgekd.pipeline import Pipeline
 from edgekd.runtime import Progress
 from tests.chain import write_pipeline
@@ -51,7 +51,7 @@ def weights(pipeline: Pipeline, store: Path) -> dict[str, str]:
     """The checksum of every file of weights, by stage."""
     artifacts = {item.name: item.artifact for item in pipeline.plan(store)}
     return {
-        f"{name}/{path.name}": file_sha256(path)
+        f"{name}/{path.name}": sha256_of(path)
         for name, artifact in artifacts.items()
         if artifact is not None
         for path in artifact.folder.glob("*.safetensors")

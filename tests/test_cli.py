@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import pytest
 
-from edgekd import Pipeline, cli, lock, ort
-from edgekd.artifact import Store
+from edgekd import Pipeline, cli, ort
 from edgekd.ondevice.machine import host_isa
 from edgekd.processes import ALONE
+from edgekd.store import lock
+from edgekd.store.artifacts import Store
 from edgekd.terminal import PlainProgress
 from tests.chain import YAML, write_pipeline
 from tests.report.compare.made_up import made_up_report, write_export

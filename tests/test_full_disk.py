@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.artifact import Store
 from edgekd.errors import ArtifactError
 from edgekd.pipeline import Pipeline
 from edgekd.runtime import Progress
+from edgekd.store.artifacts import Store
 from tests.chain import TINY, write_pipeline
 
 STAGES = ["teacher", "prune", "distill", "qat", "export", "report"]

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from edgekd import cli, lock
-from edgekd.artifact import Store, digest_of
+from edgekd import cli
 from edgekd.checkpoint import Checkpoint, Checkpoints
 from edgekd.errors import ArtifactError
 from edgekd.inventory import Entry, collect, inventory
 from edgekd.manifests import Measurements
+from edgekd.store import lock
+from edgekd.store.artifacts import Store, digest_of
 from tests.made import nothing_exported
 
 DIGESTS = {name: digest_of({"stage": name}) for name in ("teacher", "prune", "export", "measure", "other", "begun")}
@@ -153,7 +154,7 @@ def test_locks_of_killed_runs_are_collected(store: Store) -> None:
 HOLD = (
     "import sys\n"
     "from pathlib import Path\n"
-    "from edgekd.artifact import Store\n"
+    "from edgekd.store.artifacts import Store\n"
     "store, how, digest = Store(Path(sys.argv[1])), *sys.argv[2:]\n"
     "with store.in_use([digest]) if how == 'in_use' else store.claimed(digest, print):\n"
     "    print('held', flush=True)\n"

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from edgekd.artifact import Artifact
 from edgekd.errors import ArtifactError
 from edgekd.manifests import ExportedFiles, FloatModel, IntegerModel, Manifest, Measurements, StageManifest, manifest_of
 from edgekd.schemes import INT8_IN_7_BITS
+from edgekd.store.artifacts import Artifact
 from tests.made import nothing_exported
 
 STORE: dict[str, Any] = {"digest": "0" * 64, "format": 1, "files": {}}

@@ -16,7 +16,6 @@ import torch
 from rich.console import Console
 
 from edgekd import Pipeline, ort
-from edgekd.artifact import Store, load_tensors
 from edgekd.config import validate
 from edgekd.data import Digits, load_dataset
 from edgekd.errors import ConfigError, EdgekdError
@@ -24,6 +23,8 @@ from edgekd.report.predictions import read_predictions
 from edgekd.report.schema import Report
 from edgekd.runtime import Progress
 from edgekd.stages import AnyStage, Distill, Export, Prune, Qat, Teacher
+from edgekd.store.artifacts import Store
+from edgekd.store.tensors import load_tensors
 from edgekd.terminal import render_plan
 from tests.chain import write_pipeline
 from tests.made import loaded

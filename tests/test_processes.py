@@ -13,10 +13,10 @@ import torch
 from torch.nn import functional as F
 
 from edgekd import Pipeline
-from edgekd.artifact import file_sha256
 from edgekd.data import shared_batches, train_batches
 from edgekd.errors import ConfigError, TrainingError
 from edgekd.launch import check_devices, has_peers
+from edgekd.ondevice.contents import sha256_of
 from edgekd.processes import ALONE, Processes, joined
 from edgekd.report.notes import told_by_stages
 from tests.chain import write_pipeline
@@ -68,7 +68,7 @@ def until(process: subprocess.Popen[str], text: str) -> None:
 
 
 def weights(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): file_sha256(path) for path in folder.rglob("*.safetensors")}
+    return {str(path.relative_to(folder)): sha256_of(path) for path in folder.rglob("*.safetensors")}
 
 
 @pytest.fixture(scope="module")

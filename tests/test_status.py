@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from edgekd import cli, lock
-from edgekd.artifact import Store
+from edgekd import cli
 from edgekd.pipeline import Pipeline
 from edgekd.runtime import Progress
 from edgekd.status import Status, pipeline_status
+from edgekd.store import lock
+from edgekd.store.artifacts import Store
 from tests.chain import TINY, write_pipeline
 
 

@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgekd import lock
-from edgekd.disk import disk_errors
-from edgekd.lock import LOCK
 from edgekd.runtime import Progress
+from edgekd.store import lock
+from edgekd.store.disk import disk_errors
+from edgekd.store.lock import LOCK
 
 
 @contextlib.contextmanager

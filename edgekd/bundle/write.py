@@ -1,9 +1,7 @@
 """Writes ``exports/<name>/``: what a device needs, the proof that it works, and the reports; whole or absent."""
 
-import contextlib
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,13 @@ from edgekd.bundle.check import checked
 from edgekd.bundle.golden import Golden
 from edgekd.bundle.readme import readme
 from edgekd.bundle.runner import RUNNER, runner_source
-from edgekd.disk import disk_errors, put_in_place
 from edgekd.errors import BundleError, printable
 from edgekd.ondevice.contents import FORMAT, GOLDEN, MANIFEST, MODEL, sealed, sha256_of
 from edgekd.report.page.report_page import render_html
 from edgekd.report.roles import recommended_of
 from edgekd.report.schema import DeviceReport, Report
 from edgekd.runtime import Progress
+from edgekd.store.folder import written_beside
 
 ON_DEVICE = (MODEL, GOLDEN, RUNNER, "labels.txt", "README.md")
 """What a device needs; the other files and the reports stay at home."""
@@ -64,7 +62,7 @@ def write_bundle(
         BundleError: the disk refuses.
     """
     kept = _device_reports(folder, report)
-    with _fresh(folder) as beside:
+    with written_beside(folder, f".{folder.name}-") as beside:
         for model in report.models:
             shutil.copy2(sources[model.id], beside / model.file)
         classes = [printable(name) for name in report.data.class_names]
@@ -99,7 +97,7 @@ def add_device(folder: Path, found: DeviceReport, served_sha256: str, progress: 
         _check_same_files(folder, report, found, served_sha256)
         others = [device for device in report.devices if device.name != found.name]
         report = report.model_copy(update={"devices": [*others, found]})
-        with _fresh(folder) as beside:
+        with written_beside(folder, f".{folder.name}-") as beside:
             shutil.copytree(folder, beside, dirs_exist_ok=True)
             _write_reports(beside, report)
             _seal(beside, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
@@ -177,17 +175,3 @@ def _device_reports(folder: Path, report: Report) -> list[DeviceReport]:
         return []
     same = {model.id: model.sha256 for model in before.models} == {model.id: model.sha256 for model in report.models}
     return before.devices if same and before.recommended == report.recommended else []
-
-
-@contextlib.contextmanager
-def _fresh(folder: Path) -> Iterator[Path]:
-    """A fresh folder that takes a bundle's place on leaving: the bundle is whole or absent."""
-    with disk_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            yield beside
-            beside.chmod(0o755)
-            put_in_place(beside, folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)

@@ -9,6 +9,7 @@ from yaml.reader import ReaderError
 
 from edgekd.config.words import kind_of, shown
 from edgekd.errors import ConfigError
+from edgekd.store.disk import reading
 
 MAX_YAML_BYTES = 100_000
 MAX_YAML_DEPTH = 20
@@ -58,13 +59,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing or unreadable, is not YAML (with line and column), carries tags, anchors or
             duplicate keys, or is no mapping.
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_YAML_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(
-            str(path), f"cannot be read ({_reason(error)})", "check the path and its permissions"
-        ) from None
+    with reading(path, ConfigError, "check the path and its permissions"), path.open("rb") as file:
+        raw = file.read(MAX_YAML_BYTES + 1)
     if len(raw) > MAX_YAML_BYTES:
         raise ConfigError(str(path), f"is larger than {MAX_YAML_BYTES} bytes", "a pipeline file is a page or two")
     try:
@@ -117,7 +113,3 @@ def _refuse_beyond_plain_data(text: str, where: str) -> None:
             raise ConfigError(place, f"nested more than {MAX_YAML_DEPTH} deep", "a pipeline file nests 3 deep")
         if documents > 1:
             raise ConfigError(place, "a second document begins", "keep one pipeline per file")
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -4,16 +4,19 @@ import contextlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from edgekd.errors import DataError
+from edgekd.store import lock
+from edgekd.store.disk import disk_errors
+from edgekd.store.folder import delete, written_beside
 
 SEAL = "about.json"
 """Written last into a folder; its time of change is when the folder was last used."""
-_WRITING, _LOCK = ".writing-", "lock"
+_WRITING, _LOCK, _RESERVED = ".writing-", "lock", "reserved"
+ELSEWHERE = "set data.cache to a folder with room"
 _KEY = re.compile(r"[0-9a-f]{64}")
 T = TypeVar("T")
 
@@ -56,20 +59,18 @@ class Cache:
             DataError: it needs more than the bound, or the disk refuses.
         """
         self._check_fits(needed)
-        with self._disk_errors():
-            self.root.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
             with self._locked():
                 self._make_room(needed)
-                folder = Path(tempfile.mkdtemp(prefix=_WRITING, dir=self.root))
-                held = _hold(folder / _LOCK, needed)
-        try:
-            with self._disk_errors():
-                yield folder
-                (folder / _LOCK).unlink()
-                self._place(folder, self.root / key)
-        finally:
-            os.close(held)
-            shutil.rmtree(folder, ignore_errors=True)
+                folder = stack.enter_context(written_beside(self.root / key, _WRITING, DataError, ELSEWHERE))
+                (folder / _RESERVED).write_text(str(needed), encoding="ascii")
+                held = lock.take(folder / _LOCK)
+                assert held is not None
+                stack.callback(lock.release, folder / _LOCK, held)
+            yield folder
+            (folder / _RESERVED).unlink()
+            with self._locked():  # so that nobody takes it for left behind between its lock's end and its new name
+                stack.close()
 
     def read_or_drop(self, key: str, read: Callable[[Path], T | None]) -> T | None:
         """What a folder holds; it is deleted where that is nothing. Who reads from it may go on.
@@ -79,10 +80,10 @@ class Cache:
         folder = self.root / key
         if not folder.exists():
             return None
-        with self._disk_errors(), self._locked():
+        with self._locked():
             found = read(folder)
             if found is None and folder.exists():
-                self._delete(folder)
+                _drop(folder)
             return found
 
     def _check_fits(self, needed: int) -> None:
@@ -92,9 +93,9 @@ class Cache:
 
     def _make_room(self, needed: int) -> None:
         for folder in self.root.glob(f"{_WRITING}*"):
-            if _left_behind(folder / _LOCK):
+            if lock.holder(folder / _LOCK) is None:
                 shutil.rmtree(folder, ignore_errors=True)
-        being_written = sum(_reserved(folder / _LOCK) for folder in self.root.glob(f"{_WRITING}*"))
+        being_written = sum(_reserved(folder) for folder in self.root.glob(f"{_WRITING}*"))
         if being_written + needed > self.bound:
             raise DataError(
                 "data.cache_gb", "other runs are writing as much as it allows", "raise it, or wait for them"
@@ -103,7 +104,7 @@ class Cache:
         if shutil.disk_usage(self.root).free + sum(map(_size, going)) < needed:
             raise DataError(str(self.root), f"the disk has no room for {needed / 1e9:.3g} GB", "set data.cache")
         for folder in going:
-            self._delete(folder)
+            _drop(folder)
 
     def _least_recently_used(self, wanted: int) -> list[Path]:
         """The folders that must go for so many bytes."""
@@ -116,67 +117,22 @@ class Cache:
             left -= _size(folder)
         return going
 
-    def _delete(self, folder: Path) -> None:
-        """Renamed first, so that nobody finds half of it."""
-        away = Path(tempfile.mkdtemp(prefix=_WRITING, dir=self.root))
-        folder.rename(away / folder.name)
-        shutil.rmtree(away, ignore_errors=True)
-
-    def _place(self, folder: Path, final: Path) -> None:
-        folder.chmod(0o755)
-        try:
-            folder.rename(final)
-        except OSError:
-            if not (final / SEAL).is_file():  # otherwise another process was faster, with the same result
-                raise
-
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        file = _hold(self.root / _LOCK)
-        try:
-            yield
-        finally:
-            os.close(file)
-
-    @contextlib.contextmanager
-    def _disk_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            problem = f"cannot be written ({(error.strerror or str(error)).lower()})"
-            raise DataError(str(self.root), problem, "set data.cache to a folder with room") from None
+        with disk_errors(self.root, DataError, ELSEWHERE):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with lock.held(self.root / _LOCK, lambda _: None):
+                yield
 
 
-def _hold(path: Path, reserved: int | None = None) -> int:
-    """A lock that ends with its process or when what is returned is closed; and how many bytes are spoken for."""
-    import fcntl  # here, so that everything else works where there is no such module
-
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    fcntl.flock(file, fcntl.LOCK_EX)
-    if reserved is not None:
-        os.write(file, str(reserved).encode())
-    return file
+def _drop(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # what stays of it is cleared away later, or found too large
+        delete(folder, _WRITING)
 
 
-def _left_behind(lock: Path) -> bool:
-    import fcntl
-
+def _reserved(folder: Path) -> int:
     try:
-        file = os.open(lock, os.O_RDWR)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(file)
-    return True
-
-
-def _reserved(lock: Path) -> int:
-    try:
-        return int(lock.read_text())
+        return int((folder / _RESERVED).read_text(encoding="ascii"))
     except (OSError, ValueError):
         return 0
 

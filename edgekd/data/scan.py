@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from edgekd.errors import DataError, printable
 from edgekd.ondevice.pixels import EXTENSIONS
+from edgekd.store.disk import reading
 
 JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin"})
 NAMED = 3
@@ -170,12 +171,10 @@ class _Walk:
                     yield File(path, label, about.st_size, about.st_mtime_ns)
 
     def _entries(self, folder: str) -> list[os.DirEntry[str]]:
-        try:
-            with os.scandir(self.root / folder) as entries:
-                return sorted((e for e in entries if not _junk(e.name)), key=lambda entry: entry.name)
-        except OSError as error:
-            problem = f"cannot be read as a folder ({(error.strerror or str(error)).lower()})"
-            raise DataError(str(self.root / folder), problem, "check data.root and its permissions") from None
+        place = self.root / folder
+        remedy = "check data.root and its permissions"
+        with reading(place, DataError, remedy, "read as a folder"), os.scandir(place) as entries:
+            return sorted((e for e in entries if not _junk(e.name)), key=lambda entry: entry.name)
 
     def _kind(self, entry: os.DirEntry[str], path: str) -> Literal["folder", "image"] | None:
         """What an entry is; None where it is passed over, which is told if it need be."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from edgekd.errors import DataError
+from edgekd.store.disk import reading
 
 
 class StoredImages:
@@ -30,10 +31,8 @@ class StoredImages:
     def __init__(self, path: Path, shape: tuple[int, int, int, int], size: int) -> None:
         self._path, self._stored, self._size = path, shape, size
         self.shape = (shape[0], size, size, shape[3])
-        try:
+        with reading(path, DataError, "run again"):
             self._file = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise DataError(str(path), f"cannot be opened ({error.strerror})", "run again") from None
         weakref.finalize(self, os.close, self._file)
         if os.fstat(self._file).st_size != np.prod(shape, dtype=np.int64):
             raise DataError(str(path), "has not the size it was written with", "run again")

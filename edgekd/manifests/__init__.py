@@ -4,7 +4,6 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from edgekd.artifact import Artifact
 from edgekd.config import dotted
 from edgekd.errors import ArtifactError
 from edgekd.manifests.base import Facts, Manifest, StageManifest, Training
@@ -21,6 +20,7 @@ from edgekd.manifests.models import (
     Size,
 )
 from edgekd.manifests.upgrade import upgraded
+from edgekd.store.artifacts import Artifact
 
 AnyManifest = Annotated[FloatModel | IntegerModel | ExportedFiles | Measurements, Field(discriminator="kind")]
 

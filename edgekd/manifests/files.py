@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from edgekd.artifact import Artifact
 from edgekd.manifests.base import Manifest, Part, StageManifest
 from edgekd.manifests.models import Kept
 from edgekd.onnx_export import Census
 from edgekd.schemes import Scheme, scheme_named
+from edgekd.store.artifacts import Artifact
 
 MEASUREMENT = "measurement"
 

@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, fx, nn
 
-from edgekd.artifact import Artifact, load_tensors, save_tensors
 from edgekd.manifests.base import Part, StageManifest
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.schemes import Scheme, scheme_named
+from edgekd.store.artifacts import Artifact
+from edgekd.store.tensors import load_tensors, save_tensors
 from edgekd.zoo import ModelSpec, build, fingerprint, widths, with_widths
 
 Kept = Literal["qat", "ptq"]

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekd.data import Dataset
-from edgekd.disk import disk_errors
 from edgekd.errors import ConfigError, DataError
 from edgekd.manifests import ModelManifest, manifest_of
 from edgekd.pipeline.planned import Planned, placed
 from edgekd.processes import Processes
+from edgekd.store.disk import disk_errors
 from edgekd.target import Target
 from edgekd.zoo import ModelSpec, Widths, build, widths, with_widths
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import Field
 
-from edgekd.artifact import Artifact, Store, digest_of
 from edgekd.bundle.alone import alone
 from edgekd.config import Settings, read_yaml, validate, with_overrides
 from edgekd.data import AUGMENT_VERSION, AnyData, Dataset, Digits, Function, load_dataset
@@ -25,6 +24,7 @@ from edgekd.report.fitting import Budget
 from edgekd.report.schema import Report
 from edgekd.runtime import Progress, seed_everything
 from edgekd.stages import AnyStage, Context, Stage, kinds_that_leave
+from edgekd.store.artifacts import Artifact, Store, digest_of
 from edgekd.target import Target
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgekd.artifact import Artifact, Store
 from edgekd.errors import EdgekdError
 from edgekd.stages import Stage
+from edgekd.store.artifacts import Artifact, Store
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from edgekd.artifact import Artifact
 from edgekd.bundle.golden import golden_of, spread
 from edgekd.bundle.write import Input, write_bundle
 from edgekd.data import Dataset
@@ -15,6 +14,7 @@ from edgekd.report.build import Measured
 from edgekd.report.predictions import FILE as PREDICTIONS
 from edgekd.report.predictions import write_predictions
 from edgekd.report.schema import Report
+from edgekd.store.artifacts import Artifact
 
 
 def ship(folder: Path, report: Report, exported: Artifact, measured: Measured, data: Dataset, rule: str) -> None:

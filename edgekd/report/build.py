@@ -12,10 +12,8 @@ import numpy as np
 import torch
 
 from edgekd import ort
-from edgekd.artifact import Artifact, Store, digest_of, load_tensors, save_tensors
 from edgekd.classes import count_classes, shortcomings
 from edgekd.data import Dataset
-from edgekd.disk import disk_errors
 from edgekd.manifests import (
     ExportedFile,
     ExportedFiles,
@@ -53,6 +51,9 @@ from edgekd.report.schema import (
 from edgekd.report.verdict import choose
 from edgekd.runtime import Progress, environment
 from edgekd.significance import wilson_interval
+from edgekd.store.artifacts import Artifact, Store, digest_of
+from edgekd.store.disk import disk_errors
+from edgekd.store.tensors import load_tensors, save_tensors
 from edgekd.target import Target
 
 MEASURE_VERSION = 1

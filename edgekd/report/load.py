@@ -10,6 +10,7 @@ from edgekd.config import dotted
 from edgekd.errors import ReportError
 from edgekd.report.roles import recommended_of
 from edgekd.report.schema import SCHEMA_VERSION, Report
+from edgekd.store.disk import reading
 
 FILE = "report.json"
 MOST_BYTES = 50_000_000
@@ -41,12 +42,8 @@ def load_report(path: Path) -> Report:
 
 
 def _bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        remedy = "name a folder exports/<name>/ or its report.json"
-        raise ReportError(str(path), f"cannot be read ({(error.strerror or str(error)).lower()})", remedy) from None
+    with reading(path, ReportError, "name a folder exports/<name>/ or its report.json"), path.open("rb") as file:
+        raw = file.read(MOST_BYTES + 1)
     if len(raw) > MOST_BYTES:
         raise _damaged(path, f"is larger than {MOST_BYTES} bytes")
     return raw

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from edgekd.errors import ReportError
+from edgekd.store.disk import reading
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,11 +76,9 @@ def read_predictions(path: Path) -> Predictions:
         ReportError: the file is missing, damaged, too large, or holds anything else.
     """
     try:
-        arrays = _arrays(path)
+        with reading(path, ReportError, "run the pipeline again"):
+            arrays = _arrays(path)
         labels = arrays.pop(LABELS)
-    except OSError as error:
-        problem = f"cannot be read ({(error.strerror or str(error)).lower()})"
-        raise ReportError(str(path), problem, "run the pipeline again") from None
     except (ValueError, KeyError, EOFError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile) as error:
         raise ReportError(str(path), f"holds no predictions ({_words(error)})", "run the pipeline again") from None
     return Predictions(labels, {name.removeprefix(MODELS): classes for name, classes in arrays.items()})

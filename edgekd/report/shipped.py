@@ -1,9 +1,11 @@
 """Which artifacts the report of a folder below ``exports/`` speaks of."""
 
+import contextlib
 import json
 from pathlib import Path
 
 from edgekd.errors import ArtifactError
+from edgekd.store.disk import reading
 
 
 def shipped_digests(report: Path) -> list[str] | None:
@@ -13,12 +15,9 @@ def shipped_digests(report: Path) -> list[str] | None:
         ArtifactError: the file is no report, so that nobody knows what it speaks of.
     """
     try:
-        return [str(stage["digest"]) for stage in json.loads(report.read_text(encoding="utf-8"))["stages"]]
-    except (FileNotFoundError, NotADirectoryError):
+        with reading(report), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return [str(stage["digest"]) for stage in json.loads(report.read_text(encoding="utf-8"))["stages"]]
         return None
-    except OSError as error:
-        reason = f"cannot be read ({(error.strerror or str(error)).lower()})"
-        raise ArtifactError(str(report), reason, "check its permissions") from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise ArtifactError(
             str(report), "is not a report of edgekd", "run its pipeline again, or delete the folder"

@@ -13,7 +13,6 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.artifact import Artifact, Store
 from edgekd.checkpoint import Checkpoints
 from edgekd.config import SettingError, Settings
 from edgekd.course import History
@@ -25,6 +24,7 @@ from edgekd.manifests import Facts, FloatModel, Network, Size, StageManifest, Tr
 from edgekd.ondevice.machine import multiplies_bf16
 from edgekd.processes import ALONE, Processes
 from edgekd.runtime import Progress, environment
+from edgekd.store.artifacts import Artifact, Store
 from edgekd.target import Target
 from edgekd.training import BatchLoss, LossParts, Recipe
 from edgekd.zoo import ModelSpec, count_macs, count_params

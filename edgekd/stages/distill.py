@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from edgekd.artifact import Artifact
 from edgekd.config import SettingError
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError
@@ -37,6 +36,7 @@ from edgekd.stages.base import (
     taught_recipe,
     unread_without_term,
 )
+from edgekd.store.artifacts import Artifact
 from edgekd.training import BatchLoss, fit
 from edgekd.zoo import ModelSpec, build, check_name, count_params, with_activations
 

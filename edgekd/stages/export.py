@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from edgekd import onnx_export, ort
-from edgekd.artifact import Artifact, file_sha256
 from edgekd.errors import ConfigError
 from edgekd.evaluation import logits_of
 from edgekd.manifests import (
@@ -21,10 +20,12 @@ from edgekd.manifests import (
     StageManifest,
     manifest_of,
 )
+from edgekd.ondevice.contents import sha256_of
 from edgekd.ondevice.machine import host_isa
 from edgekd.quantization import float_graph
 from edgekd.stages import drift
 from edgekd.stages.base import Context, Stage, StageId, network_facts
+from edgekd.store.artifacts import Artifact
 from edgekd.zoo import ModelSpec, build, fingerprint
 
 LEAST_AGREEMENT = 0.995
@@ -122,7 +123,7 @@ def _export(found: Exportable, folder: Path, ctx: Context) -> ExportedFile:
         stage=found.stage,
         role=found.role,
         file=path.name,
-        sha256=file_sha256(path),
+        sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
         params=onnx_export.count_params(path),
         macs=onnx_export.count_macs(path),

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 from torch import nn
 
-from edgekd.artifact import Artifact
 from edgekd.config import SettingError
 from edgekd.data import spread_batches
 from edgekd.evaluation import estimate_batchnorm, evaluate
 from edgekd.manifests import FloatModel, LayerWidth, Pruning, StageManifest
 from edgekd.pruning.criteria import L2, AnyImportance
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
+from edgekd.store.artifacts import Artifact
 from edgekd.target import Target
 from edgekd.zoo import ModelSpec
 

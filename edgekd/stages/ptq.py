@@ -8,13 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from edgekd.artifact import Artifact, save_tensors
 from edgekd.course import History
 from edgekd.data import calibration_batches
 from edgekd.evaluation import Evaluation, evaluate, not_learned
 from edgekd.manifests import FloatModel, IntegerModel, Network, Quantized, StageManifest
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
+from edgekd.store.artifacts import Artifact
+from edgekd.store.tensors import save_tensors
 from edgekd.target import Target
 from edgekd.zoo import ModelSpec, fingerprint
 

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from edgekd.artifact import Artifact
 from edgekd.course import copy_state
 from edgekd.losses import AnyLoss, Kd
 from edgekd.manifests import FloatModel, IntegerModel, Quantized, StageManifest
@@ -33,6 +32,7 @@ from edgekd.stages.base import (
     unread_without_term,
 )
 from edgekd.stages.ptq import CalibrationImages, calibrated, save_quantized
+from edgekd.store.artifacts import Artifact
 from edgekd.target import Target
 from edgekd.training import BatchLoss, fit
 from edgekd.zoo import ModelSpec

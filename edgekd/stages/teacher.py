@@ -6,12 +6,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
 
-from edgekd.artifact import Artifact, file_sha256
 from edgekd.config import PathText, SettingError, Settings
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.evaluation import evaluate, in_precision
 from edgekd.manifests import FloatModel, StageManifest
+from edgekd.ondevice.contents import sha256_of
 from edgekd.stages.base import (
     BatchSize,
     Context,
@@ -25,6 +25,8 @@ from edgekd.stages.base import (
     network_facts,
     recipe,
 )
+from edgekd.store.artifacts import Artifact
+from edgekd.store.disk import reading
 from edgekd.training import fit
 from edgekd.weights import (
     EDGEKD_PIXELS,
@@ -164,8 +166,5 @@ class Teacher(Stage):
 
 
 def _sha256(path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        problem = f"cannot be read ({(error.strerror or str(error)).lower()})"
-        raise ModelError(str(path), problem, "check its permissions") from None
+    with reading(path, ModelError):
+        return sha256_of(path)

@@ -7,11 +7,11 @@ from typing import Any, get_args
 import pytest
 
 from edgekd import Pipeline, stages
-from edgekd.artifact import digest_of
 from edgekd.config import validate
 from edgekd.errors import ConfigError
 from edgekd.manifests import AnyManifest
 from edgekd.stages import STAGES, Stage, kinds_that_leave
+from edgekd.store.artifacts import digest_of
 
 LEAST: dict[str, dict[str, Any]] = {"teacher": {"model": "resnet8"}, "prune": {"pruning_ratio": 0.5}}
 KINDS_OF_MANIFESTS = get_args(get_args(AnyManifest)[0])

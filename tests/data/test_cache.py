@@ -1,12 +1,16 @@
 """Resized images on disk: found again, rebuilt when damaged, bounded, safe against kills and other processes."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +20,13 @@ import pytest
 import torch
 
 from edgekd.data import Dataset, load_dataset
+from edgekd.data.augment import no_augment
 from edgekd.data.cache import SEAL, Cache, default_place
 from edgekd.data.stored import StoredImages
 from edgekd.data.stored_dataset import read_stored
 from edgekd.errors import DataError
 from edgekd.runtime import Progress
+from edgekd.store.folder import written_beside
 from tests.data.pictures import make_tree, noise, save, settings
 
 KEYS = ["a" * 64, "b" * 64, "c" * 64]
@@ -160,14 +166,14 @@ def test_what_another_process_repairs_meanwhile_is_used(root: Path, monkeypatch:
 
 
 def test_images_are_given_though_another_process_needs_their_room(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Crowded(Cache):
-        """A cache in which another process deletes a folder as soon as it is placed."""
+    @contextlib.contextmanager
+    def crowded(final: Path, *rest: Any) -> Iterator[Path]:
+        """Another process deletes a folder as soon as it is placed."""
+        with written_beside(final, *rest) as folder:
+            yield folder
+        shutil.rmtree(final)
 
-        def _place(self, folder: Path, final: Path) -> None:
-            super()._place(folder, final)
-            shutil.rmtree(final)
-
-    monkeypatch.setattr("edgekd.data.folder.Cache", Crowded)
+    monkeypatch.setattr("edgekd.data.cache.written_beside", crowded)
 
     data, _ = read(root)
 
@@ -261,7 +267,7 @@ def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written"), cache.writing(KEYS[0], 10) as folder:
         (folder / "lock").mkdir()
 
-    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_others_are_writing_counts_and_is_not_touched(tmp_path: Path) -> None:
@@ -302,6 +308,59 @@ def test_what_would_go_counts_as_room_on_the_disk(tmp_path: Path, monkeypatch: p
     assert whole(cache) == {KEYS[1]}
 
 
+def test_two_that_end_at_once_both_leave_it(tmp_path: Path) -> None:
+    """Each is placed where the other is, under the cache's lock."""
+    cache, ready = Cache(tmp_path, 9000), threading.Barrier(2)
+
+    def fill_at_once(_: int) -> None:
+        with cache.writing(KEYS[0], 2000) as folder:
+            (folder / SEAL).write_text("1")
+            ready.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(20):
+            assert list(pool.map(fill_at_once, range(2))) == [None, None]
+
+    assert [path.name for path in tmp_path.iterdir()] == [KEYS[0]]
+    assert [path.name for path in (tmp_path / KEYS[0]).iterdir()] == [SEAL]
+
+
+def test_a_place_that_cannot_be_written_is_told_with_what_to_do(unprivileged: None) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch).chmod(0o555)
+
+        with pytest.raises(DataError, match=r"cannot be written \(permission denied\); set data\.cache to a folder"):
+            fill(Cache(Path(scratch) / "missing" / "cache", 9000), KEYS[0])
+
+
+def test_a_folder_of_an_older_cache_is_read(tmp_path: Path) -> None:
+    """As it was written before the cache shared its lock and its folders with the model store."""
+    folder = tmp_path / KEYS[0]
+    folder.mkdir()
+    (tmp_path / "lock").touch()
+    left = tmp_path / ".writing-abcd"
+    left.mkdir()
+    (left / "lock").write_text("2000")
+    for name, pixels in (("train", b"\0\1"), ("val", b"\0"), ("test", b"\0")):
+        (folder / f"{name}.pixels").write_bytes(pixels)
+        np.save(folder / f"{name}.labels.npy", np.arange(len(pixels)))
+    (folder / SEAL).write_text(
+        '{"class_names":["a","b"],"counts":[2,1,1],"image_size":1,"train_size":1,"channels":1,"notes":["a note"],'
+        '"fingerprint":"4e8b46795385c063b91644ff1274b7bf7e94b68a80b173e753c736ca7eb96f53",'
+        '"seal":"e94eac754fd2fc68d115cb330ab4481fcbee533df54d03aad9af101385e54b17"}'
+    )
+    cache = Cache(tmp_path, 9000)
+
+    found = cache.find(KEYS[0])
+    fill(cache, KEYS[1])
+
+    assert found == folder
+    data = read_stored(folder, no_augment)
+    assert data is not None
+    assert (data.class_names, len(data.train), data.notes) == (("a", "b"), 2, ("a note",))
+    assert {path.name for path in tmp_path.iterdir()} == {KEYS[0], KEYS[1]}
+
+
 def test_two_that_write_the_same_leave_it_once(tmp_path: Path) -> None:
     cache = Cache(tmp_path, 9000)
 
@@ -309,8 +368,9 @@ def test_two_that_write_the_same_leave_it_once(tmp_path: Path) -> None:
         (slow / SEAL).write_text("slow")
         fill(cache, KEYS[0])
 
-    assert (tmp_path / KEYS[0] / SEAL).read_text() == "1"
-    assert sorted(path.name for path in tmp_path.iterdir()) == [KEYS[0], "lock"]
+    assert (tmp_path / KEYS[0] / SEAL).read_text() == "slow"
+    assert [path.name for path in tmp_path.iterdir()] == [KEYS[0]]
+    assert [path.name for path in (tmp_path / KEYS[0]).iterdir()] == [SEAL]
 
 
 def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
@@ -330,7 +390,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     assert cache.find(KEYS[0]) is None
     fill(cache, KEYS[1])
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == [KEYS[1], "lock"]
+    assert [path.name for path in tmp_path.iterdir()] == [KEYS[1]]
 
 
 PRINT = """

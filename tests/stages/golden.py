@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgekd.artifact import Artifact, load_tensors
 from edgekd.manifests import ExportedFiles, StageManifest, manifest_of
 from edgekd.pipeline import Pipeline
 from edgekd.stages import STAGES, Stage
+from edgekd.store.artifacts import Artifact
+from edgekd.store.tensors import load_tensors
 from tests.chain import write_pipeline
 
 FILE = Path(__file__).with_name("golden.json")

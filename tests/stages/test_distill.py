@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.artifact import Store
 from edgekd.data import Digits, load_dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.losses import kd_loss
@@ -17,6 +16,7 @@ from edgekd.runtime import Progress
 from edgekd.stages import Context, Distill
 from edgekd.stages.base import frozen, taught_recipe
 from edgekd.stages.distill import capacity_gap
+from edgekd.store.artifacts import Store
 from edgekd.target import Target
 from edgekd.training import LossParts, Recipe, fit, learning_rate
 from edgekd.zoo import ModelSpec, build, with_activations

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgekd.artifact import Artifact, load_tensors
 from edgekd.config import validate
 from edgekd.course import EpochLog, copy_state
 from edgekd.errors import ConfigError
@@ -17,6 +16,8 @@ from edgekd.quantization import QuantizedModel
 from edgekd.report.schema import Report
 from edgekd.schemes import INT8
 from edgekd.stages import Qat
+from edgekd.store.artifacts import Artifact
+from edgekd.store.tensors import load_tensors
 from edgekd.training import learning_rate
 from tests.chain import write_pipeline
 from tests.made import said

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from edgekd.artifact import digest_of
 from edgekd.config import validate
 from edgekd.errors import ConfigError, ModelError
 from edgekd.pipeline import Pipeline
 from edgekd.runtime import Progress
 from edgekd.stages import Teacher
+from edgekd.store.artifacts import digest_of
 from edgekd.weights import EDGEKD_PIXELS, IMAGENET_PIXELS
 from edgekd.zoo import ModelSpec, build
 from tests.made import loaded, said

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 import torch
 
-from edgekd import disk
-from edgekd.artifact import Store, digest_of, load_tensors, save_tensors
-from edgekd.disk import disk_errors, put_in_place
 from edgekd.errors import ArtifactError
 from edgekd.pruning.criteria import L2
 from edgekd.pruning.prune import prune
+from edgekd.store import folder as folder_module
+from edgekd.store.artifacts import Store, digest_of
+from edgekd.store.disk import disk_errors
+from edgekd.store.folder import put_in_place
+from edgekd.store.tensors import load_tensors, save_tensors
 from edgekd.zoo import ModelSpec, build, widths
 from tests.made import loaded, stored_model
 
@@ -82,6 +84,26 @@ def test_a_written_artifact_is_found_with_its_facts(tmp_path: Path) -> None:
     assert artifact.digest == DIGEST
     assert artifact.manifest["note"] == "hello"
     assert (artifact.folder / "weights.bin").read_text() == "weights"
+
+
+def test_an_artifact_of_an_older_store_is_whole(tmp_path: Path) -> None:
+    """As it was written before the store shared its folders with cache and bundle."""
+    files = {"sub/b": "b", "weights.bin": "weights"}
+    digest = "069545bea4ef3ea82bc4a9ae5d59041e8ac1508c92f4b77243899b22cf729f0b"
+    assert digest == DIGEST
+    (tmp_path / digest[:16] / "sub").mkdir(parents=True)
+    about = {
+        name: {"bytes": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()} for name, text in files.items()
+    }
+    seal = "42c53613989623f5eaddb2f1417dc79bfa308eb06d7472c5612c73fe47648228"
+    body = {"digest": digest, "files": about, "format": 1, "note": "hello", "sha256": seal}
+    for name, text in {**files, "manifest.json": json.dumps(body, indent=1)}.items():
+        (tmp_path / digest[:16] / name).write_text(text, encoding="utf-8")
+
+    found = Store(tmp_path).find(digest)
+
+    assert found is not None
+    assert (found.manifest["note"], found.read("sub/b")) == ("hello", b"b")
 
 
 def claim(store: Store) -> tuple[bool, list[str]]:
@@ -230,7 +252,7 @@ def test_an_artifact_that_may_not_be_read_is_told_and_stays_where_it_is() -> Non
 @pytest.mark.parametrize("can_swap", [True, False])
 def test_a_folder_takes_another_s_place(tmp_path: Path, can_swap: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_swap:
-        monkeypatch.setattr(disk, "_swapped", lambda *_: False)
+        monkeypatch.setattr(folder_module, "_swapped", lambda *_: False)
     for text in ("first", "second"):
         (tmp_path / "beside").mkdir()
         (tmp_path / "beside" / "text").write_text(text)
@@ -244,14 +266,14 @@ def test_killed_between_two_renames_both_folders_are_whole_beside(tmp_path: Path
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from edgekd import artifact, disk\n"
-        "disk._swapped = lambda *_: False\n"
+        "from edgekd.store import artifacts, folder\n"
+        "folder._swapped = lambda *_: False\n"
         "rename, seen = Path.rename, []\n"
         "def killed(path, to):\n"
         "    rename(path, to)\n"
         "    os._exit(9)\n"
         "Path.rename = killed\n"
-        "with artifact.Store(Path(sys.argv[1])).writing(sys.argv[2], {}) as folder:\n"
+        "with artifacts.Store(Path(sys.argv[1])).writing(sys.argv[2], {}) as folder:\n"
         "    (folder / 'weights.bin').write_text('second')\n"
     )
     store = stored(tmp_path, "first")
@@ -331,7 +353,7 @@ def test_a_killed_process_leaves_nothing_that_is_taken_for_whole(tmp_path: Path)
     code = (
         "import os, sys\n"
         "from pathlib import Path\n"
-        "from edgekd.artifact import Store\n"
+        "from edgekd.store.artifacts import Store\n"
         "with Store(Path(sys.argv[1])).writing(sys.argv[2], {}) as folder:\n"
         "    (folder / 'half').write_text('half')\n"
         "    os._exit(9)\n"
@@ -412,7 +434,7 @@ def test_a_pruned_model_reloads_bit_equal_in_a_fresh_process_without_pickle(tmp_
     code = (
         "import sys, torch, hashlib\n"
         "from pathlib import Path\n"
-        "from edgekd.artifact import Store\n"
+        "from edgekd.store.artifacts import Store\n"
         "from edgekd.manifests import FloatModel, manifest_of\n"
         "torch.set_num_threads(1)\n"
         "artifact = Store(Path(sys.argv[1])).find(sys.argv[2])\n"

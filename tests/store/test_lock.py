@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekd import lock
+from edgekd.store import lock
 
 HOLD = (
     "import sys, time\n"

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from torch import Tensor
-
-from edgekd import lock
-from edgekd.disk import REPLACED, disk_errors, put_in_place
 from edgekd.errors import ArtifactError
-from edgekd.lock import LOCK
+from edgekd.ondevice.contents import sha256_of
+from edgekd.store import lock
+from edgekd.store.disk import disk_errors, reading
+from edgekd.store.folder import REPLACED, written_beside
+from edgekd.store.lock import LOCK
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -33,12 +33,6 @@ def digest_of(facts: Mapping[str, Any]) -> str:
     """
     text = json.dumps({"format": FORMAT_VERSION, **facts}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -173,18 +167,10 @@ class Store:
         Raises:
             ArtifactError: the disk refuses.
         """
-        with disk_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=f"{WRITING}{digest[:16]}-", dir=self.root))
-        try:
-            with disk_errors(folder):
-                yield folder
-                _seal(folder, {**facts, "digest": digest, "format": FORMAT_VERSION})
-                folder.chmod(0o755)
-                put_in_place(folder, self.folder(digest))
-                shutil.rmtree(self.partial(digest), ignore_errors=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with written_beside(self.folder(digest), f"{WRITING}{digest[:16]}-") as folder:
+            yield folder
+            _seal(folder, {**facts, "digest": digest, "format": FORMAT_VERSION})
+        shutil.rmtree(self.partial(digest), ignore_errors=True)
 
     def _set_aside(self, folder: Path) -> Path:
         with disk_errors(folder):
@@ -205,7 +191,7 @@ class _DamageError(Exception):
 
 def _seal(folder: Path, manifest: dict[str, Any]) -> None:
     files = {
-        str(path.relative_to(folder)): {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+        str(path.relative_to(folder)): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -275,40 +261,5 @@ def _content(folder: Path, name: str) -> bytes:
     except OSError as error:
         if path.is_symlink():
             raise _DamageError(f"{name} is a symbolic link") from None
-        reason = (error.strerror or str(error)).lower()
-        raise ArtifactError(
-            str(path), f"cannot be read ({reason})", "check its permissions and the disk, or delete its folder"
-        ) from None
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str] | None = None) -> None:
-    """Write tensors, and perhaps a few facts, as safetensors: plain numbers, nothing that executes on loading.
-
-    Raises:
-        ArtifactError: the disk refuses.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    plain = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
-    with disk_errors(path):
-        try:
-            save_file(plain, path, metadata=facts)
-        except SafetensorError as error:
-            raise OSError(None, str(error).removeprefix("Error while serializing: "), str(path)) from None
-
-
-def load_tensors(artifact: Artifact, name: str) -> dict[str, Tensor]:
-    """Read tensors from a safetensors file that the artifact's manifest lists.
-
-    Raises:
-        ArtifactError: the file is not listed, damaged, or no safetensors file.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        return load(artifact.read(name))
-    except SafetensorError as error:
-        problem = f"is no safetensors file ({error})"
-        raise ArtifactError(str(artifact.folder / name), problem, "delete the folder and run again") from None
+        with reading(path, remedy="check its permissions and the disk, or delete its folder"):
+            raise error from None

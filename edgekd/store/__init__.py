@@ -1,0 +1,1 @@
+"""Folders that are whole or absent: written beside, sealed by checksums, locked, renamed into place, swept."""

@@ -1,0 +1,43 @@
+"""Tensors on a disk: plain numbers, nothing that executes on loading."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from edgekd.errors import ArtifactError
+from edgekd.store.artifacts import Artifact
+from edgekd.store.disk import disk_errors
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str] | None = None) -> None:
+    """Write tensors, and perhaps a few facts, as safetensors: plain numbers, nothing that executes on loading.
+
+    Raises:
+        ArtifactError: the disk refuses.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    plain = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    with disk_errors(path):
+        try:
+            save_file(plain, path, metadata=facts)
+        except SafetensorError as error:
+            raise OSError(None, str(error).removeprefix("Error while serializing: "), str(path)) from None
+
+
+def load_tensors(artifact: Artifact, name: str) -> dict[str, Tensor]:
+    """Read tensors from a safetensors file that the artifact's manifest lists.
+
+    Raises:
+        ArtifactError: the file is not listed, damaged, or no safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        return load(artifact.read(name))
+    except SafetensorError as error:
+        problem = f"is no safetensors file ({error})"
+        raise ArtifactError(str(artifact.folder / name), problem, "delete the folder and run again") from None
