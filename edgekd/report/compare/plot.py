@@ -16,7 +16,7 @@ from edgekd.report.page.points import Point, draw_legend, draw_points
 from edgekd.report.page.svg import shortened, svg
 
 FRONT = "#0f766e"
-WIDTH_INCHES, HEIGHT_INCHES = 7.0, 3.6
+WIDTH_INCHES, HEIGHT_INCHES = 7.0, 4.0
 """About half a page's width, so that text keeps its size; the legend needs more height."""
 LEGEND_COLUMNS, LEGEND_ROW_INCHES = 2, 0.25
 AREA = 110.0

@@ -78,7 +78,7 @@ def pairs_table(pairs: Sequence[Pair]) -> Table:
         figures("first − second", "points"),
         figures("only first", "right"),
         figures("only second", "right"),
-        words("McNemar"),
+        figures("McNemar"),
         words("more accurate"),
     ]
     return Table(columns, [_pair(pair) for pair in pairs])

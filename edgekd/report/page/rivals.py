@@ -14,7 +14,7 @@ def rivals_table(report: Report) -> Table:
         figures("difference"),
         figures(f"only {ours}"),
         figures("only the other"),
-        words("McNemar"),
+        figures("McNemar"),
         words("more accurate"),
     ]
     return Table(columns, [_row(ours, rival) for rival in report.rivals])
