@@ -1,7 +1,9 @@
-"""What a report says of its devices, in words, in a terminal as on a page."""
+"""What a report says of its devices: facts, warnings, a table."""
 
 from edgekd.report import wording as w
-from edgekd.report.schema import DeviceModel, DeviceReport
+from edgekd.report.roles import chosen_outcome, teacher_of
+from edgekd.report.schema import DeviceModel, DeviceReport, Report
+from edgekd.report.table import Line, Row, Table, cell, figures, words
 
 UNKNOWN = "not known"
 
@@ -32,6 +34,17 @@ def device_warnings(device: DeviceReport) -> list[str]:
     return [*([slowed] if device.throttled else []), *device.warnings]
 
 
-def relative_words(model: DeviceModel) -> str:
-    """Latency divided by the teacher's on the same device, with its interval."""
-    return f"{w.ratio(model.latency_ratio.ratio)} {w.ratio_interval(model.latency_ratio)}"
+def device_table(report: Report, device: DeviceReport) -> Table:
+    """Latency of each file that it measured."""
+    titles = ("p50, ms", "p90, ms", "p99, ms", "ratio [95 %]")
+    columns = [words("model"), *(figures(title) for title in titles)]
+    return Table(columns, [_row(report, model) for model in device.models])
+
+
+def _row(report: Report, model: DeviceModel) -> Row:
+    latency, ratio, teacher = model.latency_ms, model.latency_ratio, teacher_of(report)
+    same = teacher is not None and model.id == teacher.id
+    unclear = "" if ratio.measured else w.NO_DIFFERENCE
+    relative = cell(w.ratio(1.0)) if same else cell(w.ratio_with_interval(ratio), unclear)
+    percentiles = [cell(w.milliseconds(value)) for value in (latency.p50, latency.p90, latency.p99)]
+    return Row([cell(Line(model.id, "strong")), *percentiles, relative], chosen=chosen_outcome(report, model.id))

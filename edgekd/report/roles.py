@@ -1,9 +1,9 @@
-"""What a report says between its lines: which file is the teacher, which is recommended, which integer file is slow."""
+"""Which part each file plays in a report: the teacher, the recommended one, one that another is compared with."""
 
 from collections.abc import Sequence
 
 from edgekd.classes import unbalanced
-from edgekd.report.schema import ModelReport, Report, StageReport
+from edgekd.report.schema import ModelReport, Outcome, Report
 
 
 def teacher_of(report: Report) -> ModelReport | None:
@@ -25,6 +25,11 @@ def recommended_of(report: Report) -> ModelReport | None:
 def role_of(report: Report) -> str:
     """What the file that ships is called: a verdict of fail recommends none."""
     return "chosen" if report.verdict.outcome == "fail" else "recommended"
+
+
+def chosen_outcome(report: Report, model: str) -> Outcome | None:
+    """The verdict, of the file that ships; None of every other."""
+    return report.verdict.outcome if model == report.recommended else None
 
 
 def checked_of(report: Report) -> ModelReport | None:
@@ -49,11 +54,3 @@ def integer_share(model: ModelReport) -> float | None:
     """Integer kernels among all that calculate, 0..1; None where there are none."""
     kernels = model.kernels.integer + model.kernels.float
     return model.kernels.integer / kernels if kernels else None
-
-
-def trained_stages(report: Report) -> list[StageReport]:
-    return [stage for stage in report.stages if stage.epochs]
-
-
-def pruned_stages(report: Report) -> list[StageReport]:
-    return [stage for stage in report.stages if stage.widths]

@@ -95,8 +95,9 @@ def ratio(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
-def ratio_interval(measured: Ratio) -> str:
-    return f"[{ratio(measured.ci95[0])}, {ratio(measured.ci95[1])}]"
+def ratio_with_interval(measured: Ratio) -> str:
+    """A measured ratio and its 95 % interval."""
+    return f"{ratio(measured.ratio)} [{ratio(measured.ci95[0])}, {ratio(measured.ci95[1])}]"
 
 
 def times(factor: float) -> str:

@@ -8,6 +8,7 @@ from edgekd.report.compare.comparable import Conditions
 from edgekd.report.compare.comparison import Comparison, Pair, PlaceLatency, RunFacts
 
 LONGEST_VALUE = 60
+SAME_SETTINGS = "The settings are the same in all runs."
 
 
 def group_words(comparison: Comparison, place: str, latency: PlaceLatency) -> str:

@@ -3,11 +3,12 @@
 import math
 from typing import Any
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edgekd.report.page.plot_labels import place_labels
-from edgekd.report.page.svg import INK, MUTED, PERCENT, lowest_drawn, shortened, svg
+from edgekd.report.page.points import Point, draw_legend, draw_points
+from edgekd.report.page.svg import MUTED, PERCENT, shortened, svg
 from edgekd.report.roles import recommended_of, teacher_of
 from edgekd.report.schema import LayerWidth, ModelReport, Report, StageReport
 from edgekd.report.wording import kilobytes, percent, plain
@@ -18,31 +19,31 @@ MOST_CLASSES = 40
 ROWS_OF_ONE_PANEL = 16
 
 
-def accuracy_latency_plot(report: Report) -> str:
+def accuracy_latency_plot(report: Report) -> Markup:
     """Accuracy against latency of every file: error bars are 95 % intervals, areas are bytes."""
-
-    floor = lowest_drawn([(model.accuracy, model.accuracy_ci95[0]) for model in report.models])
+    largest = max(model.size_bytes for model in report.models)
+    points = [
+        Point(
+            number,
+            f"{shortened(model.id)}, {kilobytes(model.size_bytes)} kB, {shortened(model.precision)}",
+            model.latency_ms.p50,
+            model.accuracy,
+            model.accuracy_ci95,
+            max(1500 * model.size_bytes / largest, 40),
+            stressed=model.id == report.recommended,
+        )
+        for number, model in enumerate(report.models)
+    ]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        largest = max(model.size_bytes for model in report.models)
-        areas = [max(1500 * model.size_bytes / largest, 30) for model in report.models]
-        for model, area in zip(report.models, areas, strict=True):
-            _bubble(axes, report, model, area, floor)
-        axes.set_xlim(0, 1.14 * max(model.latency_ms.p50 for model in report.models))
-        axes.margins(y=0.14)
-        axes.set_xlabel("latency p50, ms")
-        axes.set_ylabel("test accuracy, %")
-        axes.yaxis.set_major_formatter(PERCENT)
-        places = [(model.latency_ms.p50, max(model.accuracy, floor)) for model in report.models]
-        labels = [_label(model, floor) for model in report.models]
-        bold = [model.id == report.recommended for model in report.models]
-        place_labels(axes, places, areas, [model.accuracy_ci95 for model in report.models], labels, bold)
+        draw_points(axes, points, "latency p50, ms")
+        draw_legend(axes, points, loc="upper left", bbox_to_anchor=(1.01, 1))
 
     return svg("accuracy against latency", 5.2, draw)
 
 
-def training_plot(stage: StageReport) -> str:
+def training_plot(stage: StageReport) -> Markup:
     """The loss and its parts on one axis, validation accuracy on the other; the best epoch is marked on both."""
 
     def draw(figure: Figure) -> None:
@@ -63,7 +64,7 @@ def training_plot(stage: StageReport) -> str:
     return svg(f"training of {stage.id}", 2.9, draw)
 
 
-def widths_plot(stage: StageReport) -> str:
+def widths_plot(stage: StageReport) -> Markup:
     """Channels of each layer before (light) and after (dark) pruning."""
     panels = 1 if len(stage.widths) <= ROWS_OF_ONE_PANEL else 2
     rows = math.ceil(len(stage.widths) / panels)
@@ -77,14 +78,14 @@ def widths_plot(stage: StageReport) -> str:
     return svg(f"channels before and after {stage.id}", 0.5 + 0.27 * rows, draw)
 
 
-def per_class_plot(report: Report) -> str:
+def per_class_plot(report: Report) -> Markup:
     """Accuracy of the teacher and of the recommended file, class by class; of many classes those that differ most."""
     teacher, recommended = teacher_of(report), recommended_of(report)
     if teacher is None or recommended is None:
-        return ""
+        return Markup()
     rows = _class_rows(report, teacher, recommended)
     if not rows:
-        return ""
+        return Markup()
 
     def draw(figure: Figure) -> None:
         axes, heights = figure.subplots(), list(range(len(rows)))
@@ -111,24 +112,6 @@ def _class_rows(report: Report, teacher: ModelReport, recommended: ModelReport) 
     ]
     kept = sorted(range(len(rows)), key=lambda row: -abs(rows[row][1] - rows[row][2]))[:MOST_CLASSES]
     return [rows[row] for row in sorted(kept)]
-
-
-def _label(model: ModelReport, floor: float) -> str:
-    label = f"{shortened(model.id)}, {kilobytes(model.size_bytes)} kB"
-    return label if model.accuracy >= floor else f"{label}, off the scale at {percent(model.accuracy)}"
-
-
-def _bubble(axes: Any, report: Report, model: ModelReport, area: float, floor: float) -> None:
-    colour = TEACHER if model == teacher_of(report) else INTEGER if model.precision == "int8" else FLOAT
-    x, y, chosen = model.latency_ms.p50, model.accuracy, model.id == report.recommended
-    if y < floor:
-        axes.scatter([x], [floor], s=90, marker="v", color=colour, zorder=3)
-        return
-    below, above = max(y - model.accuracy_ci95[0], 0), max(model.accuracy_ci95[1] - y, 0)
-    axes.errorbar([x], [y], [[below], [above]], color=colour, alpha=0.55, linewidth=1.2, capsize=3, zorder=2)
-    axes.scatter([x], [y], s=area, color=colour, alpha=0.85 if chosen else 0.35, linewidth=0, zorder=3)
-    edge, width = (INK, 2) if chosen else (colour, 1)
-    axes.scatter([x], [y], s=area, facecolor="none", edgecolor=edge, linewidth=width, zorder=4)
 
 
 def _line(axes: Any, epochs: list[int], values: list[float], colour: str, label: str) -> None:

@@ -1,38 +1,35 @@
-"""The page's table of the other students against the recommended one."""
+"""The table of the other students against the recommended one."""
 
 from edgekd.report import wording as w
-from edgekd.report.page.markup import NOTHING, Html, el, join
-from edgekd.report.page.parts import small
 from edgekd.report.schema import Report, Rival
+from edgekd.report.table import Line, Row, Table, cell, figures, words
 from edgekd.significance import SIGNIFICANT
 
 
-def students(report: Report) -> Html:
-    """One row per student; nothing where the recommended file has no rival."""
-    if not report.rivals:
-        return NOTHING
+def rivals_table(report: Report) -> Table:
+    """One row per student."""
     ours = report.recommended
-    lead = (
-        f"{ours} minus the other on the same test images, in percentage points, and how many images only one of the "
-        f"two gets right. Where there is no difference, chance puts at most one row in 20 below p = {SIGNIFICANT:g}."
-    )
-    titles = ("the other", "difference", f"only {ours}", "only the other", "McNemar", "more accurate")
-    head = el("tr", *(el("th", title, scope="col") for title in titles))
-    table = el(
-        "table", el("thead", head), el("tbody", *(_row(ours, rival) for rival in report.rivals)), class_="rivals"
-    )
-    return join([el("p", lead, class_="lead"), el("div", table, class_="scroll")])
+    columns = [
+        words("the other"),
+        figures("difference"),
+        figures(f"only {ours}"),
+        figures("only the other"),
+        figures("McNemar"),
+        words("more accurate"),
+    ]
+    return Table(columns, [_row(ours, rival) for rival in report.rivals])
 
 
-def _row(ours: str, rival: Rival) -> Html:
+def _row(ours: str, rival: Rival) -> Row:
     measured = rival.p_value < SIGNIFICANT
     better = (ours if rival.difference > 0 else rival.id) if measured else w.NO_DIFFERENCE
-    cells = [
-        el("b", rival.id),
-        join([w.minus(w.points(rival.difference)), small(w.minus(w.points_interval(rival.ci95)))]),
-        f"{rival.only_recommended:,}",
-        f"{rival.only_rival:,}",
-        w.p_value(rival.p_value),
-        el("span", better, class_="tag pass" if measured else "muted"),
-    ]
-    return el("tr", *(el("td", cell) for cell in cells))
+    return Row(
+        [
+            cell(Line(rival.id, "strong")),
+            cell(w.minus(w.points(rival.difference)), w.minus(w.points_interval(rival.ci95))),
+            cell(f"{rival.only_recommended:,}"),
+            cell(f"{rival.only_rival:,}"),
+            cell(w.p_value(rival.p_value)),
+            cell(Line(better, "pass" if measured else "muted")),
+        ]
+    )

@@ -3,10 +3,10 @@
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
-from html import escape
+from collections.abc import Callable
 
 import matplotlib as mpl
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -47,16 +47,6 @@ def shortened(name: str, longest: int = 32) -> str:
     return text if len(text) <= longest else f"{text[: longest - 9]}…{text[-8:]}"
 
 
-def lowest_drawn(accuracies: Sequence[tuple[float, float]]) -> float:
-    """The lowest accuracy drawn to scale: one broken file must not flatten the differences of all others.
-
-    Args:
-        accuracies: accuracy and the lower end of its interval.
-    """
-    best = max(accuracy for accuracy, _ in accuracies)
-    return min(low for accuracy, low in accuracies if accuracy > best - 0.2)
-
-
 def _percent_tick(share: float, _: int | None = None) -> str:
     return f"{100 * share:.4g}"
 
@@ -65,7 +55,7 @@ PERCENT = FuncFormatter(_percent_tick)
 """Shares on an axis, in per cent."""
 
 
-def svg(title: str, height_inches: float, draw: Callable[[Figure], None], width_inches: float = WIDTH_INCHES) -> str:
+def svg(title: str, height_inches: float, draw: Callable[[Figure], None], width_inches: float = WIDTH_INCHES) -> Markup:
     """What ``draw`` draws, as one element of a page; each plot of a page needs a title of its own."""
     written = io.StringIO()
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": title}), warnings.catch_warnings():
@@ -77,11 +67,12 @@ def svg(title: str, height_inches: float, draw: Callable[[Figure], None], width_
     return _inline(written.getvalue(), title)
 
 
-def _inline(document: str, title: str) -> str:
+def _inline(document: str, title: str) -> Markup:
     """Cut from a stand-alone file what a page has no use for: prologue, namespaces, metadata, names."""
     opening, body = re.fullmatch(r".*?(<svg[^>]*>)(.*)", document, re.DOTALL).groups()  # type: ignore[union-attr]
     view_box = re.search(r'viewBox="[^"]*"', opening)
     body = re.sub(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", "", body, flags=re.DOTALL)
     body = re.sub(r'<g id="[^"]*"', "<g", body).replace('<use xlink:href="#', '<use href="#')
     body = re.sub(r" font-family: 'DejaVu Sans'[^;]*;", "", body)
-    return f'<svg {view_box[0] if view_box else ""} role="img" aria-label="{escape(plain(title))}">{body.strip()}'
+    opening = f'<svg {view_box[0] if view_box else ""} role="img" aria-label="{escape(plain(title))}">'
+    return Markup(opening + body.strip())  # noqa: S704

@@ -116,7 +116,7 @@ def test_pairs_and_settings_stand_in_tables(sample_page: str) -> None:
     text = Page(sample_page).text
 
     assert "a b +8.9 32 0 p < 0.001 a" in text
-    assert "setting a b c seed 1 0 0 distill.temperature 4.0 4.0 2.0" in text
+    assert "setting that differs a b c seed 1 0 0 distill.temperature 4.0 4.0 2.0" in text
 
 
 def test_what_is_not_compared_is_said_with_its_reason(sample_page: str) -> None:

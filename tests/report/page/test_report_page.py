@@ -271,7 +271,7 @@ def test_sections_without_data_are_left_out() -> None:
 
 
 def test_one_broken_file_does_not_flatten_the_plot(sample_html: str) -> None:
-    assert "prune, 2,345 kB, off the scale at 9.7 %" in sample_html
+    assert "prune, 2,345 kB, float32, off the scale at 9.7 %" in sample_html
 
 
 def test_of_many_classes_those_that_differ_most_are_drawn() -> None:
