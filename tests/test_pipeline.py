@@ -188,7 +188,7 @@ def test_a_file_for_another_cpu_is_held_against_exact_arithmetic_and_the_report_
     """On a CPU that saturates, 8-bit weights for ARM must neither be refused nor pass for this CPU's figures."""
     folder, _, _ = ran
     shutil.copytree(folder / "models", tmp_path / "models")
-    for module in ("stages.export", "report.build", "report.notes"):
+    for module in ("stages.export", "report.subject", "report.notes"):
         monkeypatch.setattr(f"edgekd.{module}.host_isa", lambda: "x86-avx2")
     asked: list[bool] = []
     session = ort.session

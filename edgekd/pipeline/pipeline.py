@@ -19,9 +19,10 @@ from edgekd.pipeline.checks import check_name_of_stage, check_same_images, check
 from edgekd.pipeline.planned import Planned, looked_up, placed
 from edgekd.pipeline.shipping import ship
 from edgekd.processes import ALONE, Processes
-from edgekd.report.build import Done, Subject, build_report, measure
+from edgekd.report.build import build_report
 from edgekd.report.fitting import Budget
 from edgekd.report.schema import Report
+from edgekd.report.subject import Done, Subject, measure
 from edgekd.runtime import Progress, seed_everything
 from edgekd.stages import AnyStage, Context, Stage, kinds_that_leave
 from edgekd.store.artifacts import Artifact, Store, digest_of

@@ -10,10 +10,10 @@ from edgekd.bundle.write import Input, write_bundle
 from edgekd.data import Dataset
 from edgekd.ondevice.machine import host_isa
 from edgekd.onnx_export import IR_VERSION, ONNXRUNTIME_MIN, OPSET
-from edgekd.report.build import Measured
 from edgekd.report.predictions import FILE as PREDICTIONS
 from edgekd.report.predictions import write_predictions
 from edgekd.report.schema import Report
+from edgekd.report.subject import Measured
 from edgekd.store.artifacts import Artifact
 
 

@@ -13,7 +13,7 @@ from edgekd.classes import count_classes, shortcomings
 from edgekd.data import Digits, load_dataset
 from edgekd.ondevice.latency import Latencies
 from edgekd.pipeline import Pipeline
-from edgekd.report import build
+from edgekd.report import build, subject
 from edgekd.report.fitting import Budget
 from edgekd.report.measuring import measure_latency, predictions
 from edgekd.report.predictions import read_predictions
@@ -75,7 +75,7 @@ def test_latency_is_measured_on_as_many_images_as_the_report_says(
         batches.append(len(pixels))
         return measure_latency(paths[:1], pixels[:1], *rest, **named)
 
-    monkeypatch.setattr(build, "measure_latency", measured)
+    monkeypatch.setattr(subject, "measure_latency", measured)
     pipeline = Pipeline.from_yaml(
         write_pipeline(folder, TWO_STUDENTS), ["target.batch=512", "stages.4.models=[teacher]"]
     )

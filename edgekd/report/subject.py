@@ -1,0 +1,139 @@
+"""What a report is about: a pipeline that has run, and everything that was measured on its files."""
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgekd import ort
+from edgekd.data import Dataset
+from edgekd.manifests import ExportedFile, ExportedFiles, Measurements, StageManifest, manifest_of
+from edgekd.ondevice.latency import PROCESSES, ROUNDS, Latencies, paired_ratio
+from edgekd.ondevice.machine import cpu_name, host_isa
+from edgekd.report.fitting import Budget
+from edgekd.report.measuring import answers, filled, measure_latency
+from edgekd.runtime import Progress, environment
+from edgekd.store.artifacts import Artifact, Store, digest_of
+from edgekd.store.disk import disk_errors
+from edgekd.store.tensors import load_tensors, save_tensors
+from edgekd.target import Target
+
+MEASURE_VERSION = 1
+"""Raised when the same files on the same machine are measured in another way than before."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A stage that has run: its kind, its settings, and what it left."""
+
+    kind: str
+    settings: dict[str, Any]
+    artifact: Artifact
+
+    @functools.cached_property
+    def made(self) -> StageManifest:
+        """What the artifact says of itself."""
+        return manifest_of(self.artifact, StageManifest)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A pipeline that has run.
+
+    Args:
+        stages: by id, in order.
+        sources: id -> id of the stage whose model it began with.
+        data_settings: what the pipeline says of its images, without paths.
+    """
+
+    name: str
+    seed: int
+    data: Dataset
+    target: Target
+    budget: Budget
+    stages: Mapping[str, Done]
+    sources: Mapping[str, str]
+    data_settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything that was measured on the exported files, in the order of ``files``."""
+
+    files: list[ExportedFile]
+    folder: Path
+    chosen: dict[str, torch.Tensor]
+    latencies: Latencies
+    saturates: bool
+
+    def predictions(self) -> dict[str, torch.Tensor]:
+        """The class that each exported file gave every test image, in order."""
+        return {file.id: self.chosen[file.id] for file in self.files}
+
+    def ratio(self, one: str, other: str) -> tuple[float, tuple[float, float]]:
+        """Paired latency ratio of two files."""
+        ids = [file.id for file in self.files]
+        return paired_ratio(self.latencies.rounds_ms[ids.index(one)], self.latencies.rounds_ms[ids.index(other)])
+
+
+def measure(subject: Subject, exported: Artifact, store: Store, progress: Progress, force: bool = False) -> Measured:
+    """Measure the exported files on ``val`` and ``test``, or read what was measured on this machine before.
+
+    This is the only place that reads ``test``.
+    """
+    host = {"cpu": cpu_name(), "isa": host_isa(), "onnxruntime": environment()["onnxruntime"]}
+    target = {"threads": subject.target.threads, "batch": subject.target.batch}
+    counts = {"processes": PROCESSES, "rounds": ROUNDS}
+    digest = digest_of(
+        {
+            "stage": "measure",
+            "version": MEASURE_VERSION,
+            "parents": {"export": exported.digest},
+            "host": host,
+            "target": target,
+            **counts,
+            "splits": ["val", "test"],
+        }
+    )
+    with store.in_use([digest]), store.claimed(digest, progress.note) as found:
+        if found is None or force:
+            found = _measure(subject, exported, store, digest, progress)
+        return _read(found, exported)
+
+
+def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, progress: Progress) -> Artifact:
+    made = manifest_of(exported, ExportedFiles)
+    chosen: dict[str, torch.Tensor] = {}
+    for done, file in enumerate(made.exported):
+        progress.work("accuracy on val and test", done, len(made.exported))
+        chosen |= answers(file, file.path(exported), subject.data)
+    progress.work("accuracy on val and test", len(made.exported), len(made.exported))
+    pixels = filled(subject.data.test.images, subject.target.batch)
+    paths = [exported.folder / file.file for file in made.models]
+    latencies = measure_latency(
+        paths, pixels, subject.target.threads, seed=subject.seed, progress=progress, label="latency, interleaved rounds"
+    )
+    measured = Measurements(saturates=ort.saturates(), parents={"export": exported.digest})
+    with store.writing(digest, measured.model_dump()) as folder:
+        save_tensors(folder / "predictions.safetensors", chosen)
+        body = {
+            "runs_ms": [list(map(float, runs)) for runs in latencies.runs_ms],
+            "rounds_ms": latencies.rounds_ms.tolist(),
+        }
+        with disk_errors(folder):
+            (folder / "latency.json").write_text(json.dumps(body), encoding="utf-8")
+    saved = store.find(digest)
+    assert saved is not None
+    return saved
+
+
+def _read(artifact: Artifact, exported: Artifact) -> Measured:
+    body = json.loads(artifact.read("latency.json"))
+    latencies = Latencies([np.array(runs) for runs in body["runs_ms"]], np.array(body["rounds_ms"]))
+    chosen, files = load_tensors(artifact, "predictions.safetensors"), manifest_of(exported, ExportedFiles).models
+    return Measured(files, exported.folder, chosen, latencies, manifest_of(artifact, Measurements).saturates)
