@@ -42,17 +42,17 @@ def drawn(table: Table, wide: bool) -> RenderableType:
     """A table; what is chosen is marked with an arrow where it is tagged."""
     marked = any(row.chosen and row.tag for row in table.rows)
     shown = [index for index, column in enumerate(table.columns) if wide or column.always]
-    look = rich_table.Table(
+    grid = rich_table.Table(
         box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, padding=(0, 2 if wide else 1, 0, 0)
     )
     for index in shown:
         column, indent = table.columns[index], "  " if marked and index == 0 else ""
-        look.add_column(_text(column.title, indent), overflow="fold", justify=column.side, min_width=column.narrowest)
+        grid.add_column(_text(column.title, indent), overflow="fold", justify=column.side, min_width=column.narrowest)
     for row in table.rows:
         first = _marked(row) if marked else _named(row)
         cells = [_text(row.cells[index]) if index else first for index in shown]
-        look.add_row(*cells, style="bold" if row.chosen else None, end_section=row.ends_group)
-    return look
+        grid.add_row(*cells, style="bold" if row.chosen else None, end_section=row.ends_group)
+    return grid
 
 
 def told(word: str, texts: Sequence[str], style: str = "") -> Iterator[Text]:

@@ -20,6 +20,8 @@ WIDTH_INCHES, HEIGHT_INCHES = 7.0, 4.0
 """About half a page's width, so that text keeps its size; the legend needs more height."""
 LEGEND_COLUMNS, LEGEND_ROW_INCHES = 2, 0.25
 AREA = 110.0
+_Numbered = Sequence[tuple[int, RunFacts]]
+"""Runs with their place in the comparison, which decides their colour in every plot."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,6 @@ def clouds(comparison: Comparison) -> Iterator[Cloud]:
                 detail = conditions_words(alike[0][1].latencies[place].conditions)
                 points = _points(alike, lambda run, place=place: run.latencies[place].latency_ms.p50)  # type: ignore[misc]
                 yield Cloud(f"Latency on {the_place(place)}", f"{images}{detail}", points, "latency p50, ms")
-
-
-_Numbered = Sequence[tuple[int, RunFacts]]
 
 
 def _together(runs: _Numbered, group: Callable[[RunFacts], int]) -> list[list[tuple[int, RunFacts]]]:
