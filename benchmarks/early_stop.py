@@ -17,7 +17,7 @@ from edgekd.data import Dataset, FashionMnist, load_dataset
 from edgekd.data.dataset import Split
 from edgekd.stages import Distill
 from edgekd.stages.base import frozen, taught_recipe
-from edgekd.training import LossParts, Recipe, fit
+from edgekd.training.fit import LossParts, Recipe, fit
 from edgekd.zoo import ModelSpec, build, count_params
 
 IMAGES, EPOCHS, SEEDS = 4000, 8, (0, 1, 2)

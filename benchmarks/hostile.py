@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgekd.ondevice.machine import cpu_name
-from edgekd.runtime import environment
+from edgekd.training.environment import environment
 from tests.hostile import FAILURES, Case, file_cases, fill, tried, yaml_cases
 
 PIPELINES, FILES, SEED = 2_000, 500, 7

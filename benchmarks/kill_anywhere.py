@@ -19,8 +19,8 @@ from itertools import count, pairwise
 from pathlib import Path
 
 from benchmarks import tiny_runs
-from edgekd.inventory import collect, inventory
 from edgekd.pipeline import Pipeline
+from edgekd.pipeline.inventory import collect, inventory
 from edgekd.store.artifacts import Store
 
 MOST_OF_ONE_RUN = 8

@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from edgekd import ort
-from edgekd.onnx_export import export_onnx
+from edgekd.onnx_export import export_onnx, ort
 from edgekd.quantization import float_graph
-from edgekd.weights import IMAGENET_PIXELS, give_weights, read_weights
 from edgekd.zoo import build
+from edgekd.zoo.weights import IMAGENET_PIXELS, give_weights, read_weights
 from tests import lite
 
 

@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgekd import ort
 from edgekd.data import Digits, load_dataset
+from edgekd.onnx_export import ort
 
 
 def table(paths: list[Path]) -> str:

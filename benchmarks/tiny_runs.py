@@ -18,9 +18,10 @@ from typing import TextIO
 import onnxruntime
 import torch
 
+from edgekd.config.progress import Progress
 from edgekd.ondevice.machine import cpu_name
 from edgekd.pipeline import Pipeline
-from edgekd.runtime import Progress, environment
+from edgekd.training.environment import environment
 from tests.chain import TINY, write_pipeline
 
 STAGES = ("teacher", "prune", "distill", "qat", "export", "report")

@@ -19,18 +19,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekd import onnx_export, ort
+from edgekd import onnx_export
+from edgekd.config.progress import Progress
+from edgekd.config.schemes import scheme_for
+from edgekd.config.target import Target
 from edgekd.data import as_input
 from edgekd.errors import EdgekdError
 from edgekd.ondevice.latency import paired_ratio
 from edgekd.ondevice.machine import cpu_name, host_isa
+from edgekd.onnx_export import ort
 from edgekd.pruning.criteria import L2
 from edgekd.pruning.prune import prune
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.report.measuring import measure_latency
-from edgekd.runtime import Progress, environment
-from edgekd.schemes import scheme_for
-from edgekd.target import Target
+from edgekd.training.environment import environment
 from edgekd.zoo import ModelSpec, build, count_params
 from tests.contract.test_zoo import NAMES
 from tests.tiny import blurred_colours

@@ -5,9 +5,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekd.losses import dist_loss, dkd_loss, kd_loss
     from edgekd.pipeline import Pipeline
     from edgekd.pipeline.steps import compare, export, measure, prune, quantize, verify
+    from edgekd.training.losses import dist_loss, dkd_loss, kd_loss
 
 __all__ = [
     "Pipeline",
@@ -22,7 +22,10 @@ __all__ = [
     "verify",
 ]
 
-_MODULES = {"Pipeline": "edgekd.pipeline", **dict.fromkeys(("dist_loss", "dkd_loss", "kd_loss"), "edgekd.losses")}
+_MODULES = {
+    "Pipeline": "edgekd.pipeline",
+    **dict.fromkeys(("dist_loss", "dkd_loss", "kd_loss"), "edgekd.training.losses"),
+}
 
 # torchao 0.18.0 makes torch 2.14 warn of an enum when it is imported; this can go with the next torchao
 logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)

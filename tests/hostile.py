@@ -306,8 +306,8 @@ def try_yaml(path: Path) -> None:
 
 
 def try_weights(path: Path) -> None:
-    from edgekd.weights import EDGEKD_PIXELS, give_weights, read_weights
     from edgekd.zoo import ModelSpec
+    from edgekd.zoo.weights import EDGEKD_PIXELS, give_weights, read_weights
 
     spec = ModelSpec(name="resnet8", num_classes=3, in_channels=3, image_size=16, width_mult=0.25)
     give_weights(network(), spec, read_weights(path), EDGEKD_PIXELS)
@@ -316,8 +316,8 @@ def try_weights(path: Path) -> None:
 def try_onnx(path: Path) -> None:
     import numpy as np
 
-    from edgekd import ort
-    from edgekd.onnx_files import check_untrusted
+    from edgekd.bundle.untrusted import check_untrusted
+    from edgekd.onnx_export import ort
 
     ort.predict(ort.session(check_untrusted(path)), np.zeros((2, 8, 8, 1), np.uint8))
 
@@ -450,8 +450,8 @@ def fill(folder: Path) -> None:
 def _answer() -> None:
     """Try the files that are named on standard input, and say what became of them."""
     import edgekd.onnx_export
-    import edgekd.ort
-    import edgekd.weights  # noqa: F401  (all of it now, not while a time limit runs)
+    import edgekd.onnx_export.ort
+    import edgekd.zoo.weights  # noqa: F401  (all of it now, not while a time limit runs)
 
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

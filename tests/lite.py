@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.data.splits import resize
-from edgekd.weights import IMAGENET_PIXELS
 from edgekd.zoo import ModelSpec
+from edgekd.zoo.weights import IMAGENET_PIXELS
 
 SPEC = ModelSpec(name="timm/tf_efficientnet_lite0", num_classes=1000, in_channels=3, image_size=224, stem_bias=True)
 PHOTOS = (

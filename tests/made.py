@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from edgekd.manifests import ExportedFiles, Facts, FloatModel, Network, Size, StageManifest, manifest_of
+from edgekd.stages.manifests import ExportedFiles, Facts, FloatModel, Network, Size, StageManifest, manifest_of
 from edgekd.store.artifacts import Artifact, Store
 from edgekd.zoo import ModelSpec
 

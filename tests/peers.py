@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.errors import ModelError
-from edgekd.processes import Processes, joined
-from edgekd.training import LossParts, Recipe, fit
+from edgekd.training.fit import LossParts, Recipe, fit
+from edgekd.training.parallel import Processes, joined
 from tests.tiny import tiny_convnet, tiny_dataset
 
 SECONDS = 3.0

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from edgekd.config.schemes import INT8
 from edgekd.onnx_export import export_onnx
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.quantization.capture import _CAPTURED, MOST_REMEMBERED, capture
-from edgekd.schemes import INT8
 from edgekd.zoo import ModelSpec, build, check_name, example_images, fingerprint, random_images, widths, with_widths
 
 NAMES = ("resnet8", "tests.odd:pixel_shuffle", "tests.odd:convnext")

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgekd.checkpoint import Checkpoint, Checkpoints, random_states, restore_random_states
+from edgekd.config.progress import Progress
 from edgekd.errors import ArtifactError
 from edgekd.ondevice.contents import sha256_of
 from edgekd.pipeline import Pipeline
-from edgekd.runtime import Progress
+from edgekd.training.checkpoint import Checkpoint, Checkpoints, random_states, restore_random_states
 from tests.chain import write_pipeline
 
 CHAIN = """

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from edgekd.classes import ClassCounts, count_classes, shortcomings
+from edgekd.training.classes import ClassCounts, count_classes, shortcomings
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 

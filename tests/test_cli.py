@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 import pytest
 
-from edgekd import Pipeline, cli, ort
+from edgekd import Pipeline, cli
+from edgekd.cli.terminal import PlainProgress
 from edgekd.ondevice.machine import host_isa
-from edgekd.processes import ALONE
+from edgekd.onnx_export import ort
 from edgekd.store import lock
 from edgekd.store.artifacts import Store
-from edgekd.terminal import PlainProgress
+from edgekd.training.parallel import ALONE
 from tests.chain import YAML, write_pipeline
 from tests.report.compare.made_up import made_up_report, write_export
 

@@ -12,7 +12,7 @@ import torchvision
 from edgekd.config import validate
 from edgekd.pipeline import Pipeline
 from edgekd.stages import Distill, Stage, Teacher
-from edgekd.weights import imagenet_version
+from edgekd.zoo.weights import imagenet_version
 from tests.made import loaded
 
 NETWORK = """

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekd.config.progress import Progress
 from edgekd.errors import ArtifactError
 from edgekd.pipeline import Pipeline
-from edgekd.runtime import Progress
 from edgekd.store.artifacts import Store
 from tests.chain import TINY, write_pipeline
 
@@ -78,7 +78,7 @@ def test_a_full_disk_at_any_stage_is_one_line_and_the_next_run_goes_on(small_dis
 
 RUN = (
     "import resource, sys\n"
-    "import edgekd.pipeline, edgekd.terminal, sklearn.datasets\n"
+    "import edgekd.pipeline, edgekd.cli.terminal, sklearn.datasets\n"
     "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))\n"
     "from edgekd.cli import main; main()\n"
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.functions import named_function, source_digest
+from edgekd.config.functions import named_function, source_digest
 
 NETS = """
 import torch

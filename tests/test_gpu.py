@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.checkpoint import Checkpoints
 from edgekd.errors import TrainingError
-from edgekd.evaluation import evaluate
 from edgekd.pipeline import Pipeline
-from edgekd.training import BatchLoss, LossParts, Recipe, fit
+from edgekd.training.checkpoint import Checkpoints
+from edgekd.training.evaluation import evaluate
+from edgekd.training.fit import BatchLoss, LossParts, Recipe, fit
 from tests.chain import YAML, write_pipeline
 from tests.made import said
 from tests.test_training import Told

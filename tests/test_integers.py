@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekd import ort
+from edgekd.onnx_export import ort
 from edgekd.onnx_export.integers import absorb_factors, drop_vain_clips, integer_scalars
 
 SCALE, ZERO = np.array(0.1, np.float32), np.array(30, np.uint8)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from edgekd import cli
-from edgekd.checkpoint import Checkpoint, Checkpoints
 from edgekd.errors import ArtifactError
-from edgekd.inventory import Entry, collect, inventory
-from edgekd.manifests import Measurements
+from edgekd.pipeline.inventory import Entry, collect, inventory
+from edgekd.stages.manifests import Measurements
 from edgekd.store import lock
 from edgekd.store.artifacts import Store, digest_of
+from edgekd.training.checkpoint import Checkpoint, Checkpoints
 from tests.made import nothing_exported
 
 DIGESTS = {name: digest_of({"stage": name}) for name in ("teacher", "prune", "export", "measure", "other", "begun")}

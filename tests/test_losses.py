@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgekd.errors import ShapeError
-from edgekd.losses import AnyLoss, Loss, dist_loss, dkd_loss, kd_loss, standardized, uncorrelated
+from edgekd.training.losses import AnyLoss, Loss, dist_loss, dkd_loss, kd_loss, standardized, uncorrelated
 
 TEACHER, STUDENT, LABEL = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[1.0, 1.0, 1.0]]), torch.tensor([0])
 

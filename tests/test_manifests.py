@@ -5,9 +5,17 @@ from typing import Any
 
 import pytest
 
+from edgekd.config.schemes import INT8_IN_7_BITS
 from edgekd.errors import ArtifactError
-from edgekd.manifests import ExportedFiles, FloatModel, IntegerModel, Manifest, Measurements, StageManifest, manifest_of
-from edgekd.schemes import INT8_IN_7_BITS
+from edgekd.stages.manifests import (
+    ExportedFiles,
+    FloatModel,
+    IntegerModel,
+    Manifest,
+    Measurements,
+    StageManifest,
+    manifest_of,
+)
 from edgekd.store.artifacts import Artifact
 from tests.made import nothing_exported
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from edgekd.narrow import endangered, planar, trained_safely
+from edgekd.config.schemes import INT8_IN_7_BITS
 from edgekd.quantization import QuantizedModel
-from edgekd.schemes import INT8_IN_7_BITS
+from edgekd.training.safe_backward import endangered, planar, trained_safely
 from edgekd.zoo import ModelSpec, build, example_images
 
 ROOT = Path(__file__).parent.parent
@@ -18,9 +18,9 @@ NARROW = ModelSpec(name="resnet8", num_classes=10, in_channels=3, image_size=40,
 TRAINS = """
 import sys, torch
 from torch.nn import functional as F
-from edgekd.narrow import trained_safely
+from edgekd.training.safe_backward import trained_safely
 from edgekd.quantization import QuantizedModel
-from edgekd.schemes import INT8_IN_7_BITS
+from edgekd.config.schemes import INT8_IN_7_BITS
 from edgekd.zoo import build
 from tests.test_narrow import NARROW
 torch.set_num_threads(2)

@@ -8,10 +8,11 @@ import onnx
 import pytest
 import torch
 
-from edgekd import onnx_export, ort
+from edgekd import onnx_export
+from edgekd.config.schemes import INT8_IN_7_BITS
 from edgekd.data import as_input
+from edgekd.onnx_export import ort
 from edgekd.quantization import QuantizedModel, float_graph
-from edgekd.schemes import INT8_IN_7_BITS
 from edgekd.zoo import ModelSpec, build, check_name, count_macs
 
 MODELS = ("resnet8", "mobilenet_v2")

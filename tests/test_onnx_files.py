@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekd import ort
+from edgekd.bundle.untrusted import check_untrusted
 from edgekd.errors import ExportError
-from edgekd.onnx_export import export_onnx
-from edgekd.onnx_files import check_untrusted
+from edgekd.onnx_export import export_onnx, ort
 from edgekd.quantization import float_graph
 from tests.hostile import external_onnx
 from tests.tiny import SPEC, tiny_convnet

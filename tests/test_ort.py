@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekd import ort
+from edgekd.config.schemes import INT8
 from edgekd.errors import ExportError
 from edgekd.ondevice.machine import host_isa
-from edgekd.schemes import INT8
+from edgekd.onnx_export import ort
 
 
 def test_the_probe_is_exact_with_seven_bit_weights_on_every_cpu() -> None:

@@ -15,17 +15,18 @@ import pytest
 import torch
 from rich.console import Console
 
-from edgekd import Pipeline, ort
+from edgekd import Pipeline
+from edgekd.cli.terminal import render_plan
 from edgekd.config import validate
+from edgekd.config.progress import Progress
 from edgekd.data import Digits, load_dataset
 from edgekd.errors import ConfigError, EdgekdError
+from edgekd.onnx_export import ort
 from edgekd.report.predictions import read_predictions
 from edgekd.report.schema import Report
-from edgekd.runtime import Progress
 from edgekd.stages import AnyStage, Distill, Export, Prune, Qat, Teacher
 from edgekd.store.artifacts import Store
 from edgekd.store.tensors import load_tensors
-from edgekd.terminal import render_plan
 from tests.chain import write_pipeline
 from tests.made import loaded
 

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 from edgekd import Pipeline
 from edgekd.data import shared_batches, train_batches
 from edgekd.errors import ConfigError, TrainingError
-from edgekd.launch import check_devices, has_peers
 from edgekd.ondevice.contents import sha256_of
-from edgekd.processes import ALONE, Processes, joined
 from edgekd.report.notes import told_by_stages
+from edgekd.training.launch import check_devices, has_peers
+from edgekd.training.parallel import ALONE, Processes, joined
 from tests.chain import write_pipeline
 from tests.made import said
 from tests.peers import BATCH, SECONDS, line_and_batch

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgekd.config.schemes import INT8, INT8_IN_7_BITS, SCHEMES, Scheme
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.quantization.batchnorm import fold_factor, folded_tensors
 from edgekd.quantization.quantizer import SCALE_FLOOR
-from edgekd.schemes import INT8, INT8_IN_7_BITS, SCHEMES, Scheme
 from edgekd.zoo import ModelSpec, build
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=16)

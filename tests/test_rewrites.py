@@ -9,8 +9,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from edgekd.quantization.batchnorm import fold_batchnorm, with_convolutions_before
+from edgekd.quantization.canonical import pooling_matrix
 from edgekd.quantization.capture import capture
-from edgekd.quantization.plain import pooling_matrix
 from edgekd.quantization.rewrites import with_integer_operators
 
 aten = torch.ops.aten

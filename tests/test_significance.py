@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgekd.significance import mcnemar_p, paired_interval, wilson_interval
+from edgekd.training.significance import mcnemar_p, paired_interval, wilson_interval
 
 
 @pytest.mark.parametrize(("correct", "total"), [(0, 10), (10, 10), (355, 360), (1, 3), (5000, 10000)])

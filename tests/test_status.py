@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgekd import cli
+from edgekd.config.progress import Progress
 from edgekd.pipeline import Pipeline
-from edgekd.runtime import Progress
-from edgekd.status import Status, pipeline_status
+from edgekd.pipeline.status import Status, pipeline_status
 from edgekd.store import lock
 from edgekd.store.artifacts import Store
 from tests.chain import TINY, write_pipeline

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 import pytest
 from rich.console import Console
 
-from edgekd import target
-from edgekd.config import validate
+from edgekd.cli.terminal import render_doctor
+from edgekd.config import target, validate
+from edgekd.config.schemes import INT8, Scheme
+from edgekd.config.target import Target, round_width, width_step
 from edgekd.errors import ConfigError
 from edgekd.ondevice import machine as found_machine
 from edgekd.ondevice.machine import Isa, cpu_flags, cpu_name, exact_bits, host_isa, multiplies_bf16
-from edgekd.schemes import INT8, Scheme
-from edgekd.target import Target, round_width, width_step
-from edgekd.terminal import render_doctor
 
 ISAS: tuple[Isa, ...] = ("x86-avx2", "x86-vnni", "arm64")
 

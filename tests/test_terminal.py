@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from edgekd.terminal import PlainProgress
+from edgekd.cli.terminal import PlainProgress
 
 
 def test_time_left_of_a_training_that_goes_on_counts_only_what_this_run_did(

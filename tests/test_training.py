@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.checkpoint import Checkpoints
-from edgekd.classes import ClassCounts
-from edgekd.course import History
+from edgekd.config.progress import Progress
 from edgekd.data import Dataset, Digits, Split, as_input, load_dataset
 from edgekd.errors import TrainingError
-from edgekd.evaluation import Evaluation, estimate_batchnorm, evaluate
-from edgekd.processes import ALONE, Processes
-from edgekd.runtime import Progress
-from edgekd.training import BatchLoss, LossParts, Recipe, fit, learning_rate, sgd
+from edgekd.training.checkpoint import Checkpoints
+from edgekd.training.classes import ClassCounts
+from edgekd.training.evaluation import Evaluation, estimate_batchnorm, evaluate
+from edgekd.training.fit import BatchLoss, LossParts, Recipe, fit, learning_rate, sgd
+from edgekd.training.history import History
+from edgekd.training.parallel import ALONE, Processes
 from tests.tiny import tiny_convnet, tiny_dataset, uneven_dataset
 
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgekd import ort
 from edgekd.errors import ModelError
-from edgekd.onnx_export import export_onnx
+from edgekd.onnx_export import export_onnx, ort
 from edgekd.quantization import float_graph
-from edgekd.weights import (
+from edgekd.zoo import ModelSpec, build, check_name
+from edgekd.zoo.weights import (
     EDGEKD_PIXELS,
     IMAGENET_PIXELS,
     Normalization,
@@ -29,7 +29,6 @@ from edgekd.weights import (
     needs_stem_bias,
     read_weights,
 )
-from edgekd.zoo import ModelSpec, build, check_name
 from tests import lite
 
 SMALL = ModelSpec(name="resnet8", num_classes=3, in_channels=3, image_size=16)

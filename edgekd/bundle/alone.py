@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgekd.runtime import Progress
+from edgekd.config.progress import Progress
 from edgekd.store import lock
 from edgekd.store.disk import disk_errors
 from edgekd.store.lock import LOCK

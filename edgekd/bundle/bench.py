@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.bundle.check import checked, faults, trusted_model
+from edgekd.bundle.untrusted import check_untrusted
+from edgekd.config.progress import Progress
 from edgekd.errors import BundleError
 from edgekd.ondevice.bench import bench
 from edgekd.ondevice.contents import MODEL
-from edgekd.onnx_files import check_untrusted
-from edgekd.runtime import Progress
 
 
 @contextlib.contextmanager

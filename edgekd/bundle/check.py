@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgekd.bundle.untrusted import check_untrusted
 from edgekd.errors import BundleError, EdgekdError
 from edgekd.ondevice.classify import classify
 from edgekd.ondevice.contents import GOLDEN, MANIFEST, MODEL, file_problems, read_manifest
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.selftest import self_test
-from edgekd.onnx_files import check_untrusted
 
 
 def checked(folder: Path) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from edgekd.bundle.check import checked
 from edgekd.bundle.golden import Golden
 from edgekd.bundle.readme import readme
 from edgekd.bundle.runner import RUNNER, runner_source
+from edgekd.config.progress import Progress
 from edgekd.errors import BundleError, printable
 from edgekd.ondevice.contents import FORMAT, GOLDEN, MANIFEST, MODEL, sealed, sha256_of
 from edgekd.report.page.report_page import render_html
 from edgekd.report.roles import recommended_of
 from edgekd.report.schema import DeviceReport, Report
-from edgekd.runtime import Progress
 from edgekd.store.folder import written_beside
 
 ON_DEVICE = (MODEL, GOLDEN, RUNNER, "labels.txt", "README.md")

@@ -40,7 +40,7 @@ def edgekd(
 @app.command()
 def doctor() -> None:
     """Show this machine's CPU, instruction set, versions, and whether its integer multiply saturates."""
-    from edgekd.terminal import console, render_doctor
+    from edgekd.cli.terminal import console, render_doctor
 
     console().print(render_doctor())
 

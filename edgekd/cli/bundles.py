@@ -9,7 +9,7 @@ import typer
 from edgekd.cli.options import Bundle, Json, Python, print_json, print_lines
 
 if TYPE_CHECKING:
-    from edgekd.runtime import Progress
+    from edgekd.config.progress import Progress
 
 
 def verify(bundle: Bundle, json_: Json = False) -> None:
@@ -18,8 +18,8 @@ def verify(bundle: Bundle, json_: Json = False) -> None:
     Exit code 0: all is well; 1: something is not what it was, named on a line each; 2: no bundle, or none to trust.
     """
     from edgekd.bundle.check import verify as found_in
+    from edgekd.cli.terminal import libraries_unheard
     from edgekd.ondevice.program import selftest_lines
-    from edgekd.terminal import libraries_unheard
 
     with libraries_unheard():
         found = found_in(bundle)
@@ -35,8 +35,8 @@ def predict(
 ) -> None:
     """Classify image files with a bundle's model: labels and probabilities, the likeliest first."""
     from edgekd.bundle.check import predict as classes_of
+    from edgekd.cli.terminal import libraries_unheard
     from edgekd.ondevice.program import classes_lines
-    from edgekd.terminal import libraries_unheard
 
     with libraries_unheard():
         found = classes_of(bundle, images, top)
@@ -58,8 +58,8 @@ def bench(
     A bundle given alone stands for all of its files, beside others for the recommended one.
     """
     from edgekd.bundle.bench import bench_here, named_files
+    from edgekd.cli.terminal import live_progress
     from edgekd.ondevice.bench import bench_lines
-    from edgekd.terminal import live_progress
 
     with live_progress(quiet=json_) as progress, named_files(subjects) as files:
         if device is None:
@@ -72,7 +72,7 @@ def bench(
 def _bench_there(
     address: str, python: str, files: "Sequence[tuple[str, Path]]", threads: int, batch: int, progress: "Progress"
 ) -> "Mapping[str, Any]":
-    from edgekd import device
+    from edgekd.bundle import deploy as device
 
     with device.connect(device.parse_host(address), python=python) as connection:
         return device.measure_files(connection, files, threads, batch, progress).model_dump()
@@ -97,9 +97,9 @@ def deploy(
     """
     from datetime import UTC, datetime
 
-    from edgekd import device
+    from edgekd.bundle import deploy as device
+    from edgekd.cli.terminal import console, live_progress, render_deployed
     from edgekd.report.terminal import render_device
-    from edgekd.terminal import console, live_progress, render_deployed
 
     where = device.parse_address(address)
     with device.connect(where, python=python, accept_new_host_key=accept_new_host_key) as connection:
@@ -138,8 +138,8 @@ def compare(
     if json_:
         print(comparison.model_dump_json(by_alias=True, indent=1))
         return
+    from edgekd.cli.terminal import console
     from edgekd.report.compare.terminal import render_comparison
-    from edgekd.terminal import console
 
     console().print(render_comparison(comparison))
     if html is not None:

@@ -25,7 +25,7 @@ def run(
     Exit code 0: done, the budget is kept, or none is given; 1: the budget is missed, or only the teacher can be
     recommended; 2: bad input; 3: one of several processes was lost.
     """
-    from edgekd.launch import check_devices, has_peers, launch, quiet_torch
+    from edgekd.training.launch import check_devices, has_peers, launch, quiet_torch
 
     check_devices(devices)
     if has_peers():
@@ -34,9 +34,9 @@ def run(
         ended = launch(devices, sys.argv[1:])
         print("".join(f"{line}\n" for line in ended.lines), end="", file=sys.stderr)
         raise typer.Exit(ended.exit_code)
+    from edgekd.cli.terminal import console, libraries_unheard, live_progress, render_target
     from edgekd.pipeline import Pipeline
-    from edgekd.processes import joined
-    from edgekd.terminal import console, libraries_unheard, live_progress, render_target
+    from edgekd.training.parallel import joined
 
     with joined() as processes:
         with libraries_unheard():
@@ -60,8 +60,8 @@ def run(
 @app.command()
 def plan(file: File, set_: Overrides = None, models: Models = Path("models")) -> None:
     """Show a pipeline's stages and which are up to date; nothing is trained."""
+    from edgekd.cli.terminal import console, libraries_unheard, render_plan, render_target
     from edgekd.pipeline import Pipeline
-    from edgekd.terminal import console, libraries_unheard, render_plan, render_target
 
     with libraries_unheard():
         pipeline = Pipeline.from_yaml(file, set_ or ())
@@ -79,9 +79,9 @@ def status(
     exports: Exports = Path("exports"),
 ) -> None:
     """Show what is done, under way and to do, and how long it took; runs go on undisturbed."""
+    from edgekd.cli.terminal import console, libraries_unheard, render_status
     from edgekd.pipeline import Pipeline
-    from edgekd.status import as_json, pipeline_status
-    from edgekd.terminal import console, libraries_unheard, render_status
+    from edgekd.pipeline.status import as_json, pipeline_status
 
     with libraries_unheard():
         pipeline = Pipeline.from_yaml(file, set_ or ())

@@ -13,9 +13,9 @@ app = typer.Typer(no_args_is_help=True, help="Show and tidy the model store.")
 @app.command("list")
 def list_store(json_: Json = False, models: Models = Path("models"), exports: Exports = Path("exports")) -> None:
     """Show what lies in the model store, whether it is whole, how much room it takes, and which export refers to it."""
-    from edgekd.inventory import as_json, inventory
+    from edgekd.cli.terminal import console, render_inventory, total
+    from edgekd.pipeline.inventory import as_json, inventory
     from edgekd.store.artifacts import Store
-    from edgekd.terminal import console, render_inventory, total
 
     entries = inventory(Store(models), exports)
     if json_:
@@ -35,9 +35,9 @@ def gc(
 
     Shipped is what has a report.json below the exports folder. Only shown, unless --delete is given.
     """
-    from edgekd.inventory import collect, inventory
+    from edgekd.cli.terminal import console, render_inventory, total
+    from edgekd.pipeline.inventory import collect, inventory
     from edgekd.store.artifacts import Store
-    from edgekd.terminal import console, render_inventory, total
 
     store = Store(models)
     entries = inventory(store, exports)

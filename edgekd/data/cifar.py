@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import torch
 
+from edgekd.config.progress import Progress
 from edgekd.data.augment import Augment
 from edgekd.data.dataset import Dataset, Split
 from edgekd.data.settings import PublishedSettings
 from edgekd.data.splits import hold_out, resize
 from edgekd.errors import DataError
-from edgekd.runtime import Progress
 
 VAL_SHARE = 0.1
 

@@ -4,11 +4,11 @@ from typing import ClassVar, Literal
 
 import torch
 
+from edgekd.config.progress import Progress
 from edgekd.data.augment import Augment
 from edgekd.data.dataset import Dataset
 from edgekd.data.settings import DataSettings
 from edgekd.data.splits import resize, split_dataset
-from edgekd.runtime import Progress
 
 
 class Digits(DataSettings):

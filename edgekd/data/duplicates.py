@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from edgekd.config.progress import Progress
 from edgekd.data.scan import File
 from edgekd.data.splits import hold_out_each
 from edgekd.errors import DataError
-from edgekd.runtime import Progress
 
 Numbers = np.ndarray[Any, Any]
 HELD_OUT = 0.2

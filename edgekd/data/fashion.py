@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgekd.config.progress import Progress
 from edgekd.data.augment import Augment
 from edgekd.data.dataset import Dataset, Split
 from edgekd.data.settings import PublishedSettings
 from edgekd.data.splits import hold_out, resize
 from edgekd.errors import DataError
-from edgekd.runtime import Progress
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 VAL_SHARE = 0.1

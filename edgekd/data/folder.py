@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from edgekd.config import PathText
+from edgekd.config.progress import Progress
 from edgekd.data.augment import Augment
 from edgekd.data.cache import Cache, default_place
 from edgekd.data.dataset import Dataset
@@ -22,7 +23,6 @@ from edgekd.data.stored_dataset import PARTS, About, PartWriter, read_stored, se
 from edgekd.errors import DataError
 from edgekd.ondevice.machine import usable_cores
 from edgekd.ondevice.pixels import BadImage, Pixels, fit_image, quiet, read_image, square, with_margin
-from edgekd.runtime import Progress
 
 STORE_VERSION = 1
 """Part of every key: raised when the same files become other pixels or another layout."""

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from edgekd.config.functions import FUNCTION, importable_here, named_function
+from edgekd.config.progress import Progress
 from edgekd.data.augment import Augment
 from edgekd.data.dataset import Dataset, Split
 from edgekd.data.settings import OwnSettings
 from edgekd.data.splits import hold_out_each
 from edgekd.errors import DataError
-from edgekd.functions import FUNCTION, importable_here, named_function
 from edgekd.ondevice.pixels import Rule, fit_image
-from edgekd.runtime import Progress
 
 VAL_SHARE = 0.2
 Array = np.ndarray[Any, Any]

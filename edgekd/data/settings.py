@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from edgekd.config import PathText, SettingError, Settings
+from edgekd.config.progress import Progress
 from edgekd.data.augment import Augment
 from edgekd.data.dataset import Dataset
 from edgekd.ondevice.pixels import Rule
-from edgekd.runtime import Progress
 
 
 class DataSettings(Settings, ABC):

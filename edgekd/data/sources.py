@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from edgekd.config.progress import Progress
 from edgekd.data.augment import augmentation
 from edgekd.data.cifar import Cifar10, Cifar100
 from edgekd.data.dataset import Dataset
@@ -14,7 +15,6 @@ from edgekd.data.fashion import FashionMnist
 from edgekd.data.folder import Folder
 from edgekd.data.function import Function
 from edgekd.data.settings import DataSettings
-from edgekd.runtime import Progress
 
 
 def _digits_unless_named(given: Any) -> Any:

@@ -4,13 +4,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgekd.config.target import Target
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, DataError
-from edgekd.manifests import ModelManifest, manifest_of
 from edgekd.pipeline.planned import Planned, placed
-from edgekd.processes import Processes
+from edgekd.stages.manifests import ModelManifest, manifest_of
 from edgekd.store.disk import disk_errors
-from edgekd.target import Target
+from edgekd.training.parallel import Processes
 from edgekd.zoo import ModelSpec, Widths, build, widths, with_widths
 
 TAKEN = {

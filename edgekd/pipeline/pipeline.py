@@ -11,22 +11,23 @@ from pydantic import Field
 
 from edgekd.bundle.alone import alone
 from edgekd.config import Settings, read_yaml, validate, with_overrides
+from edgekd.config.functions import source_digest
+from edgekd.config.progress import Progress
+from edgekd.config.target import Target
 from edgekd.data import AUGMENT_VERSION, AnyData, Dataset, Digits, Function, load_dataset
 from edgekd.errors import ConfigError
-from edgekd.functions import source_digest
-from edgekd.manifests import ExportedFiles, Facts
 from edgekd.pipeline.checks import check_name_of_stage, check_same_images, check_same_target, check_writable, checked
 from edgekd.pipeline.planned import Planned, looked_up, placed
 from edgekd.pipeline.shipping import ship
-from edgekd.processes import ALONE, Processes
 from edgekd.report.build import build_report
 from edgekd.report.fitting import Budget
 from edgekd.report.schema import Report
 from edgekd.report.subject import Done, Subject, measure
-from edgekd.runtime import Progress, seed_everything
 from edgekd.stages import AnyStage, Context, Stage, kinds_that_leave
+from edgekd.stages.manifests import ExportedFiles, Facts
 from edgekd.store.artifacts import Artifact, Store, digest_of
-from edgekd.target import Target
+from edgekd.training.environment import seed_everything
+from edgekd.training.parallel import ALONE, Processes
 
 
 class Pipeline(Settings):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from edgekd.config.target import Target
 from edgekd.errors import ShapeError
 from edgekd.ondevice.rounds import Load
 from edgekd.onnx_export import export_onnx
@@ -14,7 +15,6 @@ from edgekd.pruning.criteria import L2, Importance
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.report.compare.comparison import Comparison
 from edgekd.report.schema import Latency, Ratio, Record
-from edgekd.target import Target
 from edgekd.zoo import ModelSpec
 from edgekd.zoo.modes import evaluating
 

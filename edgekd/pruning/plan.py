@@ -7,9 +7,9 @@ from typing import Literal
 
 import torch
 
+from edgekd.config.target import round_width, width_step
 from edgekd.ondevice.machine import Isa
 from edgekd.pruning.group import Group
-from edgekd.target import round_width, width_step
 
 Scope = Literal["global", "layer"]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from edgekd.config.target import width_step
 from edgekd.errors import PruningError
 from edgekd.ondevice.machine import Isa
 from edgekd.pruning.criteria import Importance
@@ -15,7 +16,6 @@ from edgekd.pruning.group import Group
 from edgekd.pruning.plan import Scope, fewest_widths, plan_widths
 from edgekd.pruning.proof import randomised
 from edgekd.pruning.structure import Structure, structure_of
-from edgekd.target import width_step
 from edgekd.zoo import ModelSpec, count_macs, count_params
 
 Plan = Callable[[float], list[int]]

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.errors import PruningError
-from edgekd.narrow import trained_safely
 from edgekd.pruning.criteria import Importance
 from edgekd.pruning.graph import Graph, all_of, first_line
 from edgekd.pruning.group import Group
+from edgekd.training.safe_backward import trained_safely
 
 
 def accumulate_gradients(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:

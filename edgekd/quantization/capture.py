@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgekd.errors import QuantizationError
+from edgekd.quantization.canonical import make_plain
 from edgekd.quantization.graph import set_tensor
-from edgekd.quantization.plain import make_plain
 from edgekd.zoo.modes import evaluating
 
 aten = torch.ops.aten

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from edgekd.config.schemes import INT8, Scheme
 from edgekd.errors import QuantizationError
 from edgekd.quantization.batchnorm import (
     fold_batchnorm,
@@ -15,9 +16,8 @@ from edgekd.quantization.batchnorm import (
     with_training_batchnorm,
 )
 from edgekd.quantization.capture import capture, with_simple_clipping
-from edgekd.quantization.planes import with_planes, without_planes
+from edgekd.quantization.memory_format import with_planes, without_planes
 from edgekd.quantization.rewrites import with_integer_operators
-from edgekd.schemes import INT8, Scheme
 from edgekd.zoo import ModelSpec, example_images, fingerprint
 
 

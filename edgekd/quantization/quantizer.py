@@ -22,9 +22,9 @@ from torchao.quantization.pt2e.quantizer import (
 )
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
+from edgekd.config.schemes import Scheme
 from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
 from edgekd.quantization.batchnorm import unfold_output
-from edgekd.schemes import Scheme
 
 aten = torch.ops.aten
 SCALE_FLOOR = 2.0**-24

@@ -5,19 +5,10 @@ from dataclasses import asdict
 
 import torch
 
-from edgekd.classes import count_classes, shortcomings
-from edgekd.manifests import (
-    ExportedFile,
-    ExportedFiles,
-    FloatModel,
-    IntegerModel,
-    Pruning,
-    manifest_of,
-)
+from edgekd.config.target import Target
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.latency import PROCESSES, percentiles
 from edgekd.ondevice.machine import cpu_name
-from edgekd.processes import ALONE
 from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages, trained_elsewhere
 from edgekd.report.paired import drop_interval, paired_test, rivals
 from edgekd.report.schema import (
@@ -38,10 +29,19 @@ from edgekd.report.schema import (
 )
 from edgekd.report.subject import Done, Measured, Subject
 from edgekd.report.verdict import choose
-from edgekd.runtime import environment
-from edgekd.significance import wilson_interval
+from edgekd.stages.manifests import (
+    ExportedFile,
+    ExportedFiles,
+    FloatModel,
+    IntegerModel,
+    Pruning,
+    manifest_of,
+)
 from edgekd.store.artifacts import Artifact
-from edgekd.target import Target
+from edgekd.training.classes import count_classes, shortcomings
+from edgekd.training.environment import environment
+from edgekd.training.parallel import ALONE
+from edgekd.training.significance import wilson_interval
 
 
 def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Report:

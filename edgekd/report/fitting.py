@@ -9,7 +9,7 @@ from pydantic import Field
 from edgekd.config import Settings
 from edgekd.report import wording as w
 from edgekd.report.schema import Check, ModelReport, Paired
-from edgekd.significance import SIGNIFICANT
+from edgekd.training.significance import SIGNIFICANT
 
 SAME_SIZE = 0.01
 """Files whose bytes differ by less, in parts of the smaller, are alike: so much do names and padding vary."""

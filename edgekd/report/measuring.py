@@ -7,14 +7,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from edgekd import ort
+from edgekd.config.progress import Progress
 from edgekd.data import Dataset, Images, Split
 from edgekd.errors import ExportError
-from edgekd.manifests import ExportedFile
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.latency import Latencies, interleaved
 from edgekd.ondevice.rounds import Load
-from edgekd.runtime import Progress
+from edgekd.onnx_export import ort
+from edgekd.stages.manifests import ExportedFile
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from edgekd.manifests import StageManifest
+from edgekd.config.target import Target
 from edgekd.ondevice.machine import host_isa
 from edgekd.report.schema import ModelReport
 from edgekd.report.wording import drift
-from edgekd.target import Target
+from edgekd.stages.manifests import StageManifest
 
 DECIDES_BITS = ("vector instructions", "training threads", "torch", "torchvision", "torchao", "numpy", "gpu")
 """What of an environment decides how sums are rounded."""

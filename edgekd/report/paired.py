@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from edgekd.report.roles import reference
 from edgekd.report.schema import ModelReport, Paired, Rival
-from edgekd.significance import mcnemar_p, paired_interval
+from edgekd.training.significance import mcnemar_p, paired_interval
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from edgekd.classes import unbalanced
 from edgekd.report.schema import ModelReport, Outcome, Report
+from edgekd.training.classes import unbalanced
 
 
 def teacher_of(report: Report) -> ModelReport | None:

@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgekd import ort
+from edgekd.config.progress import Progress
+from edgekd.config.target import Target
 from edgekd.data import Dataset
-from edgekd.manifests import ExportedFile, ExportedFiles, Measurements, StageManifest, manifest_of
 from edgekd.ondevice.latency import PROCESSES, ROUNDS, Latencies, paired_ratio
 from edgekd.ondevice.machine import cpu_name, host_isa
+from edgekd.onnx_export import ort
 from edgekd.report.fitting import Budget
 from edgekd.report.measuring import answers, filled, measure_latency
-from edgekd.runtime import Progress, environment
+from edgekd.stages.manifests import ExportedFile, ExportedFiles, Measurements, StageManifest, manifest_of
 from edgekd.store.artifacts import Artifact, Store, digest_of
 from edgekd.store.disk import disk_errors
 from edgekd.store.tensors import load_tensors, save_tensors
-from edgekd.target import Target
+from edgekd.training.environment import environment
 
 MEASURE_VERSION = 1
 """Raised when the same files on the same machine are measured in another way than before."""

@@ -17,7 +17,7 @@ from edgekd.report.fitting import (
 from edgekd.report.roles import reference
 from edgekd.report.schema import ModelReport, Verdict
 from edgekd.report.wording import NO_DIFFERENCE, PTQ_KEPT, listed
-from edgekd.significance import SIGNIFICANT
+from edgekd.training.significance import SIGNIFICANT
 
 Faster = Callable[[str, str], tuple[float, tuple[float, float]]]
 """Takes two files' ids: the first one's latency divided by the second one's, with its interval."""

@@ -4,10 +4,10 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
-from edgekd.manifests import StageManifest
 from edgekd.stages.base import Context, Stage
 from edgekd.stages.distill import Distill
 from edgekd.stages.export import Export
+from edgekd.stages.manifests import StageManifest
 from edgekd.stages.prune import Prune
 from edgekd.stages.ptq import Ptq
 from edgekd.stages.qat import Qat

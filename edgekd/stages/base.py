@@ -13,20 +13,21 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgekd.checkpoint import Checkpoints
 from edgekd.config import SettingError, Settings
-from edgekd.course import History
+from edgekd.config.functions import is_function, source_digest
+from edgekd.config.progress import Progress
+from edgekd.config.target import Target
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
-from edgekd.evaluation import not_learned
-from edgekd.functions import is_function, source_digest
-from edgekd.manifests import Facts, FloatModel, Network, Size, StageManifest, Training, manifest_of
 from edgekd.ondevice.machine import multiplies_bf16
-from edgekd.processes import ALONE, Processes
-from edgekd.runtime import Progress, environment
+from edgekd.stages.manifests import Facts, FloatModel, Network, Size, StageManifest, Training, manifest_of
 from edgekd.store.artifacts import Artifact, Store
-from edgekd.target import Target
-from edgekd.training import BatchLoss, LossParts, Recipe
+from edgekd.training.checkpoint import Checkpoints
+from edgekd.training.environment import environment
+from edgekd.training.evaluation import not_learned
+from edgekd.training.fit import BatchLoss, LossParts, Recipe
+from edgekd.training.history import History
+from edgekd.training.parallel import ALONE, Processes
 from edgekd.zoo import ModelSpec, count_macs, count_params
 
 Epochs = Annotated[int, Field(ge=1, le=10_000, description="passes over the training split")]

@@ -9,9 +9,6 @@ from torch import Tensor, nn
 from edgekd.config import SettingError
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError
-from edgekd.evaluation import in_precision
-from edgekd.losses import AnyLoss, Kd, standardized
-from edgekd.manifests import FloatModel, StageManifest
 from edgekd.stages.base import (
     Alpha,
     BatchSize,
@@ -36,8 +33,11 @@ from edgekd.stages.base import (
     taught_recipe,
     unread_without_term,
 )
+from edgekd.stages.manifests import FloatModel, StageManifest
 from edgekd.store.artifacts import Artifact
-from edgekd.training import BatchLoss, fit
+from edgekd.training.evaluation import in_precision
+from edgekd.training.fit import BatchLoss, fit
+from edgekd.training.losses import AnyLoss, Kd, standardized
 from edgekd.zoo import ModelSpec, build, check_name, count_params, with_activations
 
 CAPACITY_GAP = 20

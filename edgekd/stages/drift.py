@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from edgekd import onnx_export, ort
+from edgekd import onnx_export
+from edgekd.config.schemes import Scheme
 from edgekd.data import Split, as_input
-from edgekd.manifests import Drift
-from edgekd.schemes import Scheme
+from edgekd.onnx_export import ort
+from edgekd.stages.manifests import Drift
 
 IMAGES = 32
 STEPS = 1.5

@@ -8,10 +8,15 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from edgekd import onnx_export, ort
+from edgekd import onnx_export
 from edgekd.errors import ConfigError
-from edgekd.evaluation import logits_of
-from edgekd.manifests import (
+from edgekd.ondevice.contents import sha256_of
+from edgekd.ondevice.machine import host_isa
+from edgekd.onnx_export import ort
+from edgekd.quantization import float_graph
+from edgekd.stages import drift
+from edgekd.stages.base import Context, Stage, StageId, network_facts
+from edgekd.stages.manifests import (
     Drift,
     Exportable,
     ExportedFile,
@@ -20,12 +25,8 @@ from edgekd.manifests import (
     StageManifest,
     manifest_of,
 )
-from edgekd.ondevice.contents import sha256_of
-from edgekd.ondevice.machine import host_isa
-from edgekd.quantization import float_graph
-from edgekd.stages import drift
-from edgekd.stages.base import Context, Stage, StageId, network_facts
 from edgekd.store.artifacts import Artifact
+from edgekd.training.evaluation import logits_of
 from edgekd.zoo import ModelSpec, build, fingerprint
 
 LEAST_AGREEMENT = 0.995

@@ -8,13 +8,13 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from edgekd.config import SettingError
+from edgekd.config.target import Target
 from edgekd.data import spread_batches
-from edgekd.evaluation import estimate_batchnorm, evaluate
-from edgekd.manifests import FloatModel, LayerWidth, Pruning, StageManifest
 from edgekd.pruning.criteria import L2, AnyImportance
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
+from edgekd.stages.manifests import FloatModel, LayerWidth, Pruning, StageManifest
 from edgekd.store.artifacts import Artifact
-from edgekd.target import Target
+from edgekd.training.evaluation import estimate_batchnorm, evaluate
 from edgekd.zoo import ModelSpec
 
 if TYPE_CHECKING:

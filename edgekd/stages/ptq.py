@@ -8,15 +8,15 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from edgekd.course import History
+from edgekd.config.target import Target
 from edgekd.data import calibration_batches
-from edgekd.evaluation import Evaluation, evaluate, not_learned
-from edgekd.manifests import FloatModel, IntegerModel, Network, Quantized, StageManifest
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
+from edgekd.stages.manifests import FloatModel, IntegerModel, Network, Quantized, StageManifest
 from edgekd.store.artifacts import Artifact
 from edgekd.store.tensors import save_tensors
-from edgekd.target import Target
+from edgekd.training.evaluation import Evaluation, evaluate, not_learned
+from edgekd.training.history import History
 from edgekd.zoo import ModelSpec, fingerprint
 
 CalibrationImages = Annotated[int, Field(ge=1, description="training images that set the ranges")]

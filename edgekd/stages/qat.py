@@ -6,9 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from edgekd.course import copy_state
-from edgekd.losses import AnyLoss, Kd
-from edgekd.manifests import FloatModel, IntegerModel, Quantized, StageManifest
+from edgekd.config.target import Target
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import (
     NO_TEACHER,
@@ -31,10 +29,12 @@ from edgekd.stages.base import (
     taught_recipe,
     unread_without_term,
 )
+from edgekd.stages.manifests import FloatModel, IntegerModel, Quantized, StageManifest
 from edgekd.stages.ptq import CalibrationImages, calibrated, save_quantized
 from edgekd.store.artifacts import Artifact
-from edgekd.target import Target
-from edgekd.training import BatchLoss, fit
+from edgekd.training.fit import BatchLoss, fit
+from edgekd.training.history import copy_state
+from edgekd.training.losses import AnyLoss, Kd
 from edgekd.zoo import ModelSpec
 
 _TERM = ("loss", "temperature", "alpha", "stop_teacher_at", "labels_lr")

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from edgekd.config import PathText, SettingError, Settings
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
-from edgekd.evaluation import evaluate, in_precision
-from edgekd.manifests import FloatModel, StageManifest
 from edgekd.ondevice.contents import sha256_of
 from edgekd.stages.base import (
     BatchSize,
@@ -25,10 +23,13 @@ from edgekd.stages.base import (
     network_facts,
     recipe,
 )
+from edgekd.stages.manifests import FloatModel, StageManifest
 from edgekd.store.artifacts import Artifact
 from edgekd.store.disk import reading
-from edgekd.training import fit
-from edgekd.weights import (
+from edgekd.training.evaluation import evaluate, in_precision
+from edgekd.training.fit import fit
+from edgekd.zoo import ModelSpec, build, check_name
+from edgekd.zoo.weights import (
     EDGEKD_PIXELS,
     IMAGENET,
     IMAGENET_PIXELS,
@@ -40,7 +41,6 @@ from edgekd.weights import (
     needs_stem_bias,
     read_weights,
 )
-from edgekd.zoo import ModelSpec, build, check_name
 
 
 class MeanStd(Settings):

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from edgekd.config.functions import is_function, named_function
 from edgekd.errors import ModelError
-from edgekd.functions import is_function, named_function
 from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
 from edgekd.zoo.ends import Ends, ends_of
 from edgekd.zoo.spec import ModelSpec, random_images

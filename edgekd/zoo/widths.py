@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from edgekd.config.functions import is_function, source_digest
 from edgekd.errors import ModelError
-from edgekd.functions import is_function, source_digest
 from edgekd.zoo.build import build
 from edgekd.zoo.spec import ModelSpec
 

@@ -13,9 +13,9 @@ from edgekd.bundle.check import checked
 from edgekd.bundle.golden import Golden, golden_of, spread
 from edgekd.bundle.runner import runner_source
 from edgekd.bundle.write import Input, add_device, write_bundle
+from edgekd.config.progress import Progress
 from edgekd.errors import ArtifactError, BundleError
 from edgekd.report.schema import Report
-from edgekd.runtime import Progress
 from tests.report.samples import SHA256, sample_device, sample_report
 from tests.report.test_measuring import cast_file
 

@@ -9,8 +9,8 @@ import pytest
 from edgekd import Pipeline, stages
 from edgekd.config import validate
 from edgekd.errors import ConfigError
-from edgekd.manifests import AnyManifest
 from edgekd.stages import STAGES, Stage, kinds_that_leave
+from edgekd.stages.manifests import AnyManifest
 from edgekd.store.artifacts import digest_of
 
 LEAST: dict[str, dict[str, Any]] = {"teacher": {"model": "resnet8"}, "prune": {"pruning_ratio": 0.5}}

@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from edgekd import onnx_export, ort
+from edgekd import onnx_export
 from edgekd.data import as_input
 from edgekd.errors import ModelError, PruningError
+from edgekd.onnx_export import ort
 from edgekd.pruning.criteria import L2
 from edgekd.pruning.prune import check_prunable
-from edgekd.weights import IMAGENET_PIXELS, give_weights
 from edgekd.zoo import ModelSpec, build, count_macs, count_params, ends_of, example_images
+from edgekd.zoo.weights import IMAGENET_PIXELS, give_weights
 from tests.contract import unseen
 from tests.contract.test_zoo import Chain, pixels, settled, spec_of
 

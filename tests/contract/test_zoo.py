@@ -7,17 +7,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgekd import onnx_export, ort
+from edgekd import onnx_export
+from edgekd.config.schemes import INT8_IN_7_BITS
 from edgekd.data import as_input
 from edgekd.errors import PruningError, QuantizationError
-from edgekd.losses import kd_loss
+from edgekd.onnx_export import ort
 from edgekd.pruning.criteria import L2, BatchNormScale, Importance, Taylor
 from edgekd.pruning.prune import prune
 from edgekd.pruning.scores import accumulate_gradients
 from edgekd.quantization import QuantizedModel, check_quantizable
-from edgekd.schemes import INT8_IN_7_BITS
 from edgekd.stages.drift import followed
 from edgekd.store.artifacts import Store, digest_of
+from edgekd.training.losses import kd_loss
 from edgekd.zoo import ModelSpec, build, check_name, count_macs
 from tests.contract import shorter
 from tests.made import loaded, stored_model

@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 import torch
 
+from edgekd.config.progress import Progress
 from edgekd.data import Dataset, load_dataset
 from edgekd.data.augment import no_augment
 from edgekd.data.cache import SEAL, Cache, default_place
 from edgekd.data.stored import StoredImages
 from edgekd.data.stored_dataset import read_stored
 from edgekd.errors import DataError
-from edgekd.runtime import Progress
 from edgekd.store.folder import written_beside
 from tests.data.pictures import make_tree, noise, save, settings
 

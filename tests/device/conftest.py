@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.device import Address
+from edgekd.bundle.deploy import Address
 from edgekd.errors import DeviceError
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

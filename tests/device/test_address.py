@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekd.device import Address, parse_address, parse_host
+from edgekd.bundle.deploy import Address, parse_address, parse_host
 from edgekd.errors import DeviceError
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from edgekd.bundle.check import verify
+from edgekd.bundle.deploy import Address, connect, deploy
 from edgekd.bundle.write import ON_DEVICE
-from edgekd.device import Address, connect, deploy
+from edgekd.config.progress import Progress
 from edgekd.ondevice.contents import sealed
 from edgekd.ondevice.machine import host_isa
-from edgekd.runtime import Progress
 from tests.device.bundles import write_bundle
 from tests.device.conftest import write_python
 
@@ -171,7 +171,7 @@ def test_without_asyncssh_the_extra_is_named(device: Address, tmp_path: Path) ->
 
 
 def test_a_deploy_needs_no_torch() -> None:
-    script = "import json, sys, edgekd.device, edgekd.terminal; print(json.dumps(sorted(sys.modules)))"
+    script = "import json, sys, edgekd.bundle.deploy, edgekd.cli.terminal; print(json.dumps(sorted(sys.modules)))"
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
 

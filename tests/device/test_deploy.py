@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.device import Address, Deployed, connect, deploy, login, probe, rollback
-from edgekd.device.delivery import bench_on_device
+from edgekd.bundle.deploy import Address, Deployed, connect, deploy, login, probe, rollback
+from edgekd.bundle.deploy.delivery import bench_on_device
+from edgekd.config.progress import Progress
 from edgekd.errors import BundleError
 from edgekd.ondevice.machine import host_isa
-from edgekd.runtime import Progress
 from tests.device.bundles import write_bundle
 from tests.device.conftest import Sshd, refused, small_disk, write_python
 from tests.device.proxy import cutting_proxy

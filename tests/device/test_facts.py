@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.device.payload import read_payload
+from edgekd.bundle.deploy.payload import read_payload
 from edgekd.errors import BundleError
 from edgekd.ondevice.contents import sealed
 from edgekd.ondevice.machine import cpu_flags, host_isa, isa_of, isa_warning, machine_name

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from edgekd.device import Address, connect, deploy, measure_files
-from edgekd.device.delivery import bench_on_device
-from edgekd.runtime import Progress
+from edgekd.bundle.deploy import Address, connect, deploy, measure_files
+from edgekd.bundle.deploy.delivery import bench_on_device
+from edgekd.config.progress import Progress
 from tests.device.bundles import write_bundle
 from tests.device.conftest import refused
 from tests.device.test_deploy import NOON

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.device import Address, connect, login
+from edgekd.bundle.deploy import Address, connect, login
 from tests.device.conftest import Sshd, refused, write_key
 
 

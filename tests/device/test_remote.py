@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from edgekd.device.order import BOOTSTRAP, program, written
-from edgekd.device.remote import MODULES, main
+from edgekd.bundle.deploy.order import BOOTSTRAP, program, written
+from edgekd.bundle.deploy.remote import MODULES, main
 from tests.device.bundles import RUNNER
 from tests.devices import oldest_python, runnable
 

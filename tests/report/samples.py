@@ -21,7 +21,7 @@ from edgekd.report.schema import (
     Verdict,
     WeightBits,
 )
-from edgekd.significance import paired_interval
+from edgekd.training.significance import paired_interval
 
 TEST_IMAGES = 360
 TEACHER_BYTES, TEACHER_P50_MS = 8_908_862, 1.60

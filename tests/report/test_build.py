@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from edgekd.classes import count_classes, shortcomings
 from edgekd.data import Digits, load_dataset
 from edgekd.ondevice.latency import Latencies
 from edgekd.pipeline import Pipeline
@@ -19,6 +18,7 @@ from edgekd.report.measuring import measure_latency, predictions
 from edgekd.report.predictions import read_predictions
 from edgekd.report.schema import ModelReport, Report
 from edgekd.report.verdict import Choice, Faster, choose
+from edgekd.training.classes import count_classes, shortcomings
 from tests.chain import write_pipeline
 
 TWO_STUDENTS = """

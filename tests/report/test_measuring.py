@@ -10,13 +10,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from edgekd.config.progress import Progress
 from edgekd.data import Split
 from edgekd.errors import ExportError
-from edgekd.manifests import ExportedFile
 from edgekd.ondevice.latency import ROUNDS
 from edgekd.onnx_export import Census
 from edgekd.report.measuring import answers, filled, measure_latency, predictions
-from edgekd.runtime import Progress
+from edgekd.stages.manifests import ExportedFile
 from tests.tiny import tiny_dataset
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from edgekd.manifests import StageManifest
 from edgekd.report.notes import told_by_files, trained_elsewhere
 from edgekd.report.schema import Kernels, Ratio
-from edgekd.runtime import environment
+from edgekd.stages.manifests import StageManifest
+from edgekd.training.environment import environment
 from tests.made import nothing_exported
 from tests.report.samples import sample_model, sample_unlearned_report
 

@@ -11,7 +11,7 @@ import pytest
 from edgekd.report.fitting import Budget, check
 from edgekd.report.schema import Drift, ModelReport, Paired, Ratio
 from edgekd.report.verdict import Faster, choose, unbeaten
-from edgekd.significance import mcnemar_p
+from edgekd.training.significance import mcnemar_p
 from tests.report.samples import sample_report
 
 BASE = sample_report().models[0]

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgekd.manifests import ExportedFiles, StageManifest, manifest_of
 from edgekd.pipeline import Pipeline
 from edgekd.stages import STAGES, Stage
+from edgekd.stages.manifests import ExportedFiles, StageManifest, manifest_of
 from edgekd.store.artifacts import Artifact
 from edgekd.store.tensors import load_tensors
 from tests.chain import write_pipeline

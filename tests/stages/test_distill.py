@@ -8,17 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgekd.config.progress import Progress
+from edgekd.config.target import Target
 from edgekd.data import Digits, load_dataset
 from edgekd.errors import ConfigError, ModelError
-from edgekd.losses import kd_loss
 from edgekd.pipeline import Pipeline
-from edgekd.runtime import Progress
 from edgekd.stages import Context, Distill
 from edgekd.stages.base import frozen, taught_recipe
 from edgekd.stages.distill import capacity_gap
 from edgekd.store.artifacts import Store
-from edgekd.target import Target
-from edgekd.training import LossParts, Recipe, fit, learning_rate
+from edgekd.training.fit import LossParts, Recipe, fit, learning_rate
+from edgekd.training.losses import kd_loss
 from edgekd.zoo import ModelSpec, build, with_activations
 from tests.chain import write_pipeline
 from tests.made import facts_of, stored_model

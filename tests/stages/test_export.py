@@ -8,16 +8,15 @@ import pytest
 import torch
 from torch import fx
 
-from edgekd import ort
 from edgekd.config import validate
+from edgekd.config.schemes import INT8, INT8_IN_7_BITS
 from edgekd.data import Dataset, Digits, calibration_batches, load_dataset
-from edgekd.evaluation import logits_of
-from edgekd.manifests import Drift
-from edgekd.onnx_export import export_onnx
+from edgekd.onnx_export import export_onnx, ort
 from edgekd.pipeline import Pipeline
 from edgekd.quantization import QuantizedModel, float_graph
-from edgekd.schemes import INT8, INT8_IN_7_BITS
 from edgekd.stages.drift import explained, followed, remedy, spread
+from edgekd.stages.manifests import Drift
+from edgekd.training.evaluation import logits_of
 from edgekd.zoo import ModelSpec, build
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=8)

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from edgekd.config import validate
-from edgekd.course import EpochLog, copy_state
+from edgekd.config.schemes import INT8
 from edgekd.errors import ConfigError
-from edgekd.manifests import ExportedFiles, IntegerModel, manifest_of
 from edgekd.pipeline import Pipeline
 from edgekd.quantization import QuantizedModel
 from edgekd.report.schema import Report
-from edgekd.schemes import INT8
 from edgekd.stages import Qat
+from edgekd.stages.manifests import ExportedFiles, IntegerModel, manifest_of
 from edgekd.store.artifacts import Artifact
 from edgekd.store.tensors import load_tensors
-from edgekd.training import learning_rate
+from edgekd.training.fit import learning_rate
+from edgekd.training.history import EpochLog, copy_state
 from tests.chain import write_pipeline
 from tests.made import said
 from tests.tiny import SPEC, tiny_convnet, tiny_dataset

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from edgekd.config import validate
+from edgekd.config.progress import Progress
 from edgekd.errors import ConfigError, ModelError
 from edgekd.pipeline import Pipeline
-from edgekd.runtime import Progress
 from edgekd.stages import Teacher
 from edgekd.store.artifacts import digest_of
-from edgekd.weights import EDGEKD_PIXELS, IMAGENET_PIXELS
 from edgekd.zoo import ModelSpec, build
+from edgekd.zoo.weights import EDGEKD_PIXELS, IMAGENET_PIXELS
 from tests.made import loaded, said
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=8)

@@ -435,7 +435,7 @@ def test_a_pruned_model_reloads_bit_equal_in_a_fresh_process_without_pickle(tmp_
         "import sys, torch, hashlib\n"
         "from pathlib import Path\n"
         "from edgekd.store.artifacts import Store\n"
-        "from edgekd.manifests import FloatModel, manifest_of\n"
+        "from edgekd.stages.manifests import FloatModel, manifest_of\n"
         "torch.set_num_threads(1)\n"
         "artifact = Store(Path(sys.argv[1])).find(sys.argv[2])\n"
         "model = manifest_of(artifact, FloatModel).load(artifact)\n"

@@ -15,7 +15,7 @@ from edgekd.store import lock
 HOLD = (
     "import sys, time\n"
     "from pathlib import Path\n"
-    "from edgekd import lock\n"
+    "from edgekd.store import lock\n"
     "file = lock.take(Path(sys.argv[1]), shared='shared' in sys.argv, waiting=lambda who: print(who, flush=True))\n"
     "print('held', flush=True)\n"
     "sys.stdin.read()\n"

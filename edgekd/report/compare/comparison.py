@@ -44,7 +44,7 @@ from edgekd.report.compare.runs import Run
 from edgekd.report.compare.settings_that_differ import Difference, differences
 from edgekd.report.schema import Latency, Outcome, Record
 from edgekd.report.wording import listed
-from edgekd.significance import SIGNIFICANT, mcnemar_p
+from edgekd.training.significance import SIGNIFICANT, mcnemar_p
 
 COMPARISON_VERSION = 2
 DISTURBED = 3.0

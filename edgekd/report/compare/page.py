@@ -10,7 +10,7 @@ from edgekd.report.compare.tables import pairs_table, places_table, runs_table, 
 from edgekd.report.compare.wording import SAME_SETTINGS, images_words
 from edgekd.report.page.jinja import filled
 from edgekd.report.wording import NO_DIFFERENCE
-from edgekd.significance import SIGNIFICANT
+from edgekd.training.significance import SIGNIFICANT
 
 
 def render_comparison_html(comparison: Comparison) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from edgekd.report import wording as w
 from edgekd.report.roles import integer_share, recommended_of, teacher_of
 from edgekd.report.schema import ModelReport, Report
-from edgekd.significance import SIGNIFICANT
+from edgekd.training.significance import SIGNIFICANT
 
 
 @dataclass(frozen=True)

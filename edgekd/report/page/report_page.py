@@ -15,7 +15,7 @@ from edgekd.report.page.quantization import bits_in_words, bits_table
 from edgekd.report.page.rivals import rivals_table
 from edgekd.report.roles import checked_of, recommended_of, role_of
 from edgekd.report.schema import Report, StageReport
-from edgekd.significance import SIGNIFICANT
+from edgekd.training.significance import SIGNIFICANT
 
 
 def render_html(report: Report) -> str:

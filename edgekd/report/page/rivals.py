@@ -3,7 +3,7 @@
 from edgekd.report import wording as w
 from edgekd.report.schema import Report, Rival
 from edgekd.report.table import Line, Row, Table, cell, figures, words
-from edgekd.significance import SIGNIFICANT
+from edgekd.training.significance import SIGNIFICANT
 
 
 def rivals_table(report: Report) -> Table:

@@ -1,0 +1,224 @@
+"""What lies in the model store, what refers to it, and what may go."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekd.errors import ArtifactError
+from edgekd.report.shipped import shipped_digests
+from edgekd.stages.manifests import MEASUREMENT, Manifest, manifest_of
+from edgekd.store import lock
+from edgekd.store.artifacts import IN_USE, PARTIAL, SET_ASIDE, WRITING, Artifact, Store
+from edgekd.store.disk import disk_errors
+from edgekd.store.folder import REPLACED, delete
+from edgekd.store.lock import LOCK
+from edgekd.training.checkpoint import Checkpoints
+
+State = Literal["complete", "damaged", "partial", "set aside", "left-over"]
+
+_DIGEST = r"(?P<digest>[0-9a-f]{16})"
+_STATES: dict[str, State] = {
+    rf"{_DIGEST}": "complete",
+    rf"{_DIGEST}{re.escape(PARTIAL)}": "partial",
+    rf"{_DIGEST}{re.escape(SET_ASIDE)}\w+": "set aside",
+    rf"{_DIGEST}({re.escape(LOCK)}|{re.escape(IN_USE)})": "left-over",
+    rf"({re.escape(WRITING)}|{re.escape(REPLACED)})({_DIGEST}-)?\w+": "left-over",
+}
+"""What a name in the store means; whatever has another name is not ours."""
+_BESIDE = re.compile(r"\.(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*?)-(?P<old>old-)?[a-z0-9_]{8}")
+"""A folder that was to become ``exports/<name>/``, or was it."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder or file that edgekd left.
+
+    Args:
+        path: where it lies.
+        state: what it is; left-over: of a killed run, never taken for whole.
+        digest: first 16 digits of the artifact it belongs to; empty where that is not known.
+        stage: the stage that made it, ``kind id``; ``measurement`` of exported files.
+        size_bytes: of everything in it.
+        changed: when it was last changed, seconds since 1970.
+        detail: what is wrong, or how far it is.
+        exports: names below ``exports/`` whose report refers to it.
+        live: a run is using or making it.
+    """
+
+    path: Path
+    state: State
+    digest: str
+    stage: str
+    size_bytes: int
+    changed: float
+    detail: str = ""
+    exports: tuple[str, ...] = ()
+    live: bool = False
+    parents: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def kept(self) -> bool:
+        """Is it spared: used by a run, or part of something that is shipped?"""
+        return self.live or (self.state in ("complete", "damaged") and bool(self.exports))
+
+
+def inventory(store: Store, exports: Path) -> list[Entry]:
+    """Everything of edgekd's in the store and beside the exports, every checksum verified; nothing is changed.
+
+    Raises:
+        ArtifactError: there is no such folder, or a report below ``exports`` cannot be read.
+    """
+    for folder in (store.root, exports):
+        if not folder.is_dir():
+            raise ArtifactError(str(folder), "there is no such folder", "name it with --models and --exports")
+    entries = [entry for path in sorted(store.root.iterdir()) if (entry := _entry(path, store)) is not None]
+    shipped = _shipped(exports, {entry.digest: entry.parents for entry in entries if entry.state == "complete"})
+    found = [replace(entry, exports=_names(entry, shipped)) for entry in entries]
+    return [*found, *_beside_exports(exports)]
+
+
+def _entry(path: Path, store: Store) -> Entry | None:
+    for pattern, state in _STATES.items():
+        match = re.fullmatch(pattern, path.name)
+        if match is not None:
+            return _described(path, state, match["digest"] or "", store)
+    return None
+
+
+def _described(path: Path, state: State, digest: str, store: Store) -> Entry:
+    size_bytes, changed = _extent(path)
+    entry = Entry(path, state, digest, "", size_bytes, changed, live=_is_live(digest, store))
+    if state == "complete":
+        return _examined(entry, store)
+    if state == "partial":
+        saved = Checkpoints(path).latest()
+        return replace(entry, detail="no checkpoint" if saved is None else f"after epoch {len(saved.facts['logs'])}")
+    return entry
+
+
+def _examined(entry: Entry, store: Store) -> Entry:
+    """An artifact by what its manifest says, or what is wrong with it."""
+    found = store.inspected(entry.path)
+    if not isinstance(found, Artifact):
+        return replace(entry, state="damaged", detail=found)
+    try:
+        made = manifest_of(found, Manifest)
+    except ArtifactError as error:
+        return replace(entry, state="damaged", detail=error.problem)
+    entry = replace(entry, stage=made.label, parents=tuple(parent[:16] for parent in made.made_from.values()))
+    return replace(entry, live=any(_is_live(digest, store) for digest in _guards(entry)))
+
+
+def _guards(entry: Entry) -> tuple[str, ...]:
+    """The digests whose locks say that an entry is in use: a measurement's own, and those of what was measured."""
+    return (entry.digest, *(entry.parents if entry.stage == MEASUREMENT else ()))
+
+
+def _extent(path: Path) -> tuple[int, float]:
+    """Bytes of everything in it, and when it was changed; what vanishes meanwhile counts nothing."""
+    size_bytes, changed = 0, 0.0
+    for each in (path, *path.rglob("*")):
+        with contextlib.suppress(OSError):
+            about = each.lstat()
+            size_bytes += about.st_size if not each.is_dir() else 0
+            changed = max(changed, about.st_mtime)
+    return size_bytes, changed
+
+
+def _is_live(digest: str, store: Store) -> bool:
+    return bool(digest) and any(lock.holder(store.root / f"{digest}{suffix}") for suffix in (LOCK, IN_USE))
+
+
+def _shipped(exports: Path, parents: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    """The digests that each report refers to, with all that these were made from."""
+    shipped: dict[str, set[str]] = {}
+    for folder in sorted(exports.iterdir()):
+        digests = None if folder.name.startswith(".") else shipped_digests(folder / "report.json")
+        if digests is not None:
+            shipped[folder.name] = _with_ancestors({digest[:16] for digest in digests}, parents)
+    return shipped
+
+
+def _with_ancestors(digests: set[str], parents: Mapping[str, Sequence[str]]) -> set[str]:
+    found, more = set[str](), list(digests)
+    while more:
+        digest = more.pop()
+        if digest not in found:
+            found.add(digest)
+            more += parents.get(digest, ())
+    return found
+
+
+def _names(entry: Entry, shipped: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """Who refers to an entry; a measurement belongs to whoever ships the export that was measured."""
+    own = set(entry.parents) if entry.stage == MEASUREMENT else {entry.digest}
+    return tuple(name for name, digests in shipped.items() if own & digests)
+
+
+def _beside_exports(exports: Path) -> Iterator[Entry]:
+    """What killed runs left of folders below ``exports``."""
+    for path in sorted(exports.iterdir()):
+        places = _export_locks(path)
+        if places:
+            live = any(lock.holder(place) for place in places)
+            yield Entry(path, "left-over", "", "", *_extent(path), detail="of an export", live=live)
+
+
+def _export_locks(path: Path) -> list[Path]:
+    """The locks of what a killed run left beside the exports; none where it is something else."""
+    match = _BESIDE.fullmatch(path.name)
+    if match is not None and path.is_dir() and not path.is_symlink():
+        inside = {each.name for each in path.iterdir()}
+        if inside and not any(name in ("old", "report.json") or name.endswith(".onnx") for name in inside):
+            return []
+        names = [match["name"], *([f"{match['name']}-old"] if match["old"] else [])]
+        return [path.with_name(f".{name}{LOCK}") for name in names]
+    return [path] if re.fullmatch(rf"\..+{re.escape(LOCK)}", path.name) else []
+
+
+def collect(entries: Sequence[Entry], store: Store, exports: Path) -> tuple[list[Entry], list[Entry]]:
+    """Delete what is not kept.
+
+    Returns:
+        What is gone, and what stays because a run has come to use it or to ship it meanwhile.
+
+    Raises:
+        ArtifactError: the disk refuses.
+    """
+    parents = {entry.digest: entry.parents for entry in entries if entry.state == "complete"}
+    gone: list[Entry] = []
+    stays: list[Entry] = []
+    for entry in entries:
+        if not entry.kept:
+            (gone if _deleted(entry, store, exports, parents) else stays).append(entry)
+    return gone, stays
+
+
+def _deleted(entry: Entry, store: Store, exports: Path, parents: Mapping[str, Sequence[str]]) -> bool:
+    """Delete an entry unless a run has any of its locks, or a report has come to refer to it."""
+    with contextlib.ExitStack() as stack, disk_errors(entry.path):
+        for place in _locks(entry, store):
+            held = lock.take(place)
+            if held is None:
+                return False
+            stack.callback(lock.release, place, held)
+        if replace(entry, exports=_names(entry, _shipped(exports, parents))).kept:
+            return False
+        delete(entry.path, WRITING)
+    return True
+
+
+def _locks(entry: Entry, store: Store) -> list[Path]:
+    if not entry.digest:
+        return _export_locks(entry.path)
+    return [store.root / f"{digest}{suffix}" for digest in _guards(entry) for suffix in (IN_USE, LOCK)]
+
+
+def as_json(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The same as plain data."""
+    hidden = {"path", "parents"}
+    plain = [{key: value for key, value in vars(entry).items() if key not in hidden} for entry in entries]
+    return [{"name": entry.path.name, **about, "kept": entry.kept} for entry, about in zip(entries, plain, strict=True)]

@@ -1,0 +1,83 @@
+"""What a pipeline has done, has under way and has still to do, read from the store while others work on it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekd.errors import ArtifactError
+from edgekd.pipeline import Pipeline, Planned
+from edgekd.report.shipped import shipped_digests
+from edgekd.stages.manifests import ExportedFiles, StageManifest, manifest_of
+from edgekd.store import lock
+from edgekd.store.artifacts import Store
+from edgekd.training.checkpoint import Checkpoints
+
+State = Literal["done", "under way", "stopped", "damaged", "to do"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a stage is.
+
+    Args:
+        name: the stage's id; ``report`` for what comes after the last.
+        state: stopped: checkpoints lie there and nobody goes on from them.
+        detail: who is at it, or what is wrong; empty where there is nothing to say.
+        epoch: whole passes over the training split of a stage that is under way or stopped; None where it has none.
+        epochs: how many it will be; None where the stage has none.
+        seconds: how long the run that finished it took; None where that is not known.
+    """
+
+    name: str
+    stage: str
+    digest: str
+    state: State
+    detail: str = ""
+    epoch: int | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+
+
+def pipeline_status(pipeline: Pipeline, models: Path, exports: Path) -> list[Status]:
+    """Every stage's status and, where there is an export stage, the report's; nothing is run or changed."""
+    planned, store = pipeline.plan(models), Store(models)
+    reported = any(issubclass(stage.leaves, ExportedFiles) for stage in pipeline.stages)
+    return [
+        *(_stage(item, store) for item in planned),
+        *([_report(planned, exports / pipeline.name / "report.json")] if reported else []),
+    ]
+
+
+def _stage(item: Planned, store: Store) -> Status:
+    about = (item.name, item.stage.kind, item.digest)
+    epochs = getattr(item.stage, "epochs", None)
+    who = lock.holder(store.lock(item.digest))
+    if who is not None:
+        return Status(*about, "under way", who, _epoch(item, store), epochs)
+    if item.artifact is not None:
+        return Status(*about, "done", epochs=epochs, seconds=manifest_of(item.artifact, StageManifest).seconds)
+    damage, epoch = store.damage(item.digest), _epoch(item, store)
+    if damage is not None:
+        return Status(*about, "damaged", damage, epoch, epochs)
+    return Status(*about, "to do" if epoch is None else "stopped", "", epoch, epochs)
+
+
+def _epoch(item: Planned, store: Store) -> int | None:
+    saved = Checkpoints(store.partial(item.digest)).latest()
+    return None if saved is None else len(saved.facts["logs"])
+
+
+def _report(planned: list[Planned], path: Path) -> Status:
+    about = ("report", "report", "")
+    try:
+        shipped = shipped_digests(path)
+    except ArtifactError as error:
+        return Status(*about, "damaged", str(error))
+    if shipped == [item.digest for item in planned]:
+        return Status(*about, "done")
+    return Status(*about, "to do", "" if shipped is None else "the one that lies there is about other settings")
+
+
+def as_json(pipeline: Pipeline, found: list[Status]) -> dict[str, Any]:
+    """The same as plain data."""
+    return {"pipeline": pipeline.name, "stages": [vars(status) for status in found]}

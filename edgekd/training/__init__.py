@@ -1,0 +1,1 @@
+"""Training: the loop, losses, evaluation, checkpoints, and several processes that share it."""

@@ -1,0 +1,48 @@
+"""Seeds, and the record of versions and machine."""
+
+import importlib.metadata
+import os
+import platform
+import random
+
+from edgekd.ondevice.machine import usable_cores
+
+PACKAGES = ("edgekd", "torch", "torchvision", "torchao", "torch-pruning", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+def seed_everything(seed: int) -> None:
+    """Give every random number generator in use the same seed, and torch its deterministic kernels."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # a GPU's matrix products repeat to the bit only so
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for the record.
+
+    The same file and seed give the same weights to the bit where versions, vector instructions, training threads and
+    GPU are the same; elsewhere sums may be rounded in another order.
+    """
+    import torch
+
+    versions = {name: _version(name) for name in PACKAGES}
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": str(usable_cores()),
+        "vector instructions": torch.backends.cpu.get_cpu_capability(),
+        "training threads": str(torch.get_num_threads()),
+        **versions,
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,277 @@
+"""fit(), the only training loop."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor, nn
+
+from edgekd.config.progress import Progress
+from edgekd.data import Dataset, batches_per_epoch, shared_batches, train_batches
+from edgekd.errors import TrainingError
+from edgekd.training.checkpoint import Checkpoints
+from edgekd.training.evaluation import Evaluation, evaluate, not_learned
+from edgekd.training.history import Course, EpochLog, History, checkpoint, copy_state, resume
+from edgekd.training.parallel import ALONE, Processes
+from edgekd.training.safe_backward import trained_safely
+
+STEPS_BETWEEN_LOOKS = 16
+"""At the losses: each look waits for the arithmetic."""
+
+
+class LossParts:
+    """A batch's loss and the named parts it is made of.
+
+    Args:
+        total: what is minimised; a scalar with a gradient.
+        parts: scalars for the log.
+    """
+
+    def __init__(self, total: Tensor, **parts: Tensor) -> None:
+        self.total = total
+        self.parts = {"loss": total.detach(), **{name: value.detach() for name, value in parts.items()}}
+
+
+BatchLoss = Callable[[Tensor, Tensor, float], LossParts]
+"""Takes images, labels and the progress (0..1) of the schedule."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained: SGD with Nesterov momentum, warm-up, then a cosine to zero; at will a second cosine.
+
+    Args:
+        epochs: passes over the training split.
+        lr: peak learning rate.
+        batch_size: images a step.
+        weight_decay: on weights only, not on norms and biases.
+        warmup: share of the schedule (0..1) in which the learning rate rises to its peak.
+        momentum: Nesterov's.
+        second: when the second cosine begins and where from, as shares of the schedule and of the peak.
+    """
+
+    epochs: int
+    lr: float
+    batch_size: int
+    weight_decay: float
+    warmup: float = 0.2
+    momentum: float = 0.9
+    second: tuple[float, float] = (1.0, 0.0)
+
+
+def fit(
+    model: nn.Module,
+    batch_loss: BatchLoss,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+    label: str = "train",
+    before_epoch: Callable[[float], None] = lambda _: None,
+    start: Evaluation | None = None,
+    checkpoints: Checkpoints | None = None,
+    processes: Processes = ALONE,
+    after_averaging: Callable[[], None] = lambda: None,
+) -> History:
+    """Train ``model`` in place and leave it with the weights that were best on ``val``.
+
+    Args:
+        model: what is trained.
+        batch_loss: the loss of one batch; whatever it calls, ``model`` among it, is not switched to another mode.
+        data: its train split teaches, its val split chooses the epoch.
+        recipe: epochs, learning rate and the rest.
+        seed: of the order of the images and their augmentation.
+        progress: told about every step and epoch.
+        label: names the work for it.
+        before_epoch: called with the progress (0..1) of the schedule before each epoch.
+        start: what the model as it comes reaches on val, where an epoch must beat it to be kept.
+        checkpoints: written after every epoch; where there are some, the training goes on from the last.
+        processes: those that share every batch; all leave with the same weights and history.
+        after_averaging: called whenever the buffers of ``model`` became their mean over several processes.
+
+    Batches come on ``processes.device``, where ``model`` is too until it is trained; what else ``batch_loss`` calls
+    has to be there.
+
+    Raises:
+        TrainingError: a loss is not a finite number (the checkpoints of the epochs before stay), a batch is too small
+            for so many processes, or the GPU's memory for the batch.
+    """
+    progress = progress or Progress()
+    images = min(recipe.batch_size, len(data.train))
+    processes.check_batch(images, label)
+    if processes.device.type != "cpu":
+        progress.note(f"{label}: training on the GPU ({processes.record()['gpu']})")
+    model.to(processes.device)
+    optimizer, generator = sgd(model, recipe), torch.Generator().manual_seed(seed)
+    course = Course(processes.of_first(start), copy_state(model), processes.record(), balanced=data.balance)
+    if checkpoints is not None and (saved := processes.by_first(checkpoints.latest)) is not None:
+        course = resume(saved, model, optimizer, generator, course.made_by, data.balance)
+        progress.note(f"{label}: going on after epoch {len(course.logs)} of {recipe.epochs}")
+    shared_loss = _shared(batch_loss, model, images, processes)
+    for epoch in range(len(course.logs), recipe.epochs):
+        before_epoch(epoch / recipe.epochs)
+        model.train()
+        started = time.monotonic()
+        batches_of_epoch = _batches(data, recipe.batch_size, generator, processes)
+        with trained_safely(model), _gpu_memory_errors(label, recipe.batch_size):
+            losses = _one_epoch(shared_loss, batches_of_epoch, data, recipe, optimizer, epoch, progress, label)
+        losses = processes.mean(losses)
+        processes.average_statistics(model, after_averaging)
+        model.eval()
+        found = processes.of_first(evaluate(model, data.val, processes.device))
+        _check_finite({**losses, "val_loss": found.loss}, label, epoch + 1, recipe.lr)
+        lr = float(optimizer.param_groups[0]["lr"])
+        log = EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started)
+        course.add(log, found, model)
+        if checkpoints is not None and processes.first:
+            checkpoints.save(epoch + 1, checkpoint(course, model, optimizer, generator))
+        progress.epoch(label, epoch + 1, recipe.epochs, {**losses, **_reached(found, data.balance)})
+    model.load_state_dict(course.best_state)
+    model.cpu().eval()
+    history = course.history()
+    for told in not_learned(history.classes, data) if history.classes else []:
+        progress.note(f"warning: {label} {told}")
+    return history
+
+
+def _reached(found: Evaluation, balanced: bool) -> dict[str, float]:
+    """What is told of an epoch; what decides comes last."""
+    decides = {"val_balanced_accuracy": found.classes.balanced_accuracy} if balanced and found.classes else {}
+    return {"val_accuracy": found.accuracy, **decides}
+
+
+def _shared(batch_loss: BatchLoss, model: nn.Module, images: int, processes: Processes) -> BatchLoss:
+    """The loss of one process's part of a batch of ``images``: its mean over the processes is the loss of the batch."""
+    if processes.size == 1:
+        return batch_loss
+
+    def weighted(part: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        found, weight = batch_loss(part, labels, progress), len(labels) * processes.size / images
+        return {"total": weight * found.total, **{name: weight * value for name, value in found.parts.items()}}
+
+    averaging = processes.averaging(model, weighted)
+
+    def shared(part: Tensor, labels: Tensor, progress: float) -> LossParts:
+        found = averaging(part, labels, progress)
+        return LossParts(found.pop("total"), **found)
+
+    return shared
+
+
+def _batches(
+    data: Dataset, batch_size: int, generator: Generator, processes: Processes
+) -> Iterator[tuple[Tensor, Tensor]]:
+    if processes.size == 1:
+        found = train_batches(data, batch_size, generator)
+    else:
+        found = shared_batches(data, batch_size, generator, processes.rank, processes.size)
+    for images, labels in found:
+        yield images.to(processes.device), labels.to(processes.device)
+
+
+@contextlib.contextmanager
+def _gpu_memory_errors(label: str, batch_size: int) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        problem = f"the GPU has no memory for a step of {batch_size} images"
+        remedy = "lower batch_size, or set CUDA_VISIBLE_DEVICES= to train on the CPU"
+        raise TrainingError(label, problem, remedy) from None
+
+
+def _one_epoch(
+    batch_loss: BatchLoss,
+    batches_of_epoch: Iterator[tuple[Tensor, Tensor]],
+    data: Dataset,
+    recipe: Recipe,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    progress: Progress,
+    label: str,
+) -> dict[str, float]:
+    """Mean losses by part; tensors are read back only every few steps and at the epoch's end.
+
+    Raises:
+        TrainingError: the loss of a step is not a finite number.
+    """
+    steps = batches_per_epoch(data, recipe.batch_size)
+    sums: dict[str, Tensor] = {}
+    finite: Tensor | int = 0
+    for step, (images, labels) in enumerate(batches_of_epoch):
+        at = (epoch * steps + step) / (recipe.epochs * steps)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(at, recipe.lr, recipe.warmup, recipe.second)
+        loss = batch_loss(images, labels, at)
+        optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        sums = {name: sums.get(name, 0) + value for name, value in loss.parts.items()}
+        finite = finite + ((finite == step) & torch.isfinite(loss.parts["loss"]))  # counts up to the first that is not
+        if step % STEPS_BETWEEN_LOOKS == 0 or step + 1 == steps:
+            _check_steps(int(finite), step + 1, steps, sums, label, epoch + 1, recipe.lr)
+        progress.work(label, epoch * steps + step + 1, recipe.epochs * steps)
+    return {name: float(value) / steps for name, value in sums.items()}
+
+
+def _check_steps(
+    finite: int, done: int, steps: int, sums: dict[str, Tensor], label: str, epoch: int, lr: float
+) -> None:
+    """Say which step was the first whose loss is no finite number, and which parts of the loss are none."""
+    if finite < done:
+        bad = {name: float(value) for name, value in sums.items() if not math.isfinite(float(value))}
+        raise _not_finite(bad, label, f"epoch {epoch}, step {finite + 1} of {steps}", epoch, lr)
+
+
+def _check_finite(losses: dict[str, float], label: str, epoch: int, lr: float) -> None:
+    bad = {name: value for name, value in losses.items() if not math.isfinite(value)}
+    if bad:
+        raise _not_finite(bad, label, f"epoch {epoch}", epoch, lr)
+
+
+def _not_finite(bad: dict[str, float], label: str, place: str, epoch: int, lr: float) -> TrainingError:
+    found = ", ".join(f"{name} {value}" for name, value in bad.items())
+    kept = f"; epoch {epoch - 1} and those before are kept" if epoch > 1 else ""
+    return TrainingError(
+        label,
+        f"the loss is not a finite number in {place} ({found})",
+        f"lower lr (now {lr}), raise batch_size, or set precision: float32 where it is bf16; "
+        f"look for images or weights that are odd{kept}",
+    )
+
+
+def learning_rate(progress: float, peak: float, warmup: float, second: tuple[float, float] = (1.0, 0.0)) -> float:
+    """Rises in a line from a tenth of the peak, then falls along half a cosine to zero.
+
+    Where a second cosine begins, the first breaks off and this one falls to zero in what is left of the schedule.
+
+    Args:
+        progress: 0..1 of the schedule.
+        peak: highest learning rate.
+        warmup: share of the schedule in which it rises.
+        second: share of the schedule at which the second cosine begins, and of the peak that it begins with.
+    """
+    begins, share = second
+    if progress >= begins:
+        return peak * share * _half_cosine((progress - begins) / (1 - begins)) if begins < 1 else 0.0
+    if progress < warmup:
+        return peak * (0.1 + 0.9 * progress / warmup)
+    return peak * _half_cosine((progress - warmup) / (1 - warmup))
+
+
+def _half_cosine(progress: float) -> float:
+    """Falls from 1 to 0 while ``progress`` goes from 0 to 1."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with Nesterov momentum; weight decay only on tensors of two dimensions and more (no norms, no biases)."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)

@@ -1,0 +1,229 @@
+"""Processes that train together: one is the usual case, several go through Lightning Fabric's DDP on gloo, on CPUs."""
+
+import contextlib
+import datetime
+import logging
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.errors import ConfigError, EdgekdError, LostProcessError, TrainingError
+from edgekd.training.launch import GOES_ON, LAUNCHER, has_peers
+
+LONGEST_WAIT = datetime.timedelta(days=7)
+"""Others wait so long while the first prunes, exports or reads images; that one of them is gone is seen at once."""
+LEAST_SHARE = 2
+"""A batch norm cannot learn from one image."""
+T = TypeVar("T")
+Tensors = Callable[..., dict[str, Tensor]]
+
+
+class Processes:
+    """The processes of a run; this is the only one, and it costs nothing.
+
+    Args:
+        rank: this one's number, from 0. Number 0 alone writes and prints.
+        size: how many there are.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where a network is trained: on this machine's GPU where torch sees one."""
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def by_first(self, work: Callable[[], T]) -> T:
+        """What the first process makes of ``work``; the others wait for it, and end quietly where it fails."""
+        return work()
+
+    def first_then_others(self, work: Callable[[], T]) -> T:
+        """Everyone works, the first one before the others."""
+        return work()
+
+    def of_first(self, value: T) -> T:
+        """The first process's value, for everyone."""
+        return value
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Each figure's mean over the processes."""
+        return dict(values)
+
+    def averaging(self, model: nn.Module, loss: Tensors) -> Tensors:
+        """A loss that calls ``model``, changed so that its gradients are the mean over the processes; to be kept."""
+        return loss
+
+    def average_statistics(self, model: nn.Module, then: Callable[[], None]) -> None:
+        """Give a model's buffers (a batch norm's statistics) their mean over the processes, in place; then call."""
+
+    @contextlib.contextmanager
+    def store_root(self, root: Path) -> Iterator[Path]:
+        """Where to write: the given folder, but for all processes after the first one that goes on leaving."""
+        yield root
+
+    def record(self) -> dict[str, str]:
+        """For the manifest of what was made."""
+        return {"gpu": torch.cuda.get_device_name()} if self.device.type == "cuda" else {}
+
+    def check_batch(self, images: int, where: str) -> None:
+        """Raise TrainingError where a batch is too small to be split."""
+        if images < LEAST_SHARE * self.size and self.size > 1:
+            problem = f"{images} images cannot be split over {self.size} processes"
+            remedy = f"a process needs {LEAST_SHARE}: raise batch_size, or take fewer processes"
+            raise TrainingError(where, problem, remedy)
+
+
+ALONE = Processes()
+
+
+class FabricProcesses(Processes):
+    """Several processes, each holding the whole model and all images; they exchange gradients and figures."""
+
+    def __init__(self, fabric: Any) -> None:
+        super().__init__(fabric.global_rank, fabric.world_size)
+        self._fabric = fabric
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def by_first(self, work: Callable[[], T]) -> T:
+        outcome: tuple[T | None, EdgekdError | None] = (None, None)
+        if self.first:
+            try:
+                outcome = (work(), None)
+            except EdgekdError as error:
+                outcome = (None, error)
+        found, failure = self.of_first(outcome)
+        if failure is not None:
+            raise failure if self.first else SystemExit(failure.exit_code)
+        return found  # type: ignore[return-value]
+
+    def first_then_others(self, work: Callable[[], T]) -> T:
+        kept: list[T] = []
+        self.by_first(lambda: kept.append(work()))
+        return kept[0] if self.first else work()
+
+    def of_first(self, value: T) -> T:
+        found: T = self._fabric.broadcast(value)
+        return found
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        figures = torch.tensor(list(values.values()), dtype=torch.float64)
+        return dict(zip(values, self._fabric.all_reduce(figures, reduce_op="mean").tolist(), strict=True))
+
+    def averaging(self, model: nn.Module, loss: Tensors) -> Tensors:
+        wrapped: Tensors = self._fabric.setup_module(_Loss(model, loss), move_to_device=False)
+        return wrapped
+
+    def average_statistics(self, model: nn.Module, then: Callable[[], None]) -> None:
+        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
+        if buffers:
+            flat = torch.cat([buffer.detach().double().reshape(-1) for buffer in buffers])
+            means = self._fabric.all_reduce(flat, reduce_op="mean").split([buffer.numel() for buffer in buffers])
+            for buffer, mean in zip(buffers, means, strict=True):
+                buffer.copy_(mean.reshape(buffer.shape))
+        then()
+
+    @contextlib.contextmanager
+    def store_root(self, root: Path) -> Iterator[Path]:
+        if self.first:
+            yield root
+            return
+        with tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
+            yield Path(folder)
+
+    def record(self) -> dict[str, str]:
+        return {"processes": str(self.size)}
+
+
+class _Loss(nn.Module):
+    """A loss as a module that owns the model, so that DDP sees the model's parameters and the loss's forward pass."""
+
+    def __init__(self, model: nn.Module, loss: Tensors) -> None:
+        super().__init__()
+        self.model, self._loss = model, loss
+
+    def forward(self, *inputs: Any) -> dict[str, Tensor]:
+        return self._loss(*inputs)
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Processes]:
+    """The processes that ``launch`` or torchrun started with this one; this one alone where neither did.
+
+    Raises:
+        LostProcessError: another process is gone; quietly so where ``launch`` watches and will say which.
+    """
+    if not has_peers() or os.environ["WORLD_SIZE"] == "1":
+        yield ALONE
+        return
+    if LAUNCHER in os.environ:
+        _end_with_launcher(int(os.environ[LAUNCHER]))
+    try:
+        yield FabricProcesses(_fabric())
+    except RuntimeError as error:
+        if not _is_lost_connection(error):
+            raise
+        if LAUNCHER in os.environ:
+            raise SystemExit(LostProcessError.exit_code) from None
+        raise LostProcessError("processes", "another process of this run is gone", GOES_ON) from None
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _fabric() -> Any:
+    """Fabric on torchrun's variables; ``launch`` sets the same ones."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import TorchElasticEnvironment
+    from lightning_fabric.strategies import DDPStrategy
+
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    here, everywhere = (int(os.environ[name]) for name in ("LOCAL_WORLD_SIZE", "WORLD_SIZE"))
+    if everywhere % here:
+        found = f"{here} processes here of {everywhere} in all"
+        raise ConfigError("processes", found, "start as many on every machine")
+    strategy = DDPStrategy(
+        cluster_environment=TorchElasticEnvironment(),
+        process_group_backend="gloo",
+        timeout=LONGEST_WAIT,
+        forward_sync_buffers=False,
+        find_unused_parameters=True,  # a user's own network may have layers without use
+    )
+    fabric = Fabric(accelerator="cpu", devices=here, num_nodes=everywhere // here, strategy=strategy)
+    fabric.launch()
+    return fabric
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
+
+
+def _end_with_launcher(launcher: int) -> None:
+    """End tidily when told to, and at once when the launcher is gone."""
+    signal.signal(signal.SIGTERM, _end)
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os._exit(LostProcessError.exit_code)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
