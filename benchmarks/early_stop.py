@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from edgekd.data import Dataset, FashionMnist, load_dataset
 from edgekd.data.dataset import Split
 from edgekd.stages import Distill
-from edgekd.stages.base import frozen, taught_recipe
-from edgekd.training.fit import LossParts, Recipe, fit
+from edgekd.stages.base import frozen, taught_schedule
+from edgekd.training.fit import LossParts, Schedule, fit
 from edgekd.zoo import ModelSpec, build, count_params
 
 IMAGES, EPOCHS, SEEDS = 4000, 8, (0, 1, 2)
@@ -57,14 +57,14 @@ def _teacher(data: Dataset) -> tuple[nn.Module, float]:
     torch.manual_seed(0)
     teacher = build(SPEC)
     loss = lambda images, labels, _: LossParts(F.cross_entropy(teacher(images), labels))  # noqa: E731
-    history = fit(teacher, loss, data, Recipe(10, 0.1, 64, 5e-4), seed=0)
+    history = fit(teacher, loss, data, Schedule(10, 0.1, 64, 5e-4), seed=0)
     return frozen(teacher), history.best_accuracy
 
 
 def _accuracy(stage: Distill, teacher: nn.Module, data: Dataset, seed: int) -> float:
     torch.manual_seed(seed)
     student = build(SPEC.model_copy(update={"width_mult": 0.5}))
-    return fit(student, stage.batch_loss(student, teacher), data, taught_recipe(stage), seed=seed).best_accuracy
+    return fit(student, stage.batch_loss(student, teacher), data, taught_schedule(stage), seed=seed).best_accuracy
 
 
 if __name__ == "__main__":

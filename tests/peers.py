@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.errors import ModelError
-from edgekd.training.fit import LossParts, Recipe, fit
+from edgekd.training.fit import LossParts, Schedule, fit
 from edgekd.training.parallel import Processes, joined
 from tests.tiny import tiny_convnet, tiny_dataset
 
@@ -73,8 +73,8 @@ def trained(processes: Processes) -> dict[str, object]:
     def loss(images: Tensor, labels: Tensor, _: float) -> LossParts:
         return LossParts(F.cross_entropy(model(images), labels))
 
-    recipe = Recipe(epochs=3, lr=0.1, batch_size=15, weight_decay=0.0)
-    history = fit(model, loss, tiny_dataset(), recipe, seed=0, processes=processes)
+    schedule = Schedule(epochs=3, lr=0.1, batch_size=15, weight_decay=0.0)
+    history = fit(model, loss, tiny_dataset(), schedule, seed=0, processes=processes)
     sums = {name: float(value.double().sum()) for name, value in model.state_dict().items()}
     figures = [(log.losses, log.val_accuracy, log.val_loss) for log in history.epochs]
     return {"sums": sums, "figures": figures, "best": history.best_epoch}

@@ -13,7 +13,7 @@ from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.quantization.capture import _CAPTURED, MOST_REMEMBERED, capture
 from edgekd.zoo import ModelSpec, build, check_name, example_images, fingerprint, random_images, widths, with_widths
 
-NAMES = ("resnet8", "tests.odd:pixel_shuffle", "tests.odd:convnext")
+NAMES = ("resnet8", "tests.odd:pixel_shuffle")
 
 
 @pytest.fixture(autouse=True)

@@ -11,14 +11,14 @@ from edgekd.errors import TrainingError
 from edgekd.pipeline import Pipeline
 from edgekd.training.checkpoint import Checkpoints
 from edgekd.training.evaluation import evaluate
-from edgekd.training.fit import BatchLoss, LossParts, Recipe, fit
+from edgekd.training.fit import BatchLoss, LossParts, Schedule, fit
 from tests.chain import YAML, write_pipeline
 from tests.made import said
 from tests.test_training import Told
 from tests.tiny import tiny_convnet, tiny_dataset
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
-RECIPE = Recipe(4, 0.1, 8, 0.0)
+SCHEDULE = Schedule(4, 0.1, 8, 0.0)
 
 
 def with_dropout() -> nn.Module:
@@ -44,7 +44,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 def test_a_network_is_trained_on_the_gpu_and_comes_back() -> None:
     model, places, told = tiny_convnet(8), set[str](), Told()
 
-    history = fit(model, loss_of(model, places), tiny_dataset(), RECIPE, seed=1, progress=told)
+    history = fit(model, loss_of(model, places), tiny_dataset(), SCHEDULE, seed=1, progress=told)
 
     assert places == {"cuda"}
     assert {tensor.device.type for tensor in model.state_dict().values()} == {"cpu"}
@@ -60,12 +60,12 @@ def test_what_was_stopped_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     saved = Checkpoints(tmp_path / "saved")
 
     torch.manual_seed(6)
-    fit(through, loss_of(through), tiny_dataset(), RECIPE, seed=1)
+    fit(through, loss_of(through), tiny_dataset(), SCHEDULE, seed=1)
     torch.manual_seed(6)
     with pytest.raises(TrainingError, match="epoch 3"):
-        fit(stopped, loss_of(stopped, breaks_at=0.5), tiny_dataset(), RECIPE, seed=1, checkpoints=saved)
+        fit(stopped, loss_of(stopped, breaks_at=0.5), tiny_dataset(), SCHEDULE, seed=1, checkpoints=saved)
     torch.manual_seed(7)
-    fit(stopped, loss_of(stopped), tiny_dataset(), RECIPE, seed=1, checkpoints=saved)
+    fit(stopped, loss_of(stopped), tiny_dataset(), SCHEDULE, seed=1, checkpoints=saved)
 
     assert same(through, stopped)
 

@@ -18,7 +18,7 @@ from edgekd.errors import TrainingError
 from edgekd.training.checkpoint import Checkpoints
 from edgekd.training.classes import ClassCounts
 from edgekd.training.evaluation import Evaluation, estimate_batchnorm, evaluate
-from edgekd.training.fit import BatchLoss, LossParts, Recipe, fit, learning_rate, sgd
+from edgekd.training.fit import BatchLoss, LossParts, Schedule, fit, learning_rate, sgd
 from edgekd.training.history import History
 from edgekd.training.parallel import ALONE, Processes
 from tests.tiny import tiny_convnet, tiny_dataset, uneven_dataset
@@ -41,7 +41,7 @@ def plain(model: nn.Module) -> BatchLoss:
 def test_a_learnable_problem_is_learned_and_repeats_to_the_bit(digits: Dataset) -> None:
     models = [linear(), linear()]
 
-    histories = [fit(m, plain(m), digits, Recipe(4, 0.05, 32, 1e-4), seed=1) for m in models]
+    histories = [fit(m, plain(m), digits, Schedule(4, 0.05, 32, 1e-4), seed=1) for m in models]
 
     assert histories[0].best_accuracy > 0.9
     assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
@@ -51,7 +51,7 @@ def test_a_learnable_problem_is_learned_and_repeats_to_the_bit(digits: Dataset) 
 def test_a_tiny_convolutional_network_learns_and_another_seed_trains_it_otherwise() -> None:
     data, models = tiny_dataset(), [tiny_convnet(8), tiny_convnet(8)]
 
-    found = [fit(m, plain(m), data, Recipe(4, 0.1, 8, 0.0), seed=s) for s, m in enumerate(models)]
+    found = [fit(m, plain(m), data, Schedule(4, 0.1, 8, 0.0), seed=s) for s, m in enumerate(models)]
 
     assert all(history.best_accuracy == 1.0 for history in found)
     assert evaluate(models[0], data.test).accuracy == 1.0
@@ -68,8 +68,8 @@ def test_the_loop_steps_by_the_schedule_in_training_mode_and_logs_the_mean_of_ev
         modes.append(model.training)
         return LossParts(F.cross_entropy(model(images), labels), step=torch.tensor(float(len(steps))))
 
-    recipe = Recipe(2, 0.1, 16, 0.0, warmup=0.5)
-    history = fit(model, counted, tiny_dataset(), recipe, seed=0, before_epoch=begins.append)
+    schedule = Schedule(2, 0.1, 16, 0.0, warmup=0.5)
+    history = fit(model, counted, tiny_dataset(), schedule, seed=0, before_epoch=begins.append)
 
     assert steps == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
     assert begins == [0, 0.5]
@@ -96,7 +96,7 @@ def test_the_best_epoch_on_val_is_kept_not_the_last(digits: Dataset) -> None:
         sign = 1 if progress < 0.5 else -1
         return LossParts(sign * F.cross_entropy(model(images), labels))
 
-    history = fit(model, spoiled_later, digits, Recipe(6, 0.05, 32, 0.0), seed=1)
+    history = fit(model, spoiled_later, digits, Schedule(6, 0.05, 32, 0.0), seed=1)
 
     assert 1 <= history.best_epoch <= 3
     assert history.epochs[-1].val_accuracy < history.best_accuracy
@@ -107,7 +107,7 @@ def test_a_start_that_no_epoch_beats_is_kept(digits: Dataset) -> None:
     model = linear()
     before = [parameter.clone() for parameter in model.parameters()]
 
-    history = fit(model, plain(model), digits, Recipe(1, 0.01, 64, 0.0), seed=1, start=Evaluation(1.0, 0.0))
+    history = fit(model, plain(model), digits, Schedule(1, 0.01, 64, 0.0), seed=1, start=Evaluation(1.0, 0.0))
 
     assert (history.best_epoch, history.best_accuracy) == (0, 1.0)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
@@ -126,7 +126,7 @@ def test_a_loss_that_is_no_finite_number_ends_with_its_epoch_its_step_and_remedi
         return LossParts(ce * value if next(steps) == 17 + bad_step else ce, ce=ce)
 
     with pytest.raises(TrainingError) as caught:
-        fit(model, broken, digits, Recipe(2, 0.1, 64, 0.0), seed=1)
+        fit(model, broken, digits, Schedule(2, 0.1, 64, 0.0), seed=1)
 
     told = re.fullmatch(
         r"train: the loss is not a finite number in epoch 2, step (\d+) of 17 \(loss (nan|-?inf).*\); "
@@ -150,8 +150,8 @@ def test_a_training_that_broke_goes_on_from_its_last_good_epoch(digits: Dataset,
             return LossParts(ce * math.inf if progress >= breaks_at else ce)
 
         saved = Checkpoints(tmp_path / "saved")
-        recipe = Recipe(3, 0.1, 64, 0.0)
-        history = fit(model, loss, digits, recipe, seed=1, progress=told, checkpoints=saved, processes=processes)
+        schedule = Schedule(3, 0.1, 64, 0.0)
+        history = fit(model, loss, digits, schedule, seed=1, progress=told, checkpoints=saved, processes=processes)
         return model, told.notes, history
 
     with pytest.raises(TrainingError, match="epoch 3, step 3 of"):
@@ -175,7 +175,7 @@ def test_a_gpu_without_memory_for_a_batch_is_one_line(digits: Dataset) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB")
 
     with pytest.raises(TrainingError) as caught:
-        fit(model, too_large, digits, Recipe(1, 0.1, 64, 0.0), seed=1)
+        fit(model, too_large, digits, Schedule(1, 0.1, 64, 0.0), seed=1)
 
     assert str(caught.value) == (
         "train: the GPU has no memory for a step of 64 images; lower batch_size, "
@@ -196,7 +196,7 @@ class Told(Progress):
 def test_weight_decay_is_for_weights_alone() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
 
-    decayed, free = sgd(model, Recipe(1, 0.1, 2, 0.01)).param_groups
+    decayed, free = sgd(model, Schedule(1, 0.1, 2, 0.01)).param_groups
 
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.01, 0.0)
     assert [p.dim() for p in decayed["params"]] == [4]
@@ -210,7 +210,7 @@ def test_weights_shrink_without_a_gradient_and_norms_and_biases_do_not() -> None
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
 
-    sgd(model, Recipe(1, 0.1, 2, 0.01, momentum=0.9)).step()
+    sgd(model, Schedule(1, 0.1, 2, 0.01, momentum=0.9)).step()
 
     after = dict(model.named_parameters())
     by_hand = before["0.weight"] * (1 - 0.1 * 0.01 * 1.9)
@@ -221,7 +221,7 @@ def test_weights_shrink_without_a_gradient_and_norms_and_biases_do_not() -> None
 def test_what_is_frozen_is_not_trained() -> None:
     model = nn.Sequential(nn.Linear(2, 2).requires_grad_(False), nn.Linear(2, 2))
 
-    found = [p for group in sgd(model, Recipe(1, 0.1, 2, 0.0)).param_groups for p in group["params"]]
+    found = [p for group in sgd(model, Schedule(1, 0.1, 2, 0.0)).param_groups for p in group["params"]]
 
     assert {id(p) for p in found} == {id(p) for p in model[1].parameters()}
 
@@ -341,7 +341,7 @@ def test_weights_that_break_in_the_last_step_are_noticed(digits: Dataset) -> Non
         return LossParts(loss + loss.sqrt())  # finite, with a gradient of nan
 
     with pytest.raises(TrainingError, match="val_loss nan"):
-        fit(model, breaks_weights, digits, Recipe(1, 0.1, 2000, 0.0), seed=1)
+        fit(model, breaks_weights, digits, Schedule(1, 0.1, 2000, 0.0), seed=1)
 
 
 class Notes(Progress):
@@ -367,7 +367,7 @@ def uneven_network() -> nn.Sequential:
 
 
 UNEVEN = uneven_dataset([200, *[6] * 9], [40, *[4] * 9])
-SHORT = Recipe(5, 0.05, 32, 5e-4)
+SHORT = Schedule(5, 0.05, 32, 5e-4)
 
 
 def test_classes_that_are_never_answered_are_told_and_balance_cures_it() -> None:

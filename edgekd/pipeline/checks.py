@@ -69,7 +69,7 @@ def checked(plan: list[Planned], data: Dataset, target: Target, processes: Proce
     for index, item in enumerate(plan):
         if item.stage.trains and item.artifact is None:
             with placed(index, item.name):
-                images = int(item.stage.recipe_settings()["batch_size"])
+                images = int(item.stage.deciding_settings()["batch_size"])
                 processes.check_batch(min(images, len(data.train)), "batch_size")
     return plan
 

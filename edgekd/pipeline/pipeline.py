@@ -160,7 +160,7 @@ class Pipeline(Settings):
         """What decides a stage's result."""
         target = {"isa": self.target.resolved_isa} if stage.reads_target else {}
         return {
-            "settings": stage.recipe_settings(),
+            "settings": stage.deciding_settings(),
             "version": stage.VERSION,
             "parents": parents,
             "data": self._data_facts(fingerprint),

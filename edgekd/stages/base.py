@@ -25,7 +25,7 @@ from edgekd.store.artifacts import Artifact, Store
 from edgekd.training.checkpoint import Checkpoints
 from edgekd.training.environment import environment
 from edgekd.training.evaluation import not_learned
-from edgekd.training.fit import BatchLoss, LossParts, Recipe
+from edgekd.training.fit import BatchLoss, LossParts, Schedule
 from edgekd.training.history import History
 from edgekd.training.parallel import ALONE, Processes
 from edgekd.zoo import ModelSpec, count_macs, count_params
@@ -129,7 +129,7 @@ class Stage(Settings, ABC):
             specs: how those networks are built.
         """
 
-    def recipe_settings(self) -> dict[str, Any]:
+    def deciding_settings(self) -> dict[str, Any]:
         """The settings that decide the result: all but names and what is left open."""
         return self.model_dump(exclude={"id", "source", "teacher", "models"}, exclude_none=True)
 
@@ -288,14 +288,14 @@ def frozen(model: nn.Module) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-def recipe(stage: Any) -> Recipe:
-    """The recipe that a training stage's settings describe."""
-    return Recipe(stage.epochs, stage.lr, stage.batch_size, stage.weight_decay)
+def schedule(stage: Any) -> Schedule:
+    """The schedule that a training stage's settings describe."""
+    return Schedule(stage.epochs, stage.lr, stage.batch_size, stage.weight_decay)
 
 
-def taught_recipe(stage: Any) -> Recipe:
+def taught_schedule(stage: Any) -> Schedule:
     """The same of a stage with a teacher, whose labels may be left alone with a learning rate of their own."""
-    return replace(recipe(stage), second=(stage.stop_teacher_at, stage.labels_lr))
+    return replace(schedule(stage), second=(stage.stop_teacher_at, stage.labels_lr))
 
 
 def unread_without_term(keys: Iterable[str], why: str, stop_teacher_at: float) -> dict[str, str]:

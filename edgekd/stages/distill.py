@@ -30,7 +30,7 @@ from edgekd.stages.base import (
     model_errors,
     network_facts,
     source_or_before,
-    taught_recipe,
+    taught_schedule,
     unread_without_term,
 )
 from edgekd.stages.manifests import FloatModel, StageManifest
@@ -131,8 +131,8 @@ class Distill(Stage):
             return spec
         return spec.model_copy(update={"activations": self.activations})
 
-    def recipe_settings(self) -> dict[str, Any]:
-        return {**super().recipe_settings(), **(network_facts(self.model) if self.model else {})}
+    def deciding_settings(self) -> dict[str, Any]:
+        return {**super().deciding_settings(), **(network_facts(self.model) if self.model else {})}
 
     def run(self, ctx: Context) -> Artifact:
         ctx.warn_of_precision(self.precision)
@@ -146,7 +146,7 @@ class Distill(Stage):
             student,
             loss,
             ctx.data,
-            taught_recipe(self),
+            taught_schedule(self),
             seed=ctx.seed,
             progress=ctx.progress,
             label=ctx.name,

@@ -64,7 +64,7 @@ class Export(Stage):
     def key_of(self, role: str) -> str:
         return "models"
 
-    def recipe_settings(self) -> dict[str, Any]:
+    def deciding_settings(self) -> dict[str, Any]:
         return {"stage": self.stage}
 
     def check_inputs(self, specs: Sequence[ModelSpec]) -> None:

@@ -26,7 +26,7 @@ from edgekd.stages.base import (
     first_teacher,
     labels_alone,
     source_or_before,
-    taught_recipe,
+    taught_schedule,
     unread_without_term,
 )
 from edgekd.stages.manifests import FloatModel, IntegerModel, Quantized, StageManifest
@@ -79,8 +79,8 @@ class Qat(Stage):
             return unread_without_term(("beta", *_TERM), "teacher is none", self.stop_teacher_at)
         return unread_without_term(("teacher", *_TERM), "" if self.beta else "beta is 0", self.stop_teacher_at)
 
-    def recipe_settings(self) -> dict[str, Any]:
-        settings = super().recipe_settings()
+    def deciding_settings(self) -> dict[str, Any]:
+        settings = super().deciding_settings()
         if settings.get("loss") == Kd().name:  # digests from before there was a choice
             del settings["loss"]
         return settings
@@ -101,7 +101,7 @@ class Qat(Stage):
             model,
             self._batch_loss(model, ctx),
             ctx.data,
-            taught_recipe(self),
+            taught_schedule(self),
             seed=ctx.seed,
             progress=ctx.progress,
             label=ctx.name,

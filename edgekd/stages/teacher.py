@@ -21,7 +21,7 @@ from edgekd.stages.base import (
     labels_alone,
     model_errors,
     network_facts,
-    recipe,
+    schedule,
 )
 from edgekd.stages.manifests import FloatModel, StageManifest
 from edgekd.store.artifacts import Artifact
@@ -116,8 +116,8 @@ class Teacher(Stage):
     def network(self, data: Dataset, source: ModelSpec | None = None) -> ModelSpec:
         return fresh_spec(self.model, data, self.width_mult)
 
-    def recipe_settings(self) -> dict[str, Any]:
-        settings = {**super().recipe_settings(), **network_facts(self.model)}
+    def deciding_settings(self) -> dict[str, Any]:
+        settings = {**super().deciding_settings(), **network_facts(self.model)}
         if self.weights == IMAGENET:
             settings["weights"] = imagenet_version(self.model)
         elif self.weights is not None:
@@ -135,7 +135,7 @@ class Teacher(Stage):
             model,
             labels_alone(in_precision(model, self.precision)),
             ctx.data,
-            recipe(self),
+            schedule(self),
             seed=ctx.seed,
             progress=ctx.progress,
             label=ctx.name,

@@ -14,7 +14,7 @@ from edgekd.data import Dataset, batches_per_epoch, shared_batches, train_batche
 from edgekd.errors import TrainingError
 from edgekd.training.checkpoint import Checkpoints
 from edgekd.training.evaluation import Evaluation, evaluate, not_learned
-from edgekd.training.history import Course, EpochLog, History, checkpoint, copy_state, resume
+from edgekd.training.history import EpochLog, History, RunningHistory, checkpoint, copy_state, resume
 from edgekd.training.parallel import ALONE, Processes
 from edgekd.training.safe_backward import trained_safely
 
@@ -40,7 +40,7 @@ BatchLoss = Callable[[Tensor, Tensor, float], LossParts]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Schedule:
     """How a network is trained: SGD with Nesterov momentum, warm-up, then a cosine to zero; at will a second cosine.
 
     Args:
@@ -66,7 +66,7 @@ def fit(
     model: nn.Module,
     batch_loss: BatchLoss,
     data: Dataset,
-    recipe: Recipe,
+    schedule: Schedule,
     *,
     seed: int,
     progress: Progress | None = None,
@@ -83,7 +83,7 @@ def fit(
         model: what is trained.
         batch_loss: the loss of one batch; whatever it calls, ``model`` among it, is not switched to another mode.
         data: its train split teaches, its val split chooses the epoch.
-        recipe: epochs, learning rate and the rest.
+        schedule: epochs, learning rate and the rest.
         seed: of the order of the images and their augmentation.
         progress: told about every step and epoch.
         label: names the work for it.
@@ -101,38 +101,38 @@ def fit(
             for so many processes, or the GPU's memory for the batch.
     """
     progress = progress or Progress()
-    images = min(recipe.batch_size, len(data.train))
+    images = min(schedule.batch_size, len(data.train))
     processes.check_batch(images, label)
     if processes.device.type != "cpu":
         progress.note(f"{label}: training on the GPU ({processes.record()['gpu']})")
     model.to(processes.device)
-    optimizer, generator = sgd(model, recipe), torch.Generator().manual_seed(seed)
-    course = Course(processes.of_first(start), copy_state(model), processes.record(), balanced=data.balance)
+    optimizer, generator = sgd(model, schedule), torch.Generator().manual_seed(seed)
+    running = RunningHistory(processes.of_first(start), copy_state(model), processes.record(), balanced=data.balance)
     if checkpoints is not None and (saved := processes.by_first(checkpoints.latest)) is not None:
-        course = resume(saved, model, optimizer, generator, course.made_by, data.balance)
-        progress.note(f"{label}: going on after epoch {len(course.logs)} of {recipe.epochs}")
+        running = resume(saved, model, optimizer, generator, running.made_by, data.balance)
+        progress.note(f"{label}: going on after epoch {len(running.logs)} of {schedule.epochs}")
     shared_loss = _shared(batch_loss, model, images, processes)
-    for epoch in range(len(course.logs), recipe.epochs):
-        before_epoch(epoch / recipe.epochs)
+    for epoch in range(len(running.logs), schedule.epochs):
+        before_epoch(epoch / schedule.epochs)
         model.train()
         started = time.monotonic()
-        batches_of_epoch = _batches(data, recipe.batch_size, generator, processes)
-        with trained_safely(model), _gpu_memory_errors(label, recipe.batch_size):
-            losses = _one_epoch(shared_loss, batches_of_epoch, data, recipe, optimizer, epoch, progress, label)
+        batches_of_epoch = _batches(data, schedule.batch_size, generator, processes)
+        with trained_safely(model), _gpu_memory_errors(label, schedule.batch_size):
+            losses = _one_epoch(shared_loss, batches_of_epoch, data, schedule, optimizer, epoch, progress, label)
         losses = processes.mean(losses)
         processes.average_statistics(model, after_averaging)
         model.eval()
         found = processes.of_first(evaluate(model, data.val, processes.device))
-        _check_finite({**losses, "val_loss": found.loss}, label, epoch + 1, recipe.lr)
+        _check_finite({**losses, "val_loss": found.loss}, label, epoch + 1, schedule.lr)
         lr = float(optimizer.param_groups[0]["lr"])
         log = EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started)
-        course.add(log, found, model)
+        running.add(log, found, model)
         if checkpoints is not None and processes.first:
-            checkpoints.save(epoch + 1, checkpoint(course, model, optimizer, generator))
-        progress.epoch(label, epoch + 1, recipe.epochs, {**losses, **_reached(found, data.balance)})
-    model.load_state_dict(course.best_state)
+            checkpoints.save(epoch + 1, checkpoint(running, model, optimizer, generator))
+        progress.epoch(label, epoch + 1, schedule.epochs, {**losses, **_reached(found, data.balance)})
+    model.load_state_dict(running.best_state)
     model.cpu().eval()
-    history = course.history()
+    history = running.history()
     for told in not_learned(history.classes, data) if history.classes else []:
         progress.note(f"warning: {label} {told}")
     return history
@@ -187,7 +187,7 @@ def _one_epoch(
     batch_loss: BatchLoss,
     batches_of_epoch: Iterator[tuple[Tensor, Tensor]],
     data: Dataset,
-    recipe: Recipe,
+    schedule: Schedule,
     optimizer: torch.optim.Optimizer,
     epoch: int,
     progress: Progress,
@@ -198,13 +198,13 @@ def _one_epoch(
     Raises:
         TrainingError: the loss of a step is not a finite number.
     """
-    steps = batches_per_epoch(data, recipe.batch_size)
+    steps = batches_per_epoch(data, schedule.batch_size)
     sums: dict[str, Tensor] = {}
     finite: Tensor | int = 0
     for step, (images, labels) in enumerate(batches_of_epoch):
-        at = (epoch * steps + step) / (recipe.epochs * steps)
+        at = (epoch * steps + step) / (schedule.epochs * steps)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(at, recipe.lr, recipe.warmup, recipe.second)
+            group["lr"] = learning_rate(at, schedule.lr, schedule.warmup, schedule.second)
         loss = batch_loss(images, labels, at)
         optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
@@ -212,8 +212,8 @@ def _one_epoch(
         sums = {name: sums.get(name, 0) + value for name, value in loss.parts.items()}
         finite = finite + ((finite == step) & torch.isfinite(loss.parts["loss"]))  # counts up to the first that is not
         if step % STEPS_BETWEEN_LOOKS == 0 or step + 1 == steps:
-            _check_steps(int(finite), step + 1, steps, sums, label, epoch + 1, recipe.lr)
-        progress.work(label, epoch * steps + step + 1, recipe.epochs * steps)
+            _check_steps(int(finite), step + 1, steps, sums, label, epoch + 1, schedule.lr)
+        progress.work(label, epoch * steps + step + 1, schedule.epochs * steps)
     return {name: float(value) / steps for name, value in sums.items()}
 
 
@@ -267,11 +267,11 @@ def _half_cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+def sgd(model: nn.Module, schedule: Schedule) -> torch.optim.SGD:
     """SGD with Nesterov momentum; weight decay only on tensors of two dimensions and more (no norms, no biases)."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": schedule.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
+    return torch.optim.SGD(groups, lr=schedule.lr, momentum=schedule.momentum, nesterov=True)

@@ -51,7 +51,7 @@ class History:
     classes: ClassCounts | None = None
 
 
-class Course:
+class RunningHistory:
     """How a training went up to now, and the weights that were best on val.
 
     Args:
@@ -92,23 +92,25 @@ class Course:
             self.best, self.best_epoch, self.best_state = found, log.epoch, copy_state(model)
 
 
-def checkpoint(course: Course, model: nn.Module, optimizer: torch.optim.Optimizer, generator: Generator) -> Checkpoint:
+def checkpoint(
+    running: RunningHistory, model: nn.Module, optimizer: torch.optim.Optimizer, generator: Generator
+) -> Checkpoint:
     """All that ``resume`` needs."""
     of_torch, others = random_states()
     parts = {
         "model": model.state_dict(),
-        "best": course.best_state,
+        "best": running.best_state,
         "momentum": momenta(model, optimizer),
         "random": {**of_torch, "order": generator.get_state()},
     }
     tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
     facts = {
-        "logs": [asdict(log) for log in course.logs],
-        "best": asdict(course.best) if course.best else None,
-        "best_epoch": course.best_epoch,
+        "logs": [asdict(log) for log in running.logs],
+        "best": asdict(running.best) if running.best else None,
+        "best_epoch": running.best_epoch,
         "random": others,
-        "seconds": course.seconds,
-        "made_by": course.made_by,
+        "seconds": running.seconds,
+        "made_by": running.made_by,
     }
     return Checkpoint(tensors, facts)
 
@@ -120,7 +122,7 @@ def resume(
     generator: Generator,
     made_by: dict[str, str],
     balanced: bool = False,
-) -> Course:
+) -> RunningHistory:
     """Put everything where it was after the saved epoch."""
     model.load_state_dict(saved.part("model"))
     restore_momenta(model, optimizer, saved.part("momentum"))
@@ -129,10 +131,12 @@ def resume(
     restore_random_states(states, saved.facts["random"])
     best = saved.facts["best"]
     made_by = {**made_by, **saved.facts["made_by"]}
-    course = Course(_evaluation(best) if best else None, saved.part("best"), made_by, saved.facts["seconds"], balanced)
-    course.best_epoch = saved.facts["best_epoch"]
-    course.logs = [EpochLog(**log) for log in saved.facts["logs"]]
-    return course
+    running = RunningHistory(
+        _evaluation(best) if best else None, saved.part("best"), made_by, saved.facts["seconds"], balanced
+    )
+    running.best_epoch = saved.facts["best_epoch"]
+    running.logs = [EpochLog(**log) for log in saved.facts["logs"]]
+    return running
 
 
 def _evaluation(saved: dict[str, Any]) -> Evaluation:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edgekd.bundle.deploy.order import BOOTSTRAP, program, written
+from edgekd.bundle.deploy.protocol import BOOTSTRAP, program, written
 from edgekd.bundle.deploy.remote import MODULES, main
 from tests.device.bundles import RUNNER
 from tests.devices import oldest_python, runnable

@@ -14,10 +14,10 @@ from edgekd.data import Digits, load_dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.pipeline import Pipeline
 from edgekd.stages import Context, Distill
-from edgekd.stages.base import frozen, taught_recipe
+from edgekd.stages.base import frozen, taught_schedule
 from edgekd.stages.distill import capacity_gap
 from edgekd.store.artifacts import Store
-from edgekd.training.fit import LossParts, Recipe, fit, learning_rate
+from edgekd.training.fit import LossParts, Schedule, fit, learning_rate
 from edgekd.training.losses import kd_loss
 from edgekd.zoo import ModelSpec, build, with_activations
 from tests.chain import write_pipeline
@@ -41,7 +41,7 @@ def trained(loss_of: str) -> dict[str, Tensor]:
     student, teacher = networks()
     plain = lambda images, labels, _: LossParts(F.cross_entropy(student(images), labels))  # noqa: E731
     loss = Distill(beta=0.0).batch_loss(student, teacher) if loss_of == "distill" else plain
-    fit(student, loss, load_dataset(Digits(image_size=8)), Recipe(1, 0.05, 128, 1e-4), seed=5)
+    fit(student, loss, load_dataset(Digits(image_size=8)), Schedule(1, 0.05, 128, 1e-4), seed=5)
     return student.state_dict()
 
 
@@ -95,14 +95,14 @@ def test_while_the_teacher_is_off_the_labels_weigh_one(alpha: float, progress: f
 
 
 def test_what_is_not_read_is_no_part_of_the_settings() -> None:
-    assert {"alpha", "temperature", "labels_lr", "stop_teacher_at"}.isdisjoint(Distill(beta=0.0).recipe_settings())
-    assert "labels_lr" not in Distill().recipe_settings()
-    assert "labels_lr" in Distill(stop_teacher_at=0.5).recipe_settings()
+    assert {"alpha", "temperature", "labels_lr", "stop_teacher_at"}.isdisjoint(Distill(beta=0.0).deciding_settings())
+    assert "labels_lr" not in Distill().deciding_settings()
+    assert "labels_lr" in Distill(stop_teacher_at=0.5).deciding_settings()
 
 
 def test_the_labels_alone_learn_at_a_rate_of_their_own() -> None:
     stage = Distill(lr=0.2, stop_teacher_at=0.6, labels_lr=0.3)
-    second = taught_recipe(stage).second
+    second = taught_schedule(stage).second
 
     rates = [learning_rate(at, stage.lr, 0.2, second) for at in (0.4, 0.6, 0.8, 1.0)]
 

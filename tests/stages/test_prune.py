@@ -30,8 +30,8 @@ def read(importance: Any) -> Prune:
 def test_a_criterion_is_its_name_or_has_parameters_and_is_written_as_short_as_it_can_be() -> None:
     assert read("l2").importance == Prune(pruning_ratio=0.5).importance == L2()
     assert read("taylor") == read({"name": "taylor"}) == read({"name": "taylor", "images": 512})
-    assert read("taylor").recipe_settings()["importance"] == "taylor"
-    assert read({"name": "taylor", "images": 64}).recipe_settings()["importance"] == {"name": "taylor", "images": 64}
+    assert read("taylor").deciding_settings()["importance"] == "taylor"
+    assert read({"name": "taylor", "images": 64}).deciding_settings()["importance"] == {"name": "taylor", "images": 64}
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,8 @@ def test_what_is_given_and_not_read_is_refused(settings: dict[str, Any], problem
 def test_what_is_not_read_is_no_part_of_the_settings() -> None:
     unread = {"alpha", "beta", "temperature", "stop_teacher_at", "labels_lr"}
 
-    assert unread.isdisjoint(Qat(teacher="none").recipe_settings())
-    assert unread - {"labels_lr"} < set(Qat().recipe_settings())
+    assert unread.isdisjoint(Qat(teacher="none").deciding_settings())
+    assert unread - {"labels_lr"} < set(Qat().deciding_settings())
 
 
 def test_the_teacher_stops_and_the_labels_go_on_alone(folder: Path) -> None:

@@ -97,11 +97,11 @@ def test_fine_tuning_never_ends_below_the_given_weights(tmp_path: Path) -> None:
 def test_other_weights_in_the_same_file_are_another_digest(tmp_path: Path) -> None:
     path = weights_at(tmp_path / "w.pt", seed=0)
     stage = Teacher(model="resnet8", weights=str(path), normalization="edgekd")
-    before = digest_of(stage.recipe_settings())
+    before = digest_of(stage.deciding_settings())
 
     weights_at(path, seed=1)
 
-    assert digest_of(stage.recipe_settings()) != before
+    assert digest_of(stage.deciding_settings()) != before
 
 
 def test_a_new_classifier_is_said(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_weights_that_may_not_be_read_are_told_in_one_line(secret: Path, unprivi
     stage = pipeline(weights=str(secret), normalization="edgekd").stages[0]
 
     with pytest.raises(ModelError, match=r"secret\.pt: cannot be read \(permission denied\)"):
-        stage.recipe_settings()
+        stage.deciding_settings()
 
 
 def test_a_network_of_ones_own_is_trained_and_reloaded(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import asyncssh
 
 from edgekd.bundle.deploy.address import Address
 from edgekd.bundle.deploy.login import Login, log_in
-from edgekd.bundle.deploy.order import BOOTSTRAP, LINE_BYTES, NOISE_BYTES, parsed, program, shown, written
+from edgekd.bundle.deploy.protocol import BOOTSTRAP, LINE_BYTES, NOISE_BYTES, parsed, program, shown, written
 from edgekd.config.progress import Progress
 from edgekd.errors import DeviceError
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from edgekd.bundle.deploy.connection import Connection
 from edgekd.bundle.deploy.facts import Facts, check_space, read_facts
-from edgekd.bundle.deploy.order import shown
 from edgekd.bundle.deploy.payload import Payload, listed, read_file, read_payload
+from edgekd.bundle.deploy.protocol import shown
 from edgekd.bundle.deploy.remote.versions import VERSION
 from edgekd.bundle.runner import RUNNER
 from edgekd.config.progress import Progress

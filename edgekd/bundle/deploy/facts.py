@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgekd.bundle.deploy.order import shown
+from edgekd.bundle.deploy.protocol import shown
 from edgekd.errors import DeviceError
 from edgekd.ondevice.machine import isa_of
 

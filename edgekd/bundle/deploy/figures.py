@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from edgekd.bundle.check import checked
 from edgekd.bundle.deploy.connection import Connection
 from edgekd.bundle.deploy.delivery import Deployed, bench_on_device
-from edgekd.bundle.deploy.order import shown
+from edgekd.bundle.deploy.protocol import shown
 from edgekd.bundle.runner import RUNNER, runner_source
 from edgekd.bundle.write import add_device
 from edgekd.config.progress import Progress
