@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from edgekd.data import Dataset, FashionMnist, load_dataset
 from edgekd.data.dataset import Split
 from edgekd.stages import Distill
-from edgekd.stages.base import frozen, taught_schedule
+from edgekd.stages.base import frozen
+from edgekd.stages.teaching import taught_schedule
 from edgekd.training.fit import LossParts, Schedule, fit
 from edgekd.zoo import ModelSpec, build, count_params
 

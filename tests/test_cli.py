@@ -333,6 +333,23 @@ def test_comparing_waits_for_neither_torch_nor_matplotlib(exports: list[Path]) -
     assert done.stdout.splitlines()[-1] == "imported:"
 
 
+def test_a_plan_waits_for_nothing_that_only_some_stages_need(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from edgekd.cli import main\n"
+        "late = {'torchao', 'torch_pruning', 'matplotlib', 'torchvision', 'onnxscript'}\n"
+        "try: main()\n"
+        "finally: print('imported:', *sorted(late & set(sys.modules)))\n"
+    )
+    path = write_pipeline(tmp_path)
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, "pipeline", "plan", path], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines()[-1] == "imported:"
+
+
 def test_the_pipelines_are_shipped() -> None:
     assert len(SHIPPED) >= 2
 

@@ -16,7 +16,6 @@ from edgekd.bundle.runner import RUNNER, runner_source
 from edgekd.config.progress import Progress
 from edgekd.errors import BundleError, printable
 from edgekd.ondevice.contents import FORMAT, GOLDEN, MANIFEST, MODEL, sealed, sha256_of
-from edgekd.report.page.report_page import render_html
 from edgekd.report.roles import recommended_of
 from edgekd.report.schema import DeviceReport, Report
 from edgekd.store.folder import written_beside
@@ -158,6 +157,10 @@ def _seal(beside: Path, body: Mapping[str, Any]) -> None:
 
 
 def _write_reports(beside: Path, report: Report) -> None:
+    from edgekd.report.page.report_page import (
+        render_html,  # late: it draws with matplotlib, and most commands draw nothing
+    )
+
     text = report.model_dump_json(by_alias=True, indent=1)
     (beside / "report.json").write_text(text + "\n", encoding="utf-8")
     (beside / "report.html").write_text(render_html(report), encoding="utf-8")

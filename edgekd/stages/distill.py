@@ -17,23 +17,19 @@ from edgekd.stages.base import (
     Epochs,
     LabelsLr,
     LearningRate,
-    NamedTerm,
     Precision,
     Stage,
     StageId,
     StopTeacherAt,
     WeightDecay,
-    distillation,
     first_teacher,
     fresh_spec,
-    labels_alone,
     model_errors,
     network_facts,
     source_or_before,
-    taught_schedule,
-    unread_without_term,
 )
 from edgekd.stages.manifests import FloatModel, StageManifest
+from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
 from edgekd.store.artifacts import Artifact
 from edgekd.training.evaluation import in_precision
 from edgekd.training.fit import BatchLoss, fit

@@ -17,20 +17,16 @@ from edgekd.stages.base import (
     Epochs,
     LabelsLr,
     LearningRate,
-    NamedTerm,
     Stage,
     StageId,
     StopTeacherAt,
     WeightDecay,
-    distillation,
     first_teacher,
-    labels_alone,
     source_or_before,
-    taught_schedule,
-    unread_without_term,
 )
 from edgekd.stages.manifests import FloatModel, IntegerModel, Quantized, StageManifest
 from edgekd.stages.ptq import CalibrationImages, calibrated, save_quantized
+from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
 from edgekd.store.artifacts import Artifact
 from edgekd.training.fit import BatchLoss, fit
 from edgekd.training.history import copy_state

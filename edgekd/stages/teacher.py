@@ -18,12 +18,11 @@ from edgekd.stages.base import (
     Stage,
     WeightDecay,
     fresh_spec,
-    labels_alone,
     model_errors,
     network_facts,
-    schedule,
 )
 from edgekd.stages.manifests import FloatModel, StageManifest
+from edgekd.stages.teaching import labels_alone, schedule
 from edgekd.store.artifacts import Artifact
 from edgekd.store.disk import reading
 from edgekd.training.evaluation import evaluate, in_precision

@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+from onnx import GraphProto, ModelProto, TensorProto
+
 from edgekd.ondevice.contents import sealed
 
 RUNNER = """
@@ -24,8 +26,15 @@ def write_bundle(
     folder: Path, model: bytes = b"first model", isa: str = "x86-avx2", bits: int = 7, **more: bytes
 ) -> Path:
     """A bundle around any bytes; further files go to the device too, the report does not."""
-    files = {"model.onnx": model, "edgekd_run.py": RUNNER.encode(), "labels/labels.txt": b"a\nb\n", "golden.npz": b""}
-    files |= {f"{name}.txt": content for name, content in more.items()}
+    files = {
+        "model.onnx": model_of(model),
+        "edgekd_run.py": RUNNER.encode(),
+        "labels/labels.txt": b"a\nb\n",
+        "golden.npz": b"",
+    }
+    files |= {f"{name}.txt": content for name, content in more.items() if name != "elsewhere"}
+    if "elsewhere" in more:
+        files["model.onnx"] = model_of(b"", more["elsewhere"].decode())
     entries = {path: _entry(folder, path, content, device=True) for path, content in files.items()}
     entries["report.html"] = _entry(folder, "report.html", b"<html>", device=False)
     body = {
@@ -42,6 +51,21 @@ def write_bundle(
     }
     (folder / "manifest.json").write_text(sealed(body))
     return folder
+
+
+def model_of(content: bytes, elsewhere: str = "") -> bytes:
+    """An ONNX file that holds bytes as its one weight; or says that the weight lies in a file elsewhere."""
+    weight = TensorProto(name="weight", raw_data=content)
+    if elsewhere:
+        weight = TensorProto(name="weight", data_location=TensorProto.EXTERNAL)
+        weight.external_data.add(key="location", value=elsewhere)
+    return bytes(ModelProto(graph=GraphProto(initializer=[weight])).SerializeToString())
+
+
+def content_of(model: bytes) -> bytes:
+    """The bytes that ``model_of`` was given."""
+    content: bytes = bytes(ModelProto.FromString(model).graph.initializer[0].raw_data)
+    return content
 
 
 def _entry(folder: Path, path: str, content: bytes, *, device: bool) -> dict[str, object]:

@@ -19,7 +19,7 @@ from edgekd.bundle.write import ON_DEVICE
 from edgekd.config.progress import Progress
 from edgekd.ondevice.contents import sealed
 from edgekd.ondevice.machine import host_isa
-from tests.device.bundles import write_bundle
+from tests.device.bundles import content_of, write_bundle
 from tests.device.conftest import write_python
 
 pytestmark = pytest.mark.slow
@@ -146,7 +146,7 @@ def test_ctrl_c_during_the_self_test_leaves_the_old_version_serving(
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, (out, err)
     assert len(err.splitlines()) == 1
-    assert (Path(device.path) / "current/model.onnx").read_bytes() == b"first model"
+    assert content_of((Path(device.path) / "current/model.onnx").read_bytes()) == b"first model"
     _gone(Path(device.path) / "versions")
 
 

@@ -16,9 +16,9 @@ import pytest
 from edgekd.bundle.deploy import Address, Deployed, connect, deploy, login, probe, rollback
 from edgekd.bundle.deploy.delivery import bench_on_device
 from edgekd.config.progress import Progress
-from edgekd.errors import BundleError
+from edgekd.errors import BundleError, ExportError
 from edgekd.ondevice.machine import host_isa
-from tests.device.bundles import write_bundle
+from tests.device.bundles import content_of, model_of, write_bundle
 from tests.device.conftest import Sshd, refused, small_disk, write_python
 from tests.device.proxy import cutting_proxy
 
@@ -50,7 +50,7 @@ def go_back(device: Address, python: str) -> Deployed:
 
 def served(device: Address) -> bytes:
     """The model that the device would load."""
-    return (Path(device.path) / "current/model.onnx").read_bytes()
+    return content_of((Path(device.path) / "current/model.onnx").read_bytes())
 
 
 def names(device: Address) -> list[str]:
@@ -358,10 +358,19 @@ def test_what_the_device_has_is_found(device: Address) -> None:
 
 def test_a_changed_file_is_found_before_the_device_is_asked(device: Address, python: str, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
-    (bundle / "model.onnx").write_bytes(b"other model")
+    (bundle / "model.onnx").write_bytes(model_of(b"other model"))
 
     with pytest.raises(BundleError, match=r"model\.onnx: was changed"):
         send(device, python, bundle)
+
+
+def test_a_model_whose_weights_lie_elsewhere_is_not_sent(device: Address, python: str, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle", elsewhere=b"/etc/passwd")
+
+    with pytest.raises(ExportError, match=r"keeps the weight 'weight' in another file \('/etc/passwd'\)"):
+        send(device, python, bundle)
+
+    assert not (Path(device.path) / "current").exists()
 
 
 def test_a_bundle_for_another_cpu_is_deployed_with_a_warning(device: Address, python: str, tmp_path: Path) -> None:

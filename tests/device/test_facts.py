@@ -9,7 +9,7 @@ from edgekd.bundle.deploy.payload import read_payload
 from edgekd.errors import BundleError
 from edgekd.ondevice.contents import sealed
 from edgekd.ondevice.machine import cpu_flags, host_isa, isa_of, isa_warning, machine_name
-from tests.device.bundles import write_bundle
+from tests.device.bundles import content_of, model_of, write_bundle
 
 
 def test_this_machines_instruction_set_is_found_as_for_a_target() -> None:
@@ -50,13 +50,13 @@ def test_a_payload_is_what_the_manifest_marks_for_the_device(tmp_path: Path) -> 
         "manifest.json",
         "model.onnx",
     ]
-    assert payload.files["model.onnx"] == b"model"
+    assert content_of(payload.files["model.onnx"]) == b"model"
     assert payload.size_bytes == sum(map(len, payload.files.values()))
 
 
 def test_a_bundle_that_is_not_whole_is_not_sent(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path)
-    (bundle / "model.onnx").write_bytes(b"first_model")
+    (bundle / "model.onnx").write_bytes(model_of(b"first_model"))
 
     with pytest.raises(BundleError, match=r"model\.onnx: was changed"):
         read_payload(bundle)

@@ -14,8 +14,9 @@ from edgekd.data import Digits, load_dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.pipeline import Pipeline
 from edgekd.stages import Context, Distill
-from edgekd.stages.base import frozen, taught_schedule
+from edgekd.stages.base import frozen
 from edgekd.stages.distill import capacity_gap
+from edgekd.stages.teaching import taught_schedule
 from edgekd.store.artifacts import Store
 from edgekd.training.fit import LossParts, Schedule, fit, learning_rate
 from edgekd.training.losses import kd_loss

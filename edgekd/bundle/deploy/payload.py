@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from edgekd.bundle.check import checked
+from edgekd.bundle.check import checked, trusted_model
 from edgekd.bundle.runner import RUNNER
 from edgekd.errors import BundleError, DeviceError
 from edgekd.ondevice.contents import MANIFEST
@@ -40,6 +41,7 @@ def read_payload(bundle: Path) -> Payload:
 
     Raises:
         BundleError: the folder is no bundle, or is not whole.
+        ExportError: a model would make ONNX Runtime open other files.
     """
     manifest = checked(bundle)
     wanted = [name for name, about in manifest["files"].items() if about["device"]]
@@ -51,8 +53,12 @@ def read_payload(bundle: Path) -> Payload:
         onnxruntime_min=manifest["onnxruntime_min"],
         isa=str(manifest["target"].get("isa")),
         weight_bits=int(manifest["target"].get("weight_bits", 8)),
-        files={name: read_file(bundle / name) for name in (*wanted, MANIFEST)},
+        files={name: _content(bundle, manifest, name) for name in (*wanted, MANIFEST)},
     )
+
+
+def _content(bundle: Path, manifest: dict[str, Any], name: str) -> bytes:
+    return trusted_model(bundle, manifest, name) if name.endswith(".onnx") else read_file(bundle / name)
 
 
 def read_file(place: Path) -> bytes:

@@ -1,0 +1,87 @@
+"""What the training stages share: their schedule, and the loss of a student who has a teacher."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgekd.training.fit import BatchLoss, LossParts, Schedule
+
+
+def schedule(stage: Any) -> Schedule:
+    """The schedule that a training stage's settings describe."""
+    return Schedule(stage.epochs, stage.lr, stage.batch_size, stage.weight_decay)
+
+
+def taught_schedule(stage: Any) -> Schedule:
+    """The same of a stage with a teacher, whose labels may be left alone with a learning rate of their own."""
+    return replace(schedule(stage), second=(stage.stop_teacher_at, stage.labels_lr))
+
+
+def unread_without_term(keys: Iterable[str], why: str, stop_teacher_at: float) -> dict[str, str]:
+    """What is not read where no teacher's term counts (``why``: empty where one does), or where it never stops.
+
+    Args:
+        keys: settings of the term.
+        why: there is none.
+    """
+    if why:
+        return dict.fromkeys(keys, why)
+    return {"labels_lr": "stop_teacher_at is 1"} if stop_teacher_at == 1 else {}
+
+
+def labels_alone(student: Callable[[Tensor], Tensor]) -> BatchLoss:
+    """Cross-entropy with the labels, as a function of a batch."""
+    return lambda images, labels, _: LossParts(F.cross_entropy(student(images), labels))
+
+
+class NamedTerm(NamedTuple):
+    """The teacher's term.
+
+    Args:
+        name: what it is logged as.
+        term: takes the student's logits, the teacher's, and the labels; gives a scalar.
+    """
+
+    name: str
+    term: Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def distillation(
+    student: Callable[[Tensor], Tensor],
+    teacher: Callable[[Tensor], Tensor],
+    named: NamedTerm,
+    alpha: float,
+    beta: float,
+    window: tuple[float, float] = (0.0, 1.0),
+) -> BatchLoss:
+    """alpha * CE with the labels + beta * the teacher's term, as a function of a batch; outside the window, CE alone.
+
+    The teacher sees the very same images, and only while its term counts; with alpha 0 the labels are not read then.
+    After an early stop the weight of the labels is 1: Cho & Hariharan (2019).
+
+    Args:
+        student: what is trained; images to logits.
+        teacher: a frozen network.
+        named: distance of the two answers.
+        alpha: weight of the cross-entropy beside the teacher's term.
+        beta: weight of the teacher's term, above 0.
+        window: shares of the schedule from which and up to which the teacher's term counts.
+    """
+
+    def batch_loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+        logits = student(images)
+        none = logits.new_zeros(())
+        if not window[0] <= progress < window[1]:
+            ce = F.cross_entropy(logits, labels)
+            return LossParts(ce, ce=ce, **{named.name: none})
+        ce = F.cross_entropy(logits, labels) if alpha else none
+        with torch.inference_mode():
+            taught = teacher(images)
+        term = named.term(logits, taught.clone(), labels)
+        return LossParts(alpha * ce + beta * term, ce=ce, **{named.name: term})
+
+    return batch_loss
