@@ -36,6 +36,7 @@ def integers(model: nn.Module, spec: ModelSpec, known_as: str) -> QuantizedModel
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_is_the_same_to_the_byte_whether_its_graph_was_remembered_or_not(tmp_path: Path, name: str) -> None:
     spec, first, second = two(name)
@@ -88,6 +89,7 @@ def test_another_architecture_width_or_source_is_another_name(tmp_path: Path, mo
     assert len(set(names)) == 5
 
 
+@pytest.mark.slow
 def test_few_graphs_are_remembered_and_the_latest_used_longest() -> None:
     spec, model, _ = two("resnet8")
     names = [f"network {number}" for number in range(MOST_REMEMBERED)]

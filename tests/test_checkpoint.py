@@ -70,6 +70,7 @@ def undisturbed(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) ->
     return weights(pipeline, folder / "models")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "step"), [("teacher", 2), ("teacher", 11), ("distill", 6), ("distill", 10), ("qat", 6)]
 )

@@ -378,6 +378,7 @@ def in_a_process(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[
     return subprocess.run([*REAL, *arguments], cwd=folder, env=place, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_what_libraries_print_does_not_reach_the_terminal(tmp_path: Path) -> None:
     """Printed, warned, logged, written by C++: nothing of it, unless --debug is given."""
     (tmp_path / "loud.yaml").write_text(LOUD.replace("NETWORK", "loud_network"))
@@ -393,6 +394,7 @@ def test_what_libraries_print_does_not_reach_the_terminal(tmp_path: Path) -> Non
         assert f"noise: {kind}" in shown.stdout + shown.stderr
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_captured_is_one_line_without_its_graph(tmp_path: Path) -> None:
     text = LOUD.replace("NETWORK", "untraceable_network") + "  - {stage: qat}\n"
     (tmp_path / "branch.yaml").write_text(text)
@@ -435,6 +437,7 @@ def test_a_mistake_is_the_only_line_on_a_real_terminal_s_standard_error(tmp_path
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "what"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
@@ -463,6 +466,7 @@ def test_a_signal_ends_a_run_cleanly_and_says_how_to_go_on(
     assert all(path.name.startswith("epoch-") for path in partial.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_for_another_says_so_and_ends_by_ctrl_c(tmp_path: Path) -> None:
     path = write_pipeline(tmp_path, YAML.replace(TEACHER, "epochs: 10000"))
     digest = Pipeline.from_yaml(path).plan(tmp_path / "models")[0].digest

@@ -24,6 +24,7 @@ def _collected_elsewhere(home: Path) -> list[str]:
     return [line for line in done.stdout.splitlines() if "::" in line]
 
 
+@pytest.mark.slow
 def test_another_process_collects_the_same_tests(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """Workers compare what they collected: one name that differs ends the run."""
     time.sleep(1.1)  # gzip and zip write whole seconds into their headers

@@ -84,6 +84,7 @@ RUN = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [30_000])
 def test_a_limit_on_the_size_of_files_is_one_line_and_no_signal(tmp_path: Path, limit: int) -> None:
     path = write_pipeline(tmp_path, TINY)

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.hostile import FAILURES, Case, file_cases, fill, tried, yaml_cases
 
 SECONDS = 60
@@ -19,6 +21,7 @@ def failures(cases: Iterator[Case], folder: Path) -> tuple[Counter[str], list[st
     return kinds, told
 
 
+@pytest.mark.slow
 def test_mutated_pipeline_files_are_refused_in_one_line_or_run_nothing(tmp_path: Path) -> None:
     fill(tmp_path)
 
@@ -28,6 +31,7 @@ def test_mutated_pipeline_files_are_refused_in_one_line_or_run_nothing(tmp_path:
     assert kinds["refused"] > 50
 
 
+@pytest.mark.slow
 def test_mutated_models_and_images_are_refused_in_one_line_or_read(tmp_path: Path) -> None:
     kinds, told = failures(file_cases(150, 1, tmp_path), tmp_path)
 

@@ -52,6 +52,7 @@ def test_only_a_strided_1x1_convolution_over_few_channels_is_endangered(
     assert endangered(torch.empty(shape), stride) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["floats", "integers"])
 def test_a_narrow_network_trains_to_the_end(kind: str) -> None:
     """On a CPU with AVX2 and two threads it hung, on one with AVX-512 it could crash."""

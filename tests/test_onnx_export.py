@@ -49,6 +49,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Pat
 Files = dict[str, tuple[Path, Path, torch.nn.Module, QuantizedModel]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_a_float_file_answers_like_torch_at_any_batch_size(files: Files, name: str, batch: int) -> None:
@@ -177,6 +178,7 @@ def test_the_integer_file_is_a_quarter_of_the_float_one_and_a_little(files: File
     assert 0.25 < ratio < 0.30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "times"), [("resnet8", 0), ("mobilenet_v2", 0), ("tests.odd:pixel_shuffle", 1)])
 def test_only_a_graph_that_is_not_plain_is_traced_once_more(
     name: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -128,6 +128,7 @@ def test_shares_are_augmented_each_in_its_own_way_and_again_the_same() -> None:
     assert drawn[0] != drawn[3]
 
 
+@pytest.mark.slow
 def test_a_waiting_process_leaves_the_processor_alone(found: list[dict[str, Any]]) -> None:
     assert [each["waited_for"] for each in found] == ["the first's"] * 2
     assert found[1]["cpu_seconds"] < SECONDS / 10
@@ -260,6 +261,7 @@ def images():
 """
 
 
+@pytest.mark.slow
 def test_a_mistake_that_only_another_process_meets_is_told_too(tmp_path: Path) -> None:
     (tmp_path / "own_images.py").write_text(OWN, encoding="utf-8")
     words = [*command(tmp_path), "--set", "data={name: function, function: 'own_images:images', image_size: 8}"]

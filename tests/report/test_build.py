@@ -47,6 +47,7 @@ def report_of(folder: Path) -> Report:
     return report
 
 
+@pytest.mark.slow
 def test_val_decides_by_the_answers_of_the_exported_files_themselves(folder: Path) -> None:
     report = report_of(folder)
     val = load_dataset(Digits(image_size=8)).val
@@ -103,6 +104,7 @@ def test_the_other_students_are_paired_with_the_recommended_one(folder: Path, mo
     assert all(rival.ci95[0] <= rival.difference <= rival.ci95[1] for rival in report.rivals)
 
 
+@pytest.mark.slow
 def test_what_the_weights_range_costs_is_told_of_the_recommended_student(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

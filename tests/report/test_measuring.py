@@ -30,6 +30,7 @@ def cast_file(path: Path, shape: list[str | int]) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_latency")
 def test_latency_is_measured_for_every_file_in_every_round_and_affinity_stays(tmp_path: Path) -> None:
     paths = [cast_file(tmp_path / f"{name}.onnx", ["n", 2]) for name in ("a", "b")]

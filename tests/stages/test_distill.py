@@ -186,6 +186,7 @@ ASSISTANT = """
 """
 
 
+@pytest.mark.slow
 def test_an_assistant_stands_between_a_teacher_and_a_small_student(tmp_path: Path) -> None:
     pipeline = Pipeline.from_yaml(write_pipeline(tmp_path, ASSISTANT))
 
@@ -198,6 +199,7 @@ def test_an_assistant_stands_between_a_teacher_and_a_small_student(tmp_path: Pat
     assert params["teacher"] > params["assistant"] > params["student"]
 
 
+@pytest.mark.slow
 def test_a_gap_that_was_warned_of_stands_in_the_report(tmp_path: Path) -> None:
     text = ASSISTANT.replace("resnet14", "resnet20").replace("teacher: assistant", "teacher: teacher")
 

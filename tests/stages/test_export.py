@@ -52,6 +52,7 @@ def why(graph: fx.GraphModule, path: Path, data: Dataset, wanted: np.ndarray) ->
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_layer_that_computes_something_else_is_named_and_no_other(tmp_path: Path, precision: str) -> None:
     data, path = load_dataset(Digits(image_size=8)), tmp_path / "model.onnx"
@@ -68,6 +69,7 @@ def test_a_layer_that_computes_something_else_is_named_and_no_other(tmp_path: Pa
     assert len(followed(graph, path, spread(data.val))) >= 10
 
 
+@pytest.mark.slow
 def test_a_weak_model_whose_classes_lie_close_ends_with_a_report_and_a_note(tmp_path: Path) -> None:
     """After one epoch of a teacher two integer files part from torch on 1 % of val: their layers are all right."""
     tree = {

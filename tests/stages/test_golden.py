@@ -20,6 +20,7 @@ def test_every_kind_of_stage_has_a_golden_result() -> None:
     assert set(json.loads(FILE.read_text(encoding="utf-8"))) == set(kinds())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(kinds()))
 def test_a_result_moves_only_with_its_stage_s_version(kind: str, found: dict[str, dict[str, Any]]) -> None:
     """Where it was meant to move: raise the stage's VERSION, then ``python -m tests.stages.golden``."""

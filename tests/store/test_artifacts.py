@@ -423,6 +423,7 @@ def test_tensors_come_back_equal_and_a_broken_file_is_told(tmp_path: Path) -> No
         load_tensors(artifact, "broken.safetensors")
 
 
+@pytest.mark.slow
 def test_a_pruned_model_reloads_bit_equal_in_a_fresh_process_without_pickle(tmp_path: Path) -> None:
     spec = ModelSpec(name="mobilenet_v2", num_classes=5, in_channels=1, image_size=16)
     pruned = prune(build(spec).eval(), spec, 0.5, importance=L2(), scope="layer", max_ratio=0.8, isa="arm64").model
