@@ -63,7 +63,7 @@ def told_by_files(models: Sequence[ModelReport], recommended: str) -> list[str]:
             what = "is slower than" if ratio.ci95[0] > 1 else "shows no difference in latency to"
             figures = f"{ratio.ratio:.2f} [{ratio.ci95[0]:.2f}, {ratio.ci95[1]:.2f}]"
             notes.append(f"{model.id} {what} the float {model.source}: ratio {figures}; {_kernels(model)}")
-        if model.precision == "int8" and model.kernels.float:
+        if model.precision != "float32" and model.kernels.float:
             notes.append(
                 f"{model.id} is not wholly integer: {model.kernels.float} float kernels, "
                 f"{_some(model.kernels.float_ops)}"

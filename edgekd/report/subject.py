@@ -112,7 +112,7 @@ def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, pr
     chosen: dict[str, torch.Tensor] = {}
     for done, file in enumerate(made.exported):
         progress.work("accuracy on val and test", done, len(made.exported))
-        chosen |= answers(file, file.path(exported), subject.data)
+        chosen |= answers(file, exported.path(file.file), subject.data)
     progress.work("accuracy on val and test", len(made.exported), len(made.exported))
     pixels = filled(subject.data.test.images, subject.target.batch)
     paths = [exported.folder / file.file for file in made.models]

@@ -1,13 +1,11 @@
 """Artifacts that are about exported files: the files, and what was measured on them."""
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from edgekd.config.schemes import Scheme, scheme_named
 from edgekd.onnx_export import Census
 from edgekd.stages.manifests.base import Manifest, Part, StageManifest
 from edgekd.stages.manifests.models import Kept
-from edgekd.store.artifacts import Artifact
 
 MEASUREMENT = "measurement"
 
@@ -71,10 +69,6 @@ class ExportedFile(Part):
     def precision(self) -> str:
         """In a word: of what its weights are."""
         return self.integers.storage if self.integers else "float32"
-
-    def path(self, artifact: Artifact) -> Path:
-        """Where it lies; checked."""
-        return artifact.path(self.file)
 
 
 class ExportedFiles(StageManifest):
