@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from edgekd.ondevice.machine import exact_bits
 
+FEW_BITS = 4
+"""Up to so many bits a weight is few: its scale is chosen by least squares, and layers that lose much keep more."""
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -14,25 +17,39 @@ class Scheme:
 
     Args:
         name: as pipelines, artifacts and reports say it.
-        weight_bits: of the range of a weight; it is stored in 8 bits.
+        weight_bits: of the range of a weight. A file packs weights of fewer than 8 bits where that makes it smaller;
+            what multiplies them reads int8.
+        wide_bits: of the first, the last and the depthwise layers, where they have more: a few percent of the weights,
+            and those whose rounding costs most.
     """
 
     name: str
     weight_bits: int
+    wide_bits: int = 0
 
     @property
     def weight_limit(self) -> int:
         """Largest |q| of a weight.
 
-        >>> INT8.weight_limit, INT8_IN_7_BITS.weight_limit
-        (127, 63)
+        >>> INT8.weight_limit, INT8_IN_7_BITS.weight_limit, W2.weight_limit
+        (127, 63, 1)
         """
-        return (1 << (self.weight_bits - 1)) - 1
+        return limit_of(self.weight_bits)
+
+    @property
+    def is_few(self) -> bool:
+        """Are its weights of so few bits that they are packed and chosen by least squares?"""
+        return self.weight_bits <= FEW_BITS
+
+    @property
+    def widest_bits(self) -> int:
+        """Bits of the layers that have most."""
+        return max(self.weight_bits, self.wide_bits)
 
     @property
     def storage(self) -> str:
         """What a weight is kept as in a file."""
-        return "int8"
+        return self.name if self.is_few else "int8"
 
     @property
     def weights(self) -> str:
@@ -41,12 +58,15 @@ class Scheme:
 
     @property
     def others(self) -> "tuple[Scheme, ...]":
-        """What a calibrated model is tried with beside this one, to show what the choice costs or saves."""
-        return tuple(scheme for scheme in SCHEMES if scheme != self)
+        """What a calibrated model is tried with beside this one, to show what the choice costs or saves.
+
+        With few bits ranges and batch norms are set for these: what another scheme would do is another stage's to show.
+        """
+        return () if self.is_few else tuple(scheme for scheme in SCHEMES if scheme != self and not scheme.is_few)
 
     def exact_on(self, isa: str) -> bool:
         """Does a CPU of this instruction set multiply these weights without saturation, as far as is known?"""
-        return self.weight_bits <= exact_bits(isa)
+        return self.widest_bits <= exact_bits(isa)
 
     def calibrated_id(self, model: str) -> str:
         """What the calibrated twin of a model is called in this scheme, beside the model's own.
@@ -57,10 +77,25 @@ class Scheme:
         return f"{model}.ptq{self.weight_bits}"
 
 
+def limit_of(bits: int) -> int:
+    """Largest |q| of so many bits, symmetric."""
+    return int((1 << (bits - 1)) - 1)
+
+
+def bits_of(largest: int) -> int:
+    """Bits that hold integers up to a largest |q|.
+
+    >>> bits_of(127), bits_of(63), bits_of(1), bits_of(5)
+    (8, 7, 2, 4)
+    """
+    return next(bits for bits in range(2, 9) if largest <= limit_of(bits) or bits == 8)
+
+
 INT8 = Scheme("int8", 8)
 INT8_IN_7_BITS = Scheme("int8 in 7 bits", 7)
-SCHEMES = (INT8, INT8_IN_7_BITS)
-"""The widest range first."""
+W4, W3, W2 = Scheme("w4", 4, 7), Scheme("w3", 3, 7), Scheme("w2", 2, 7)
+SCHEMES = (INT8, INT8_IN_7_BITS, W4, W3, W2)
+"""The widest range first. Those of few bits are exact on every CPU, their wide layers too."""
 
 
 def scheme_for(isa: str) -> Scheme:
@@ -70,6 +105,11 @@ def scheme_for(isa: str) -> Scheme:
     ('int8', 'int8 in 7 bits', 'int8 in 7 bits')
     """
     return next(scheme for scheme in SCHEMES if scheme.exact_on(isa))
+
+
+def scheme_of(bits: int) -> Scheme:
+    """The scheme whose weights have so many bits; KeyError where there is none."""
+    return {scheme.weight_bits: scheme for scheme in SCHEMES}[bits]
 
 
 def scheme_named(name: str) -> Scheme:

@@ -13,15 +13,15 @@ from edgekd.ondevice.machine import ISAS, Isa, host_isa
 class Target(Settings):
     """What runs the exported file."""
 
-    isa: Literal["host", "x86-avx2", "x86-vnni", "arm64"] = Field(
-        "host", description="instruction set that decides the number ranges"
+    isa: Literal["host", "any", "x86-avx2", "x86-vnni", "arm64"] = Field(
+        "host", description="instruction set that decides the number ranges; any: ranges that are exact on all of them"
     )
     threads: int = Field(1, ge=1, le=256, description="threads of one inference")
     batch: int = Field(1, ge=1, le=1024, description="images of one inference when latency is measured")
 
     @property
     def resolved_isa(self) -> Isa:
-        """The declared instruction set; where it says host, this machine's.
+        """The declared instruction set, any among them; where it says host, this machine's.
 
         Raises:
             ConfigError: it says host, and of this machine nothing is known.
@@ -47,8 +47,9 @@ class Target(Settings):
 def width_step(channels: int, isa: Isa) -> int:
     """Channels that ONNX Runtime's integer kernels like a layer's width to be a multiple of.
 
-    On x86 the fast depthwise kernel wants multiples of 16 and the dense one 16 outputs at least; on ARM64 8 do. Layers
-    that had fewer than 32 channels would lose too much with steps of 16: they go in steps of 8.
+    On x86 the fast depthwise kernel wants multiples of 16 and the dense one 16 outputs at least; on ARM64 8 do, so that
+    ``any`` has x86's. Layers that had fewer than 32 channels would lose too much with steps of 16: they go in steps
+    of 8.
     """
     return 8 if isa == "arm64" or channels < 32 else 16
 

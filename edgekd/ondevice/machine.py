@@ -11,9 +11,9 @@ import numpy as np
 
 from edgekd.ondevice.sessions import onnxruntime_version
 
-Isa = Literal["x86-avx2", "x86-vnni", "arm64"]
+Isa = Literal["x86-avx2", "x86-vnni", "arm64", "any"]
 ISAS: Tuple[Isa, ...] = ("x86-avx2", "x86-vnni", "arm64")
-"""Those whose integer arithmetic is known."""
+"""Those of CPUs whose integer arithmetic is known; ``any`` is a target alone: what is exact on all of them."""
 
 
 @cache
@@ -77,7 +77,7 @@ def exact_bits(isa: str) -> int:
 
     Without VNNI an AVX2 CPU adds two u8*s8 products in 16 bits: 255 * 127 * 2 = 64770 does not fit,
     255 * 63 * 2 = 32130 does. ONNX Runtime's ARM64 kernels add in 32 bits.
-    Of other machines nothing is known, so they have the fewer.
+    Of other machines nothing is known, so they have the fewer, as the target ``any`` has.
     """
     return 8 if isa in ("x86-vnni", "arm64") else 7
 
@@ -85,10 +85,10 @@ def exact_bits(isa: str) -> int:
 def isa_warning(target_isa: str, bits: int, device_isa: str) -> str:
     """What it means that a model made for one instruction set runs on another; empty where they agree.
 
-    >>> isa_warning("arm64", 8, "arm64")
-    ''
+    >>> isa_warning("arm64", 8, "arm64"), isa_warning("any", 7, "x86-avx2")
+    ('', '')
     """
-    if target_isa == device_isa:
+    if target_isa == device_isa or (target_isa == "any" and device_isa in ISAS):
         return ""
     made = f"made for {target_isa} with {bits}-bit weights, but this CPU is {device_isa}"
     if device_isa not in ISAS:

@@ -1,6 +1,6 @@
 """ONNX files: written, made ready for ONNX Runtime's integer kernels, and audited."""
 
-from edgekd.onnx_export.audit import Census, census, count_macs, count_params, weight_range, with_taps
+from edgekd.onnx_export.audit import Census, census, count_macs, count_params, weight_range, weights_by_bits, with_taps
 from edgekd.onnx_export.export import IR_VERSION, ONNXRUNTIME_MIN, OPSET, export_onnx, recaptured
 from edgekd.onnx_export.graph import INPUT, OUTPUT
 
@@ -17,5 +17,6 @@ __all__ = [
     "export_onnx",
     "recaptured",
     "weight_range",
+    "weights_by_bits",
     "with_taps",
 ]

@@ -8,7 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekd.config.schemes import bits_of
 from edgekd.onnx_export.graph import IMAGES, OUTPUT, Graph, Node
+from edgekd.onnx_export.unpack import unpacked
 
 SHAPE_OPS = {
     "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Gather", "Slice", "Split",
@@ -70,13 +72,25 @@ def _integer_tensors(graph: Graph) -> set[str]:
 
 
 def weight_range(path: Path) -> int | None:
-    """Largest |q| of any int8 constant of a file; None where it has none."""
-    largest = [
-        int(np.abs(numpy_helper.to_array(tensor).astype(np.int32)).max(initial=0))
-        for tensor in onnx.load(path).graph.initializer
-        if tensor.data_type == TensorProto.INT8 and int(np.prod(tensor.dims)) > 1
+    """Largest |q| of any int8 weight of a file; None where it has none."""
+    return max((limit for limit, _ in _weight_tensors(path)), default=None)
+
+
+def weights_by_bits(path: Path) -> dict[int, int]:
+    """Weights of a file by the bits that their tensor's largest |q| takes, fewest first; empty where none is int8."""
+    found: Counter[int] = Counter()
+    for limit, count in _weight_tensors(path):
+        found[bits_of(limit)] += count
+    return dict(sorted(found.items()))
+
+
+def _weight_tensors(path: Path) -> list[tuple[int, int]]:
+    """Largest |q| and number of weights of every int8 weight tensor."""
+    return [
+        (int(np.abs(numpy_helper.to_array(tensor).astype(np.int32)).max(initial=0)), int(np.prod(tensor.dims)))
+        for tensor in unpacked(path).graph.initializer
+        if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1
     ]
-    return max(largest, default=None)
 
 
 def count_params(path: Path) -> int:
@@ -95,7 +109,7 @@ def _layer_sizes(path: Path) -> list[tuple[int, int]]:
     A norm that no convolution could take in stands there as a 1x1 convolution of single channels: it only scales, as it
     does in torch, and is no multiply-accumulate.
     """
-    model = onnx.load(path)
+    model = unpacked(path)
     for given in model.graph.input:
         given.type.tensor_type.shape.dim[0].dim_value = 1
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
@@ -129,7 +143,7 @@ def with_taps(path: Path) -> tuple[bytes, list[str]]:
     """
     model = onnx.load(path)
     graph = model.graph
-    constants = {tensor.name for tensor in graph.initializer}
+    constants = {tensor.name for tensor in unpacked(path).graph.initializer}
     wanted = {"Conv", "Gemm", "Add", "Relu", "Clip"}
     if any(node.op_type == "QuantizeLinear" for node in graph.node):
         wanted = {"DequantizeLinear"}

@@ -15,6 +15,7 @@ from torch import nn
 
 from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
 from edgekd.errors import ExportError
+from edgekd.onnx_export.compact import in_16_bits, short_names
 from edgekd.onnx_export.graph import IMAGES, INPUT, OUTPUT, Graph, add_constant, consumers_of, rename
 from edgekd.onnx_export.integers import (
     absorb_factors,
@@ -23,6 +24,7 @@ from edgekd.onnx_export.integers import (
     integer_scalars,
     pool_globally,
 )
+from edgekd.onnx_export.packing import pack_weights
 from edgekd.zoo import ModelSpec, example_images
 
 OPSET = 20
@@ -48,6 +50,9 @@ def export_onnx(program: nn.Module, spec: ModelSpec, path: Path) -> None:
     for rewrite in (pool_globally, drop_vain_clips, absorb_factors, integer_scalars, integer_bias):
         rewrite(graph)
     _clean(model)
+    if any(node.op_type == "QuantizeLinear" for node in graph.node):
+        for shrink in (pack_weights, in_16_bits, short_names):
+            shrink(graph)
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:

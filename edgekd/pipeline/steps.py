@@ -18,7 +18,7 @@ from edgekd.report.schema import Latency, Ratio, Record
 from edgekd.zoo import ModelSpec
 from edgekd.zoo.modes import evaluating
 
-AnyIsa = Literal["host", "x86-avx2", "x86-vnni", "arm64"]
+AnyIsa = Literal["host", "any", "x86-avx2", "x86-vnni", "arm64"]
 
 
 class FileLatency(Record):

@@ -90,11 +90,15 @@ def _order(graph: fx.GraphModule) -> None:
     graph.recompile()
 
 
-def let_batchnorm_learn(graph: fx.GraphModule, learn: bool) -> None:
+MOMENTUM = 0.1
+"""What a batch norm takes of each batch while it trains."""
+
+
+def let_batchnorm_learn(graph: fx.GraphModule, learn: bool, momentum: float = MOMENTUM) -> None:
     """Switch every batch norm between the batch's statistics (and learning them) and the learned ones."""
     for node in graph.graph.nodes:
         if node.target == aten.batch_norm.default:
-            node.args = (*node.args[:5], learn, *node.args[6:])
+            node.args = (*node.args[:5], learn, momentum, *node.args[7:])
     graph.recompile()
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from edgekd.quantization.batchnorm import (
     with_training_batchnorm,
 )
 from edgekd.quantization.capture import capture, with_simple_clipping
+from edgekd.quantization.layers import bits_by_layer, layer_weights
 from edgekd.quantization.memory_format import with_planes, without_planes
 from edgekd.quantization.rewrites import with_integer_operators
 from edgekd.zoo import ModelSpec, example_images, fingerprint
@@ -47,6 +49,14 @@ def check_quantizable(model: nn.Module, spec: ModelSpec) -> None:
         raise QuantizationError(spec.name, f"cannot be quantized ({reason})", "leave its stage out") from None
 
 
+def layers_of(model: nn.Module, spec: ModelSpec) -> dict[str, int]:
+    """Weights of every layer that quantization rounds, by the layer's name, in the order of the forward pass."""
+    graph = capture(model, example_images(spec, batch=2), fingerprint(model, spec))
+    with_integer_operators(graph)
+    with_convolutions_before(graph)
+    return layer_weights(graph)
+
+
 class QuantizedModel(nn.Module):
     """A float network rewritten to compute as integers will: every tensor that will be an integer is rounded to one.
 
@@ -55,16 +65,25 @@ class QuantizedModel(nn.Module):
         spec: how it was built.
         scheme: which integers its numbers become.
         known_as: see ``capture``.
+        chosen: bits of the weights of layers by name, in the place of the scheme's.
     """
 
-    def __init__(self, model: nn.Module, spec: ModelSpec, scheme: Scheme, known_as: str = "") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: ModelSpec,
+        scheme: Scheme,
+        known_as: str = "",
+        chosen: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
         self.spec, self.scheme = spec, scheme
         graph = capture(model, example_images(spec, batch=2), known_as)
         with_integer_operators(graph)
         with_convolutions_before(graph)
         with_training_batchnorm(graph)
-        self.graph: fx.GraphModule = _torchao().prepared(graph, scheme)
+        self.bits = bits_by_layer(graph, scheme, chosen)
+        self.graph: fx.GraphModule = _torchao().prepared(graph, self.bits)
         with_planes(self.graph)
         self.batchnorm_frozen = self.activations_frozen = self.training = False
         self.eval()
@@ -105,6 +124,22 @@ class QuantizedModel(nn.Module):
                 self(batch)
         self._observe(activations=False, weights=False)
 
+    def estimate_batchnorm(self, images: Iterable[Tensor]) -> None:
+        """Give every batch norm the statistics that it sees now that weights are rounded: their plain mean.
+
+        Weights of few bits shrink what a layer gives by some percent, and a deep network multiplies these.
+        """
+        self._round_activations(False)
+        self._observe(activations=False, weights=True)
+        with torch.no_grad():
+            for seen, batch in enumerate(images):
+                self._forget_weight_ranges()
+                let_batchnorm_learn(self.graph, True, momentum=1 / (seen + 1))
+                self(batch)
+        let_batchnorm_learn(self.graph, False)
+        self._forget_weight_ranges()
+        self._round_activations(True)
+
     def refit_weight_ranges(self) -> None:
         """Set the ranges of the weights alone to what the weights are."""
         self._observe(activations=False, weights=True)
@@ -122,6 +157,17 @@ class QuantizedModel(nn.Module):
     def _observe(self, activations: bool, weights: bool) -> None:
         for quantizer in self._quantizers():
             quantizer.enable_observer(weights if quantizer.is_per_channel else activations)
+
+    def _forget_weight_ranges(self) -> None:
+        """Weights are scaled by their batch norm's variance: where it moves, a range that was found before misleads."""
+        for quantizer in self._quantizers():
+            if quantizer.is_per_channel:
+                quantizer.activation_post_process.reset_min_max_vals()
+
+    def _round_activations(self, rounds: bool) -> None:
+        for quantizer in self._quantizers():
+            if not quantizer.is_per_channel:
+                quantizer.enable_fake_quant(rounds)
 
     def _quantizers(self) -> list[Any]:
         found: list[Any] = _torchao().quantizers_that_learn(self.graph)

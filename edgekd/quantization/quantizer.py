@@ -1,10 +1,11 @@
 """Where ONNX Runtime wants its quantize/dequantize pairs: the annotation of a captured graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 from torchao.quantization.pt2e import (
     FakeQuantize,
     FakeQuantizeBase,
@@ -22,9 +23,11 @@ from torchao.quantization.pt2e.quantizer import (
 )
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
-from edgekd.config.schemes import Scheme
+from edgekd.config.schemes import FEW_BITS, limit_of
 from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
 from edgekd.quantization.batchnorm import unfold_output
+from edgekd.quantization.layers import last_weighted, layer_of
+from edgekd.quantization.least_squares import fitted_scale, refined_scale
 
 aten = torch.ops.aten
 SCALE_FLOOR = 2.0**-24
@@ -41,9 +44,14 @@ SAME_SCALE = {
 CLIPPING = {aten.relu.default, aten.hardtanh.default, aten.clamp.default}
 
 
-def prepared(graph: fx.GraphModule, scheme: Scheme) -> fx.GraphModule:
-    """The graph with a fake quantizer wherever ONNX Runtime wants a quantize/dequantize pair."""
-    found: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(scheme))
+def prepared(graph: fx.GraphModule, bits: Mapping[str, int]) -> fx.GraphModule:
+    """The graph with a fake quantizer wherever ONNX Runtime wants a quantize/dequantize pair.
+
+    Args:
+        graph: captured.
+        bits: of every layer's weights, by ``layer_of``.
+    """
+    found: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(bits))
     return found
 
 
@@ -67,11 +75,13 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
     point 128). The last layer's output stays float.
 
     Args:
-        scheme: the range of the weights.
+        bits: of every layer's weights, by ``layer_of``.
     """
 
-    def __init__(self, scheme: Scheme) -> None:
-        self.weight, self.transposed_weight = _weight_spec(scheme, 0), _weight_spec(scheme, 1)
+    def __init__(self, bits: Mapping[str, int]) -> None:
+        self.bits = bits
+        observer = LeastSquaresObserver if min(bits.values()) <= FEW_BITS else MovingAveragePerChannelMinMaxObserver
+        self.weight = cache(partial(_weight_spec, observer))
         self.activation = _activation_spec()
         self.image = FixedQParamsQuantizationSpec(
             torch.uint8, 1.0 / PIXEL_SCALE, int(PIXEL_CENTRE), 0, 255, torch.per_tensor_affine
@@ -80,7 +90,8 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Write annotations into the nodes' metadata."""
-        last = _last_weighted(model)
+        self.graph = model
+        last = last_weighted(model)
         for node in model.graph.nodes:
             for targets, annotate in self._rules():
                 if node.target in targets:
@@ -104,16 +115,19 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
     def _input(self, node: Any) -> Any:
         return self.image if node.op == "placeholder" else self.activation
 
+    def _weight(self, node: fx.Node, output_axis: int) -> Any:
+        return self.weight(self.bits[layer_of(self.graph, node)], output_axis)
+
     def _weighted(self, node: fx.Node, last: bool) -> None:
         images, weight = node.args[0], node.args[1]
-        _annotate(node, {images: self._input(images), weight: self.weight}, None)
+        _annotate(node, {images: self._input(images), weight: self._weight(node, 0)}, None)
         if not last:
             _annotate_output(end_of(node), self.activation)
 
     def _transposed(self, node: fx.Node, _last: bool) -> None:
         """No integer kernel, but ONNX Runtime rounds weights that stand between rounded tensors: here per channel."""
         images, weight = node.args[0], node.args[1]
-        _annotate(node, {images: self._input(images), weight: self.transposed_weight}, None)
+        _annotate(node, {images: self._input(images), weight: self._weight(node, 1)}, None)
         _annotate_output(end_of(node), self.activation)
 
     def _joining(self, node: fx.Node, _last: bool) -> None:
@@ -155,12 +169,6 @@ def end_of(node: fx.Node) -> fx.Node:
     return node
 
 
-def _last_weighted(model: fx.GraphModule) -> fx.Node | None:
-    outputs = next(node for node in model.graph.nodes if node.op == "output").args[0]
-    last = outputs[0] if isinstance(outputs, tuple | list) else outputs
-    return last if last.target in WEIGHTED else None
-
-
 def _annotate(node: fx.Node, inputs: dict[Any, Any], output: Any) -> None:
     node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(input_qspec_map=inputs, output_qspec=output, _annotated=True)
 
@@ -177,10 +185,35 @@ def _activation_spec() -> Any:
     return QuantizationSpec(torch.uint8, fake_quantize, 0, 255, torch.per_tensor_affine)
 
 
-def _weight_spec(scheme: Scheme, output_axis: int) -> Any:
+def _weight_spec(observer: type, bits: int, output_axis: int) -> Any:
     """Not torchao's fused module: its kernel takes symmetric ranges for -64..63 and trains with another scale."""
-    limit = scheme.weight_limit
-    fake_quantize = FakeQuantize.with_args(
-        observer=MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=SCALE_FLOOR
-    )
+    limit = limit_of(bits)
+    fake_quantize = FakeQuantize.with_args(observer=observer, averaging_constant=1.0, eps=SCALE_FLOOR)
     return QuantizationSpec(torch.int8, fake_quantize, -limit, limit, torch.per_channel_symmetric, output_axis)
+
+
+class LeastSquaresObserver(MovingAveragePerChannelMinMaxObserver):  # type: ignore[misc]
+    """Sets a channel's range so that its rounded weights lie as near to the weights as they can.
+
+    The range's ends are kept as the smallest and largest value, as other observers keep theirs. The first weights are
+    searched through; those that follow, a training step later, refine what was found.
+    """
+
+    def forward(self, x_orig: Tensor) -> Tensor:
+        if x_orig.numel():
+            with torch.no_grad():
+                weights = x_orig.detach().float().transpose(0, self.ch_axis).flatten(1)
+                known = self.max_val.numel() > 0
+                found = (
+                    refined_scale(weights, self.max_val / self.quant_max, self.quant_max)
+                    if known
+                    else (fitted_scale(weights, self.quant_max))
+                )
+                self.max_val.resize_(found.shape).copy_(found * self.quant_max)
+                self.min_val.resize_(found.shape).copy_(-found * self.quant_max)
+        return x_orig
+
+    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+        """A scale that 16 bits hold: files keep it in them, and nothing that training saw changes."""
+        scale, zero_point = super().calculate_qparams()
+        return scale.half().float().clamp(min=SCALE_FLOOR), zero_point

@@ -16,7 +16,7 @@ WITHOUT_GPU = {"gpu": "none"}
 
 def measured_elsewhere(target: Target) -> list[str]:
     """Where the files are meant for another kind of CPU than the one that measured them."""
-    if target.resolved_isa == host_isa():
+    if target.resolved_isa in (host_isa(), "any"):
         return []
     return [
         f"the files are for {target.resolved_isa}, measured here on {host_isa()}: latency is this machine's, "

@@ -12,6 +12,7 @@ from edgekd.config.target import Target
 from edgekd.data import calibration_batches
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
+from edgekd.stages.bits import Bits, WeightBits
 from edgekd.stages.manifests import FloatModel, IntegerModel, Network, Quantized, StageManifest
 from edgekd.store.artifacts import Artifact
 from edgekd.store.tensors import save_tensors
@@ -33,6 +34,7 @@ class Ptq(Stage):
     source: StageId | None = Field(
         None, description="the stage whose model is quantized; the stage before unless given"
     )
+    weight_bits: WeightBits | None = None
     calibration_images: CalibrationImages = 512
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
@@ -40,13 +42,18 @@ class Ptq(Stage):
 
     def check_network(self, model: nn.Module, spec: ModelSpec, target: Target) -> nn.Module:
         check_quantizable(model, spec)
+        Bits.of(self.weight_bits, target).check(model, spec, target)
         return model
 
     def run(self, ctx: Context) -> Artifact:
-        found = calibrated(ctx, self.calibration_images)
+        found = calibrated(ctx, self.calibration_images, Bits.of(self.weight_bits, ctx.target))
         accuracy, classes = found.on_val.accuracy, found.on_val.classes
         quantized = Quantized(
-            scheme=found.model.scheme.name, kept="ptq", ptq_val_accuracy=accuracy, qat_val_accuracy=None
+            scheme=found.model.scheme.name,
+            chosen=found.chosen,
+            kept="ptq",
+            ptq_val_accuracy=accuracy,
+            qat_val_accuracy=None,
         )
         warnings = not_learned(classes, ctx.data) if classes else []
         tensors = {"weights": found.model.state_dict()}
@@ -55,21 +62,28 @@ class Ptq(Stage):
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A network with integer ranges, how its float one is built again, and what it reaches on val."""
+    """A network with integer ranges, how its float one is built again, and what it reaches on val.
+
+    Args:
+        chosen: bits of the layers that have others than the scheme's.
+    """
 
     model: QuantizedModel
+    chosen: dict[str, int]
     network: Network
     on_val: Evaluation
 
 
-def calibrated(ctx: Context, images: int) -> Calibrated:
-    """The source's model with ranges from so many training images."""
+def calibrated(ctx: Context, images: int, bits: Bits) -> Calibrated:
+    """The source's model with ranges from so many training images; with few bits its batch norms are set anew too."""
     float_model, spec = ctx.load("source")
-    model = QuantizedModel(float_model, spec, ctx.target.scheme, fingerprint(float_model, spec))
+    model = QuantizedModel(float_model, spec, bits.scheme, fingerprint(float_model, spec), bits.chosen)
+    if bits.are_few:
+        model.estimate_batchnorm(calibration_batches(ctx.data, images))
     model.calibrate(calibration_batches(ctx.data, images))
     found = evaluate(model, ctx.data.val)
-    ctx.progress.note(f"calibrated only (PTQ), {model.scheme.weights}: {found.accuracy:.4f} on val")
-    return Calibrated(model, Network.of(float_model, spec), found)
+    ctx.progress.note(f"calibrated only (PTQ), {bits.in_words}: {found.accuracy:.4f} on val")
+    return Calibrated(model, dict(bits.chosen), Network.of(float_model, spec), found)
 
 
 def save_quantized(

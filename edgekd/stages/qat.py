@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from edgekd.config.target import Target
@@ -24,6 +24,7 @@ from edgekd.stages.base import (
     first_teacher,
     source_or_before,
 )
+from edgekd.stages.bits import Bits, WeightBits, is_few
 from edgekd.stages.manifests import FloatModel, IntegerModel, Quantized, StageManifest
 from edgekd.stages.ptq import CalibrationImages, calibrated, save_quantized
 from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
@@ -35,6 +36,8 @@ from edgekd.zoo import ModelSpec
 
 _TERM = ("loss", "temperature", "alpha", "stop_teacher_at", "labels_lr")
 """What is read only where the teacher's term counts."""
+FEW_BITS_DEFAULTS = {"epochs": 10, "lr": 0.02, "freeze_batchnorm_at": 0.8, "freeze_observers_at": 0.8}
+"""Weights of few bits move in large steps: rates that suit 8 bits hardly turn any of them over."""
 
 
 class Qat(Stage):
@@ -59,15 +62,25 @@ class Qat(Stage):
     beta: Beta = 0.9
     stop_teacher_at: StopTeacherAt = 1.0
     labels_lr: LabelsLr = 0.1
+    weight_bits: WeightBits | None = None
     calibration_images: CalibrationImages = 512
-    freeze_batchnorm_at: float = Field(0.3, ge=0, le=1, description="share of the epochs after which batch norms stay")
-    freeze_observers_at: float = Field(
-        0.4, ge=0, le=1, description="share of the epochs after which activation ranges stay"
+    freeze_batchnorm_at: float = Field(
+        0.3, ge=0, le=1, description="share of the epochs after which batch norms stay; 0.8 where bits are few"
     )
-    epochs: Epochs = 6
-    lr: LearningRate = 0.002
+    freeze_observers_at: float = Field(
+        0.4, ge=0, le=1, description="share of the epochs after which activation ranges stay; 0.8 where bits are few"
+    )
+    epochs: Epochs = Field(6, description="passes over the training split; 10 where bits are few")
+    lr: LearningRate = Field(0.002, description="peak learning rate, after the warm-up; 0.02 where bits are few")
     batch_size: BatchSize = 64
     weight_decay: WeightDecay = 1e-4
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_bits_are_trained_harder(cls, given: Any) -> Any:
+        if isinstance(given, dict) and is_few(given.get("weight_bits")):
+            return {**FEW_BITS_DEFAULTS, **given}
+        return given
 
     @property
     def unread(self) -> dict[str, str]:
@@ -88,10 +101,11 @@ class Qat(Stage):
 
     def check_network(self, model: nn.Module, spec: ModelSpec, target: Target) -> nn.Module:
         check_quantizable(model, spec)
+        Bits.of(self.weight_bits, target).check(model, spec, target)
         return model
 
     def run(self, ctx: Context) -> Artifact:
-        start = calibrated(ctx, self.calibration_images)
+        start = calibrated(ctx, self.calibration_images, Bits.of(self.weight_bits, ctx.target))
         model, ptq_state = start.model, copy_state(start.model)
         history = fit(
             model,
@@ -109,6 +123,7 @@ class Qat(Stage):
         )
         found = Quantized(
             scheme=model.scheme.name,
+            chosen=start.chosen,
             kept="qat" if history.best_epoch else "ptq",
             ptq_val_accuracy=start.on_val.accuracy,
             qat_val_accuracy=max(epoch.val_accuracy for epoch in history.epochs),

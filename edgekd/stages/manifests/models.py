@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from pydantic import Field
 from torch import Tensor, fx, nn
 
 from edgekd.config.schemes import Scheme, scheme_named
@@ -134,9 +135,15 @@ class FloatModel(ModelManifest):
 
 
 class Quantized(Part):
-    """What a quantizing stage kept, and what was reached on val, 0..1; ``qat``: None where nothing was trained."""
+    """What a quantizing stage kept, and what was reached on val, 0..1; ``qat``: None where nothing was trained.
+
+    Args:
+        scheme: by name.
+        chosen: bits of the layers that have others than the scheme's.
+    """
 
     scheme: str
+    chosen: dict[str, int] = Field(default_factory=dict)
     kept: Kept
     ptq_val_accuracy: float
     qat_val_accuracy: float | None
@@ -166,7 +173,7 @@ class IntegerModel(ModelManifest):
     def restored(self, artifact: Artifact, weights: str, scheme: Scheme) -> QuantizedModel:
         """The network from one of its files; in another scheme than its own, weights are ranged anew."""
         network, spec = self.model.empty(), self.model.spec
-        model = QuantizedModel(network, spec, scheme, fingerprint(network, spec))
+        model = QuantizedModel(network, spec, scheme, fingerprint(network, spec), self.quantized.chosen)
         model.load_state_dict(load_tensors(artifact, f"{weights}.safetensors"))
         model.eval()
         if scheme != self.scheme:
