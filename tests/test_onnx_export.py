@@ -12,6 +12,7 @@ from edgekd import onnx_export
 from edgekd.config.schemes import INT8_IN_7_BITS
 from edgekd.data import as_input
 from edgekd.onnx_export import ort
+from edgekd.onnx_export.unpack import unpacked
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.zoo import ModelSpec, build, check_name, count_macs
 
@@ -101,15 +102,13 @@ def test_weights_are_integers_within_seven_bits_in_the_file(files: Files, name: 
 
     assert onnx_export.weight_range(path) == 63
     assert onnx_export.weight_range(float_path) is None
-    weights = [
-        t for t in onnx.load(path).graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1
-    ]
+    weights = [t for t in unpacked(path).graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1]
     assert weights == []
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_biases_have_the_scale_of_the_products_they_are_added_to(files: Files, name: str) -> None:
-    graph = onnx.load(files[name][1]).graph
+    graph = unpacked(files[name][1]).graph
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     producers = {node.output[0]: node for node in graph.node}
     layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm") and len(node.input) == 3]

@@ -191,7 +191,7 @@ def test_a_declared_target_is_never_taken_from_this_machine(isa: Isa, machine: p
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ({"isa": "avx2"}, "isa: input should be 'host', 'x86-avx2', 'x86-vnni' or 'arm64', found 'avx2'"),
+        ({"isa": "avx2"}, "isa: input should be 'host', 'any', 'x86-avx2', 'x86-vnni' or 'arm64', found 'avx2'"),
         ({"threads": 0}, "threads: input should be greater than or equal to 1, found 0"),
         ({"threads": 257}, "threads: input should be less than or equal to 256, found 257"),
         ({"batch": 0}, "batch: input should be greater than or equal to 1, found 0"),

@@ -138,7 +138,7 @@ def _body(report: Report, pixels: Input, golden: Golden, versions: Mapping[str, 
         "classes": report.data.class_names,
         "target": {
             "isa": report.target.isa,
-            "weight_bits": model.weight_bits or 0,
+            "weight_bits": model.widest_bits,
             "threads": report.target.threads,
             "batch": report.target.batch,
         },

@@ -9,6 +9,7 @@ from edgekd.config.target import Target
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.latency import PROCESSES, percentiles
 from edgekd.ondevice.machine import cpu_name
+from edgekd.report.bits import quantization
 from edgekd.report.notes import measured_elsewhere, told_by_files, told_by_stages, trained_elsewhere
 from edgekd.report.paired import drop_interval, paired_test, rivals
 from edgekd.report.schema import (
@@ -20,23 +21,14 @@ from edgekd.report.schema import (
     LayerWidth,
     ModelReport,
     Paired,
-    Quantization,
     Ratio,
     Report,
     StageReport,
     TargetFacts,
-    WeightBits,
 )
 from edgekd.report.subject import Done, Measured, Subject
 from edgekd.report.verdict import choose
-from edgekd.stages.manifests import (
-    ExportedFile,
-    ExportedFiles,
-    FloatModel,
-    IntegerModel,
-    Pruning,
-    manifest_of,
-)
+from edgekd.stages.manifests import FloatModel, Pruning
 from edgekd.store.artifacts import Artifact
 from edgekd.training.classes import count_classes, shortcomings
 from edgekd.training.environment import environment
@@ -62,7 +54,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         data=_data(subject),
         models=models,
         stages=[_stage(name, done) for name, done in subject.stages.items()],
-        quantization=_quantization(subject, exported, measured, choice.recommended),
+        quantization=quantization(subject, exported, measured, choice.recommended),
         environment=here,
         budget=subject.budget.model_dump(),
         notes=[
@@ -104,6 +96,7 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         drift=Drift(**file.drift.model_dump()) if file.drift else None,
         weight_bits=file.integers.weight_bits if file.integers else None,
         max_abs_weight=file.max_abs_weight,
+        weights_by_bits=file.weights_by_bits,
         kept=file.kept,
         size_bytes=file.size_bytes,
         size_ratio=file.size_bytes / sizes[base],
@@ -195,41 +188,3 @@ def _before_and_after(pruning: Pruning) -> dict[str, float | int | str]:
         "parameters before": params,
         "parameters after": params_after,
     }
-
-
-def _quantization(subject: Subject, exported: Artifact, measured: Measured, recommended: str) -> Quantization | None:
-    """The calibrated student in each scheme, as shipped and exact; None where nothing is quantized.
-
-    The student is the recommended file's where that holds integers, else the first that was quantized.
-    """
-    quantized = {name: done.made for name, done in subject.stages.items() if isinstance(done.made, IntegerModel)}
-    if not quantized:
-        return None
-    stage = next(file.stage for file in measured.files if file.id == recommended)
-    name = stage if stage in quantized else next(iter(quantized))
-    found, source = quantized[name], subject.sources[name]
-    calibrated = [_weight_bits(subject, measured, file) for file in _calibrated(subject, exported, name)]
-    return Quantization(
-        source=source,
-        declared_bits=found.scheme.weight_bits,
-        calibrated=sorted(calibrated, key=lambda bits: bits.bits),
-        kept=found.quantized.kept,
-        ptq_val_accuracy=found.quantized.ptq_val_accuracy,
-        qat_val_accuracy=found.quantized.qat_val_accuracy,
-    )
-
-
-def _calibrated(subject: Subject, exported: Artifact, name: str) -> list[ExportedFile]:
-    """A stage's calibrated files; one that another stage made of the same model stands for it where both are one."""
-    source = subject.sources[name]
-    every = manifest_of(exported, ExportedFiles).exported
-    found = [file for file in every if file.calibrated and subject.sources[file.stage] == source]
-    own_last = sorted(found, key=lambda file: file.stage == name)
-    return list({file.scheme: file for file in own_last}.values())
-
-
-def _weight_bits(subject: Subject, measured: Measured, file: ExportedFile) -> WeightBits:
-    labels, scheme = subject.data.test.labels, file.integers
-    assert scheme is not None
-    shipped, exact = (float((measured.chosen[key] == labels).float().mean()) for key in (file.id, f"{file.id}/exact"))
-    return WeightBits(bits=scheme.weight_bits, as_shipped=shipped, exact=exact, total=len(labels))

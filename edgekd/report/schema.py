@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgekd.config.schemes import bits_of
+
 SCHEMA_VERSION = 1
 """Raised when a report can no longer be read by what reads the one before; a new field with a default does not."""
 
@@ -181,9 +183,17 @@ class ModelReport(Record):
     warnings: list[str] = Field([], description="what it has not learned, on test: classes that it never answers")
     weight_bits: int | None = None
     max_abs_weight: int | None = Field(None, description="largest |q| of any int8 weight")
+    weights_by_bits: dict[int, int] = Field(
+        {}, description="weights by the bits that they take in the file; empty: floats, or an older report"
+    )
     kept: Literal["qat", "ptq"] | None = Field(
         None, description="trained or calibrated integers: what its ptq or qat stage kept; None: in an older report"
     )
+
+    @property
+    def widest_bits(self) -> int:
+        """Bits of its widest weights, off the file: they decide where it is multiplied exactly; 0 where it is float."""
+        return bits_of(self.max_abs_weight) if self.max_abs_weight is not None else 0
 
     @property
     def trained_in_vain(self) -> bool:
@@ -260,12 +270,19 @@ class StageReport(Record):
 
 
 class WeightBits(Record):
-    """One calibrated student: its accuracy on test as ONNX Runtime runs it on this CPU, and run exactly."""
+    """The student in one width: its accuracy on test as ONNX Runtime runs it on this CPU."""
 
     bits: int
-    as_shipped: float
-    exact: float
+    as_shipped: float = Field(description="calibrated only")
+    exact: float = Field(description="the same file, run operator by operator")
     total: int
+    size_bytes: Count | None = Field(None, description="None: in an older report")
+    with_labels: Share | None = Field(None, description="trained with labels alone, as shipped; None: not trained so")
+    with_teacher: Share | None = Field(None, description="trained with a teacher, as shipped; None: not trained so")
+    against_used: Paired | None = Field(
+        None,
+        description="calibrated, paired with the calibrated file of the width that is used, which is 'teacher' here",
+    )
 
 
 class Quantization(Record):

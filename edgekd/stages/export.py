@@ -37,7 +37,7 @@ ROUNDING_TIES = 3
 class Export(Stage):
     """Write every stage's model as ONNX: raw uint8 pixels in, float logits out, preprocessing inside."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
     reads: ClassVar[Mapping[str, type[StageManifest]]] = {"models": ModelManifest}
     leaves: ClassVar[type[StageManifest]] = ExportedFiles
     reads_target: ClassVar[bool] = True
@@ -135,6 +135,7 @@ def _export(found: Exportable, folder: Path, ctx: Context) -> ExportedFile:
         kept=found.kept,
         calibrated=found.calibrated,
         max_abs_weight=onnx_export.weight_range(path),
+        weights_by_bits=onnx_export.weights_by_bits(path),
     )
 
 

@@ -1,28 +1,47 @@
 """What the weights' range costs: a table, and what it says in sentences."""
 
+from collections.abc import Callable, Sequence
+
+from edgekd.config.schemes import limit_of
 from edgekd.report import wording as w
 from edgekd.report.schema import Quantization, TargetFacts, WeightBits
 from edgekd.report.table import Line, Row, Table, cell, figures, words
+from edgekd.training.significance import SIGNIFICANT
 
 
 def bits_table(facts: Quantization) -> Table:
-    """Accuracy at each weight range as ONNX Runtime ships it on this CPU, and the same file run exactly."""
-    titles = ("as shipped", "run exactly", "lost on this CPU")
-    columns = [words("weights"), *(figures(title) for title in titles)]
-    return Table(columns, [_row(bits, facts.declared_bits) for bits in facts.calibrated])
+    """Accuracy at each weight range as ONNX Runtime ships it on this CPU: calibrated, run exactly, and trained.
+
+    A column is left out where no file has anything to say in it.
+    """
+    shown = [column for column in _COLUMNS if any(column[1](bits) is not None for bits in facts.calibrated)]
+    columns = [words("weights"), *(figures(title) for title, _ in shown)]
+    return Table(columns, [_row(bits, facts.declared_bits, [of(bits) for _, of in shown]) for bits in facts.calibrated])
 
 
-def _row(bits: WeightBits, declared: int) -> Row:
+def _row(bits: WeightBits, declared: int, figures: Sequence[Line | None]) -> Row:
+    name = cell(Line(f"{bits.bits} bits", "strong"), f"|q| ≤ {limit_of(bits.bits)}")
+    cells = [cell(figure or Line("not run", "muted")) for figure in figures]
+    return Row([name, *cells], tag=Line("used", "pass") if bits.bits == declared else None)
+
+
+def _lost(bits: WeightBits) -> Line:
     lost = bits.exact - bits.as_shipped
-    return Row(
-        [
-            cell(Line(f"{bits.bits} bits", "strong"), f"|q| ≤ {2 ** (bits.bits - 1) - 1}"),
-            cell(w.percent(bits.as_shipped)),
-            cell(w.percent(bits.exact)),
-            cell(Line(f"{w.minus(w.points(lost).lstrip('+'))} points", "fail" if lost > 0.01 else "")),
-        ],
-        tag=Line("used", "pass") if bits.bits == declared else None,
-    )
+    return Line(f"{w.minus(w.points(lost).lstrip('+'))} points", "fail" if lost > 0.01 else "")
+
+
+def _share(value: float | None) -> Line | None:
+    return None if value is None else Line(w.percent(value))
+
+
+_COLUMNS: tuple[tuple[str, Callable[[WeightBits], Line | None]], ...] = (
+    ("kB", lambda bits: None if bits.size_bytes is None else Line(w.kilobytes(bits.size_bytes))),
+    ("calibrated", lambda bits: _share(bits.as_shipped)),
+    ("run exactly", lambda bits: _share(bits.exact)),
+    ("lost on this CPU", _lost),
+    ("trained with labels", lambda bits: _share(bits.with_labels)),
+    ("trained with a teacher", lambda bits: _share(bits.with_teacher)),
+)
 
 
 def bits_in_words(facts: Quantization, target: TargetFacts) -> list[str]:
@@ -45,17 +64,23 @@ def _saturation(facts: Quantization, target: TargetFacts) -> str:
 
 
 def _cost(facts: Quantization) -> str:
-    """What the range that was not chosen would have cost, or saved."""
+    """What the ranges that were not chosen would have cost, or saved, where that is more than chance."""
     used = next((bits for bits in facts.calibrated if bits.bits == facts.declared_bits), None)
-    other = next((bits for bits in facts.calibrated if bits.bits != facts.declared_bits), None)
-    if used is None or other is None:
+    others = [bits for bits in facts.calibrated if bits.bits != facts.declared_bits]
+    if used is None or not others:
         return ""
-    gained = used.as_shipped - other.as_shipped
+    return "Measured here, calibrated only: " + "; ".join(_difference(used, other) for other in others) + "."
+
+
+def _difference(used: WeightBits, other: WeightBits) -> str:
+    gained, paired = used.as_shipped - other.as_shipped, other.against_used
     amount = w.points(abs(gained)).lstrip("+")
+    chance = "" if paired is None else f" ({w.p_value(paired.p_value)})"
     if amount == "0.0":
-        return f"Measured here, {other.bits} bits would have made no difference."
-    verb = "lost" if gained > 0 else "gained"
-    return f"Measured here, {other.bits} bits would have {verb} {amount} points against {used.bits} bits."
+        return f"{other.bits} bits make no difference to {used.bits}"
+    if paired is not None and paired.p_value >= SIGNIFICANT:
+        return f"{other.bits} bits differ from {used.bits} by {amount} points, which is within chance{chance}"
+    return f"{other.bits} bits {'lose' if gained > 0 else 'gain'} {amount} points against {used.bits}{chance}"
 
 
 def _kept(facts: Quantization) -> str:

@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from edgekd.config.schemes import Scheme, scheme_named
 from edgekd.onnx_export import Census
 from edgekd.stages.manifests.base import Manifest, Part, StageManifest
@@ -42,6 +44,7 @@ class ExportedFile(Part):
         kept: which its quantizing stage kept.
         calibrated: are its integers the calibrated ones?
         max_abs_weight: largest |q| of any int8 weight.
+        weights_by_bits: weights by the bits that their tensor takes.
     """
 
     id: str
@@ -59,6 +62,7 @@ class ExportedFile(Part):
     kept: Kept | None
     calibrated: bool
     max_abs_weight: int | None
+    weights_by_bits: dict[int, int] = Field(default_factory=dict)
 
     @property
     def integers(self) -> Scheme | None:

@@ -213,7 +213,7 @@ def test_float_kernels_left_in_an_integer_file_are_named_by_layer() -> None:
 def test_what_8_bit_weights_lose_is_said_in_words_and_figures(sample_html: str) -> None:
     text = Page(sample_html).text
 
-    assert "Measured here, 8 bits would have lost 8.9 points against 7 bits." in text
+    assert "Measured here, calibrated only: 8 bits lose 8.9 points against 7 (p < 0.001)." in text
     assert "8 bits |q| ≤ 127 89.7 % 98.9 % 9.2 points" in text
 
 
