@@ -28,6 +28,7 @@ def named_files(subjects: Sequence[Path]) -> Iterator[list[tuple[str, Path]]]:
     with tempfile.TemporaryDirectory() as scratch:
         found = (one for subject in subjects for one in _checked(subject, alone=len(subjects) == 1))
         yield [
+            # A folder for each: two bundles both have a model.onnx.
             (name, _copied(content, Path(scratch) / str(index), file))
             for index, (name, file, content) in enumerate(found)
         ]

@@ -68,6 +68,7 @@ def _every_model_trusted(folder: Path, manifest: dict[str, Any]) -> bytes:
     """The bytes of the model that ships, when all models have been found fit to be opened."""
     for about in manifest["models"]:
         trusted_model(folder, manifest, about["file"])
+    # By its name too: a crafted manifest need not list it among the models.
     return trusted_model(folder, manifest)
 
 
@@ -76,7 +77,8 @@ def faults(where: Path) -> Iterator[None]:
     """Tell a fault of a bundle as an error of the program; ``where`` names the bundle."""
     try:
         yield
-    except EdgekdError:  # a fault too, and told already
+    # An EdgekdError is a Fault too, and names its place already.
+    except EdgekdError:
         raise
     except Fault as fault:
         inside = fault.where in (MANIFEST, MODEL, GOLDEN)

@@ -55,6 +55,7 @@ def golden_of(path: Path, images: Any, labels: Any, *, exact_here: bool) -> Gold
     """
     exact = logits_of_pixels(open_session(path, exact=True), images)
     largest = float(np.abs(exact).max())
+    # Answers of this CPU would have its saturation in them, which the target does not have.
     if not exact_here:
         derived = f"{UNKNOWN_ROUNDING} of the largest logit: this CPU cannot run the file as its target does"
         return Golden(images, exact, labels, UNKNOWN_ROUNDING * largest, derived)

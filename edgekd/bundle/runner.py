@@ -60,5 +60,6 @@ def _body_of(source: str) -> str:
     dropped = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)] + nodes[:1]
     for node in dropped:
         assert node.end_lineno is not None
+        # Blanked rather than removed, so that the nodes below keep their line numbers.
         lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
     return "\n".join(lines)

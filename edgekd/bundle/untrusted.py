@@ -22,6 +22,7 @@ def check_untrusted(path: Path) -> bytes:
     from google.protobuf.message import DecodeError
     from onnx import ModelProto, TensorProto
 
+    # Not onnx.load, which reads the files that a model names.
     with reading(path, ExportError, "check it"), path.open("rb") as file:
         raw = file.read(MAX_ONNX_BYTES + 1)
     if len(raw) > MAX_ONNX_BYTES:

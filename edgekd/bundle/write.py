@@ -64,6 +64,7 @@ def write_bundle(
     with written_beside(folder, f".{folder.name}-") as beside:
         for model in report.models:
             shutil.copy2(sources[model.id], beside / model.file)
+        # The number of a line is the number of a class: a name with a line break would shift all that follow.
         classes = [printable(name) for name in report.data.class_names]
         (beside / "labels.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
         np.savez_compressed(beside / GOLDEN, images=golden.images, logits=golden.logits, labels=golden.labels)
@@ -96,6 +97,8 @@ def add_device(folder: Path, found: DeviceReport, served_sha256: str, progress: 
         _check_same_files(folder, report, found, served_sha256)
         others = [device for device in report.devices if device.name != found.name]
         report = report.model_copy(update={"devices": [*others, found]})
+        # A whole new bundle rather than files changed in place: no reader finds a report that its manifest does not
+        # know.
         with written_beside(folder, f".{folder.name}-") as beside:
             shutil.copytree(folder, beside, dirs_exist_ok=True)
             _write_reports(beside, report)
@@ -157,9 +160,8 @@ def _seal(beside: Path, body: Mapping[str, Any]) -> None:
 
 
 def _write_reports(beside: Path, report: Report) -> None:
-    from edgekd.report.page.report_page import (
-        render_html,  # late: it draws with matplotlib, and most commands draw nothing
-    )
+    # Imported here: it draws with matplotlib, and most commands draw nothing.
+    from edgekd.report.page.report_page import render_html
 
     text = report.model_dump_json(by_alias=True, indent=1)
     (beside / "report.json").write_text(text + "\n", encoding="utf-8")

@@ -55,11 +55,14 @@ class Interrupted(BaseException):
 
 def main() -> NoReturn:
     """The program: errors become one line each and exit code 2, Ctrl-C 130, SIGTERM 143."""
+    # Taken out here, so that it may stand anywhere on the line; typer would have it before the command.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    # Both become an exception, so that unfinished folders are removed and locks given back.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    # Ignored, a file that grows beyond its limit is an OSError rather than the end of the process.
     if hasattr(signal, "SIGXFSZ"):
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that grows too large is then an OSError
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         app(arguments, prog_name="edgekd")
     except EdgekdError as error:

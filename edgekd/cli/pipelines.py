@@ -28,6 +28,7 @@ def run(
     from edgekd.training.launch import check_devices, has_peers, launch, quiet_torch
 
     check_devices(devices)
+    # Processes that ``launch`` starts get the same arguments: their environment says that they are not to launch more.
     if has_peers():
         quiet_torch()
     elif devices > 1:
@@ -40,6 +41,7 @@ def run(
 
     with joined() as processes:
         with libraries_unheard():
+            # The first process reads the file for all: another machine may have no file, or an older one.
             pipeline = processes.by_first(lambda: Pipeline.from_yaml(file, set_ or ()))
         if not processes.first:
             pipeline.run(models, exports, force=force, processes=processes)

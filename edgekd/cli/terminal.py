@@ -46,6 +46,7 @@ def libraries_unheard() -> Iterator[TextIO]:
     if "--debug" in sys.argv:
         yield sys.stdout
         return
+    # What Python still holds back would be written after the redirection, and lost.
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     with contextlib.ExitStack() as stack:
@@ -53,6 +54,7 @@ def libraries_unheard() -> Iterator[TextIO]:
         nowhere = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123
         stack.enter_context(contextlib.redirect_stdout(nowhere))
         stack.enter_context(contextlib.redirect_stderr(nowhere))
+        # The descriptors too: libraries in C++ know nothing of sys.stdout.
         for descriptor in (1, 2):
             stack.enter_context(_pointed_at(descriptor, nowhere.fileno()))
         yield ours
@@ -63,7 +65,8 @@ def _own_copy(stream: TextIO) -> Iterator[TextIO]:
     """The stream, on a descriptor of its own where it writes to that of standard output."""
     try:
         descriptor = stream.fileno()
-    except OSError:  # a stream in memory
+    # A stream in memory has none.
+    except OSError:
         descriptor = -1
     if descriptor != 1:
         yield stream
@@ -116,6 +119,7 @@ class PlainProgress(Progress):
         self._said: dict[str, float] = {}
 
     def note(self, text: str) -> None:
+        # Notes hold names from files and devices, whose control characters a terminal would obey.
         print("".join(f"  {printable(line)}\n" for line in text.splitlines()), end="", file=self._stream, flush=True)
 
     def stage(self, label: str, index: int, total: int) -> None:

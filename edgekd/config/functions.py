@@ -43,6 +43,7 @@ def named_function(name: str, where: str) -> Callable[..., Any]:
         with importable_here():
             _forget_if_changed(module)
             found = getattr(importlib.import_module(module), attribute)
+    # Importing runs the user's module, which may raise anything.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(where, f"{name!r} cannot be imported ({reason})", "name it as package.module:name") from None
@@ -83,6 +84,7 @@ _imported: dict[str, str] = {}
 
 def _forget_if_changed(module: str) -> None:
     """Let a module, and what it imports from its folder, be imported anew where their source is another by now."""
+    # A notebook may run a pipeline again after its module was edited, and Python would go on with the old code.
     sources = _sources(module)
     digest = _digest(sources)
     if module in sys.modules and _imported.get(module, digest) != digest:
@@ -98,6 +100,7 @@ def _digest(sources: dict[str, bytes]) -> str:
 
 def _sources(module: str) -> dict[str, bytes]:
     """The content of the files of a module and of what it imports from the same folder, by the modules' names."""
+    # Finders remember the listing of a folder: a file written a moment ago would not be found.
     importlib.invalidate_caches()
     top = module.partition(".")[0]
     spec = _found(top)
@@ -120,7 +123,8 @@ def _sources(module: str) -> dict[str, bytes]:
 def _found(top: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(top)
-    except (ImportError, ValueError):  # a module that was not imported from anywhere
+    # ValueError: a module in sys.modules that has no spec.
+    except (ImportError, ValueError):
         return None
 
 
@@ -143,6 +147,7 @@ def _parts(name: str, top: ModuleSpec | None, folder: Path) -> list[ModuleSpec]:
     places: list[str] | None = [str(folder)]
     for end in range(1, name.count(".") + 2):
         part = ".".join(name.split(".")[:end])
+        # importlib.util.find_spec imports the packages around a dotted name, which would run the user's code.
         spec = top if end == 1 and top else PathFinder.find_spec(part, places)
         if spec is None:
             break
@@ -162,7 +167,8 @@ def _imports(spec: ModuleSpec, content: bytes) -> list[str]:
     """What a module's source names in its imports, wherever they stand; each may be a module or a thing in one."""
     try:
         tree = ast.parse(content)
-    except (SyntaxError, ValueError):  # an extension module, or what importing will complain of
+    # An extension module, or source that importing will complain of.
+    except (SyntaxError, ValueError):
         return []
     package = spec.name if spec.submodule_search_locations is not None else spec.name.rpartition(".")[0]
     names: list[str] = []

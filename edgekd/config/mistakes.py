@@ -52,6 +52,7 @@ def _mistake(item: Mapping[str, Any], kind: type[BaseModel], where: str) -> Conf
         case "missing":
             problem = f"is missing{_meant(kind, item['loc'])}"
         case "union_tag_invalid":
+            # A name written alone is the value itself; only a mapping has the tag as a key of its own.
             place = place if isinstance(item["input"], NameAlone) else f"{place}.{tags}"
             known = re.findall(r"'([^']+)'", item["ctx"]["expected_tags"])
             problem, remedy = (

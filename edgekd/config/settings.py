@@ -6,12 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
+# Linux's PATH_MAX without its final NUL byte, and NAME_MAX.
 MAX_PATH_BYTES, MAX_NAME_BYTES = 4095, 255
 
 
 class Settings(BaseModel):
     """Frozen settings: an unknown key, a wrong type or a value out of range is an error."""
 
+    # Frozen, because a digest is computed from the settings once: a later change would put a result under the wrong
+    # digest. Strict, because pydantic would otherwise take the text "3" for a number. NaN and infinity, which YAML can
+    # write, are refused.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -49,6 +53,8 @@ def by_name(given: Any) -> Any:
 
 def _path(text: str) -> str:
     try:
+        # Refused here, with the place in the file: the operating system would refuse such a path much later, with
+        # errors that name neither.
         raw = os.fsencode(Path(text).expanduser())
     except RuntimeError:
         raise ValueError("begins with the home folder of an unknown user; write the whole path") from None

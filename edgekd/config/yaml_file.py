@@ -11,6 +11,7 @@ from edgekd.config.words import kind_of, shown
 from edgekd.errors import ConfigError
 from edgekd.store.disk import reading
 
+# PyYAML's loader is slow: a megabyte of hostile YAML took it minutes.
 MAX_YAML_BYTES = 100_000
 MAX_YAML_DEPTH = 20
 
@@ -22,6 +23,7 @@ class _Loader(yaml.SafeLoader):
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        # SafeLoader silently keeps the last of two equal keys.
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag != "tag:yaml.org,2002:str":
@@ -36,12 +38,15 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
+        # Python refuses to convert integers of more than 4300 digits.
         except ValueError:
             raise yaml.MarkedYAMLError(problem="the number has too many digits", problem_mark=node.start_mark) from None
 
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+# Of the implicit types of YAML 1.1 only booleans and null stay: dates become text and ``<<`` an ordinary key. Assigned
+# to the subclass, so that other users of SafeLoader keep theirs.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":bool", ":null"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -85,6 +90,7 @@ def parse_yaml(text: str, where: str) -> Any:
     except ReaderError as error:
         place = f"{where}:{_line_and_column(text, error.position)}"
         raise ConfigError(place, f"not valid YAML: found the character U+{error.character:04X}", "remove it") from None
+    # PyYAML 6.0.4 passes the digits of a \U escape to chr(), which raises these.
     except (ValueError, OverflowError):
         raise ConfigError(where, "not valid YAML: a \\U escape that is no character", "mend the escape") from None
 
@@ -97,6 +103,8 @@ def _line_and_column(text: str, position: int) -> str:
 def _refuse_beyond_plain_data(text: str, where: str) -> None:
     """Stop before anything is built: tags, anchors, deep nesting, a second document."""
     depth = documents = 0
+    # On the stream of events, since building comes too late: aliases of aliases fill the memory ("billion laughs"), and
+    # deep nesting exhausts the recursion of the composer.
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         mark, tag = event.start_mark, getattr(event, "tag", None)
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where

@@ -53,6 +53,8 @@ def shared_batches(
     split = dataset.train
     images = split.images if split.uncropped is None else split.uncropped
     order = _order(dataset, generator)
+    # Dropout draws from the global generator: seeded from the one that checkpoints hold, it goes on to the same bits
+    # after a stop, and differently in each process.
     torch.manual_seed(_draw(generator) + rank)
     for start in range(0, batches_per_epoch(dataset, batch_size) * batch_size, batch_size):
         chosen = order[start : start + batch_size][rank::size]
@@ -73,6 +75,7 @@ def balanced_order(labels: Tensor, generator: Generator) -> Tensor:
     another.
     """
     classes = labels.bincount().nonzero()[:, 0]
+    # Drawn, so that it is not always the first classes that get the one image more.
     classes = classes[torch.randperm(len(classes), generator=generator)]
     shares = torch.full((len(classes),), len(labels) // len(classes))
     shares[: len(labels) % len(classes)] += 1

@@ -24,6 +24,7 @@ T = TypeVar("T")
 def default_place() -> Path:
     """``$XDG_CACHE_HOME/edgekd`` or ``~/.cache/edgekd``."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG standard has relative paths ignored.
     return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "edgekd"
 
 
@@ -43,7 +44,8 @@ class Cache:
         folder = self.root / key
         if not (folder / SEAL).is_file():
             return None
-        with contextlib.suppress(OSError):  # somebody else's folder may be read, and nobody need touch it
+        # Another user's folder can be read, but its time cannot be set.
+        with contextlib.suppress(OSError):
             os.utime(folder / SEAL)
         return folder
 
@@ -60,6 +62,9 @@ class Cache:
         """
         self._check_fits(needed)
         with contextlib.ExitStack() as stack:
+            # The reservation and the lock of the folder are made under the lock of the cache: processes that start
+            # together must not fill the disk together, and whatever folder nobody holds is cleared away as left by a
+            # killed process.
             with self._locked():
                 self._make_room(needed)
                 folder = stack.enter_context(written_beside(self.root / key, _WRITING, DataError, ELSEWHERE))
@@ -69,7 +74,9 @@ class Cache:
                 stack.callback(lock.release, folder / _LOCK, held)
             yield folder
             (folder / _RESERVED).unlink()
-            with self._locked():  # so that nobody takes it for left behind between its lock's end and its new name
+            # Under the lock of the cache: between the end of its own lock and its rename the folder would look like one
+            # that a killed process left.
+            with self._locked():
                 stack.close()
 
     def read_or_drop(self, key: str, read: Callable[[Path], T | None]) -> T | None:
@@ -95,6 +102,7 @@ class Cache:
         for folder in self.root.glob(f"{_WRITING}*"):
             if lock.holder(folder / _LOCK) is None:
                 shutil.rmtree(folder, ignore_errors=True)
+        # Everything is worked out before anything is deleted: a request that is refused must cost no folder.
         being_written = sum(_reserved(folder) for folder in self.root.glob(f"{_WRITING}*"))
         if being_written + needed > self.bound:
             raise DataError(
@@ -126,7 +134,8 @@ class Cache:
 
 
 def _drop(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # what stays of it is cleared away later, or found too large
+    # What cannot be deleted has its temporary name by then and is cleared away later, or still counts.
+    with contextlib.suppress(OSError):
         delete(folder, _WRITING)
 
 

@@ -55,6 +55,7 @@ def _cifar(source: Any, name: str, settings: PublishedSettings, augment: Augment
     root = Path(settings.root).expanduser()
     try:
         files = [source(str(root), train=part, download=settings.download) for part in (True, False)]
+    # torchvision raises RuntimeError where a file is missing or damaged.
     except (OSError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(str(root / source.base_folder), f"{name} is not there, or damaged ({reason})", how) from None

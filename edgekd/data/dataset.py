@@ -13,6 +13,8 @@ from torch import Tensor
 from edgekd.data.augment import Augment
 from edgekd.data.stored import Images
 
+# A power of two and a whole number, so that the uint8 image is the quantized input itself: scale 1/64, zero point 128,
+# nothing is rounded.
 PIXEL_CENTRE, PIXEL_SCALE = 128.0, 64.0
 
 
@@ -81,7 +83,9 @@ class Dataset:
             return self.known_fingerprint
         digest = hashlib.sha256(repr(self.class_names).encode())
         for split in (self.train, self.val, self.test):
+            # With the margins: augmentation shows them to the network.
             images = split.images if split.uncropped is None else split.uncropped
+            # The same bytes in another shape are other images.
             digest.update(repr(tuple(images.shape)).encode())
             for block in itertools.chain(blocks(images), [split.labels.numpy()]):
                 digest.update(np.ascontiguousarray(block).data)
@@ -90,6 +94,7 @@ class Dataset:
 
 def blocks(images: Images, size_bytes: int = 2**23) -> Iterator[np.ndarray[Any, Any]]:
     """Every image in order, some megabytes at a time."""
+    # Images on disk may be more than fit into memory.
     rows = max(1, size_bytes // math.prod(images.shape[1:]))
     for start in range(0, len(images), rows):
         yield images[start : start + rows].numpy()

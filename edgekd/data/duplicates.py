@@ -21,6 +21,7 @@ def first_alike(root: Path, files: Sequence[File], progress: Progress) -> Number
     """For every file the number of the first one that is the same; only files of the same size are read."""
     sizes = np.array([file.size for file in files])
     values, counts = np.unique(sizes, return_counts=True)
+    # Empty files are broken, not copies of each other.
     candidates = np.flatnonzero(np.isin(sizes, values[(counts > 1) & (values > 0)]))
     digests = np.zeros(len(candidates), np.uint64)
     for done, number in enumerate(candidates.tolist()):
@@ -38,6 +39,7 @@ def _digest(path: Path) -> int:
         content = path.read_bytes()
     except OSError:
         content = bytes(path)
+    # 64 bits are enough: among a million files two have the same by chance once in 37 million times.
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
@@ -65,6 +67,7 @@ def set_apart(
             problem = f"the class {name!r} has {images}, too few for every split to have one"
             raise DataError(str(where), problem, f"give it {least} or more, or remove its folder")
     held_out = firsts[hold_out_each(labels, HELD_OUT)[1]]
+    # A copy follows its first: were it in another split, the network would be tested on what it was trained on.
     apart = np.isin(alike[numbers], held_out)
     return numbers[~apart], numbers[apart]
 

@@ -143,6 +143,7 @@ def _write(
     """Fill a folder of the cache and read it before it is in place, from where another process may delete it."""
     parts, notes = _splits(root, found, progress)
     sizes = {part: plan.train_size if part == "train" else plan.size for part in PARTS}
+    # Eight bytes for a label, and a megabyte for headers and the description.
     needed = sum(len(parts[part]) * (size**2 * plan.channels + 8) for part, size in sizes.items()) + 2**20
     reader = _Reader(root, plan, sum(map(len, parts.values())), progress)
     with cache.writing(key, needed) as beside:
@@ -181,6 +182,8 @@ class _Reader:
 
     def images(self, files: Sequence[File], part: str) -> Iterator[tuple[Pixels, int]]:
         """Pixels and label of every file that can be read."""
+        # Threads are enough, since Pillow decodes and resizes without the GIL. They get a few files at a time: pool.map
+        # takes all that it is given at once, and would fill the memory ahead of the writer.
         with quiet(), ThreadPoolExecutor(self._threads) as pool:
             for start in range(0, len(files), 4 * self._threads):
                 some = files[start : start + 4 * self._threads]

@@ -53,7 +53,8 @@ def _called(name: str) -> Mapping[str, Any]:
     try:
         with importable_here():
             found = wanted()
-    except Exception as error:  # whatever the user's own code raises
+    # The user's own code may raise anything.
+    except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         problem = f"fails ({type(error).__name__}: {reason})"
         raise DataError(name, problem, "it is called without arguments; --debug shows where it fails") from error
@@ -69,6 +70,7 @@ def _class_names(found: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if len(names) < 2 or len(set(names)) < len(names):
         raise DataError(name, "gives fewer than two class_names, or one twice", "one name for each class")
     for item in names:
+        # Lone surrogates cannot be written as UTF-8: labels.txt would fail after all the training.
         if any("\ud800" <= letter <= "\udfff" for letter in item):
             raise DataError(name, f"gives the class name {item!r}, which is not UTF-8", "rename it")
     return tuple(names)
@@ -125,4 +127,5 @@ def _with_val(arrays: dict[str, tuple[Array, Array]], name: str) -> dict[str, tu
 def _split(pixels: Array, labels: Array, size: int, rule: Rule) -> Split:
     if pixels.shape[1:3] != (size, size):
         pixels = np.stack([fit_image(image, size, rule) for image in pixels])
+    # A copy: if the user's code changed its array later, the images would no longer be those of the fingerprint.
     return Split(torch.from_numpy(np.array(pixels)), torch.from_numpy(labels))

@@ -94,6 +94,7 @@ def _places(walk: "_Walk") -> dict[str, str]:
     present = {name for name in ("train", "val", "test") if walk.has_folder(name)}
     if present >= {"train", "test"}:
         return {part: part for part in ("train", "val", "test") if part in present}
+    # A walk of its own, or what it passes over would be counted twice.
     others = {name for name, _ in _Walk(walk.root, skip_bad=True).classes("")} - present
     if "train" in present and ("val" in present or not others):
         remedy = "add test/, or put the classes' folders side by side to have them split"
@@ -112,6 +113,8 @@ def _check_names(root: Path, names: tuple[str, ...]) -> None:
         raise DataError(str(root), f"has {found} in it", "make a folder of images for each class")
     seen: dict[str, str] = {}
     for name in names:
+        # Such names are mostly one class in two spellings, as copying between systems leaves them; it would silently be
+        # learned as two.
         alike = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if alike != name:
             problem = f"the classes {alike!r} and {name!r} differ only in case or in how letters are encoded"
@@ -158,6 +161,7 @@ class _Walk:
         while waiting:
             folder = waiting.pop()
             real = os.path.realpath(self.root / folder)
+            # Links may lead in a circle.
             if real in seen:
                 continue
             seen.add(real)
@@ -184,7 +188,8 @@ class _Walk:
             return None
         if folder:
             return "folder"
-        if image and entry.is_file():  # not a pipe, which would never end
+        # is_file: reading a FIFO would block for ever.
+        if image and entry.is_file():
             return "image"
         self.ignored.add(path)
         return None
@@ -212,7 +217,8 @@ class _Walk:
 def _is_dir(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # a link to itself, or behind a folder that may not be entered
+    # A link to itself, or something behind a folder that may not be entered.
+    except OSError:
         return False
 
 

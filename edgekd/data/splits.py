@@ -37,7 +37,8 @@ def hold_out_each(labels: np.ndarray[Any, Any], share: float) -> tuple[np.ndarra
     Returns:
         Indices in ascending order, of the images that stay and of those that are set apart.
     """
-    order = np.random.RandomState(SPLIT_SEED)  # the one generator of numpy's whose numbers never change
+    # RandomState's numbers are frozen (NEP 19); those of default_rng may change with numpy, and the splits with them.
+    order = np.random.RandomState(SPLIT_SEED)
     apart = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = order.permutation(np.flatnonzero(labels == label))
@@ -57,6 +58,7 @@ def resize(images: Tensor, size: int) -> Tensor:
     """
     if images.shape[1:3] == (size, size):
         return images
+    # In parts: as float32 all images at once would take four times their memory.
     small = [_resized(part, size) for part in torch.split(images, 4096)]
     return torch.cat(small)
 

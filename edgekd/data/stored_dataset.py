@@ -94,6 +94,7 @@ def read_stored(folder: Path, augment: Augment) -> Dataset | None:
         about = About.model_validate_json((folder / SEAL).read_text(encoding="utf-8"))
         data = _dataset(folder, about)
         whole = about == about.sealed() and data.fingerprint() == about.fingerprint
+    # numpy raises EOFError for an empty file, and ValueError for a damaged one.
     except (OSError, ValueError, ValidationError, EOFError, DataError):
         return None
     return replace(data, augment=augment, known_fingerprint=about.fingerprint) if whole else None

@@ -34,6 +34,7 @@ def bench(
     Raises:
         Fault: a file that ONNX Runtime refuses, or of unknown input; more threads than cores; a process died.
     """
+    # Pinning would silently give fewer CPUs than threads, which would then take turns on them.
     if threads > usable_cores():
         raise Fault("--threads", f"{threads} threads on {usable_cores()} cores", "ask for no more than there are")
     load = Load(threads, batch)
@@ -46,6 +47,8 @@ def bench(
         "threads": threads,
         "batch": batch,
         "files": [
+            # A process of its own for each file: peak memory never falls, so in a shared one every later file would be
+            # charged for the largest before it.
             {**_about(path, found, index), "peak_rss_bytes": in_own_process("memory", [path], load)}
             for index, path in enumerate(files)
         ],

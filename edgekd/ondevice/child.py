@@ -45,6 +45,9 @@ def in_own_process(
     order = {"do": do, "files": names, "seed": list(seed), "threads": load.threads, "batch": load.batch}
     at: Optional[int] = None
     said = b""
+    # The environment lies above the stack, so its length shifts every address on the stack, which alone changes run
+    # times (Mytkowicz et al. 2009, "Producing wrong data without doing anything obviously wrong"). Each process draws
+    # another length, so that this averages out over processes.
     with _started(int(np.random.RandomState(list(seed)).randint(4096))) as child:
         try:
             _send(child, order, load.pixels)
@@ -60,6 +63,7 @@ def in_own_process(
                 said = said if answer else line.strip() or said
             child.wait()
         finally:
+            # After Ctrl-C too: a process that went on measuring would disturb whatever runs next.
             child.kill()
     raise _death(child.returncode, said, [files[at]] if at is not None else files)
 
@@ -84,6 +88,8 @@ def work() -> None:
 def _started(padding: int) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "EDGEKD_PADDING": "x" * padding}
     try:
+        # Errors go into the stream of the answers: their last line says why a process died, and a second pipe that
+        # nobody reads would fill up and block it.
         return subprocess.Popen(  # noqa: S603
             _command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
         )
@@ -97,6 +103,7 @@ def _command() -> List[str]:
     It looks for modules where this one does, so that it measures with the same packages.
     """
     file, places = str(Path(__file__).resolve()), [str(place) for place in sys.path]
+    # ``-c`` puts the current folder first in sys.path: a user's numpy.py there would be imported instead of numpy.
     code = f"import sys; sys.path[:] = {places!r}; import runpy; runpy.run_path({file!r})['work']()"
     return [sys.executable, "-c", code]
 
@@ -113,6 +120,7 @@ def _send(child: "subprocess.Popen[bytes]", order: Dict[str, Any], pixels: Any) 
 
 
 def _say(answer: Dict[str, Any]) -> None:
+    # A new line first: a library may have printed the beginning of one.
     sys.stdout.buffer.write(b"\n" + ANSWER + json.dumps(answer).encode() + b"\n")
     sys.stdout.buffer.flush()
 
@@ -120,6 +128,7 @@ def _say(answer: Dict[str, Any]) -> None:
 def _death(code: int, said: bytes, files: Sequence[Path]) -> Fault:
     """Why the process ended without an answer."""
     where = ", ".join(path.name for path in files)
+    # The signal that Linux sends when memory runs out.
     if code == -signal.SIGKILL:
         return Fault(where, "the process that measured it was killed", "is there enough memory?")
     if code < 0:

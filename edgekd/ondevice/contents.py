@@ -41,10 +41,12 @@ def read_manifest(folder: Path) -> Dict[str, Any]:
     text = _manifest_text(folder)
     try:
         body = json.loads(text)
+    # RecursionError: brackets nested without end.
     except (ValueError, RecursionError):
         raise Fault(MANIFEST, "is no JSON: damaged", "take the bundle from where it was made") from None
     if not isinstance(body, dict) or not isinstance(body.get("format"), int):
         raise Fault(MANIFEST, "is no manifest of a bundle", "take the bundle from where it was made")
+    # Before the checksum: a newer format may be sealed in another way, and what helps is another remedy.
     if body["format"] > FORMAT:
         raise Fault(MANIFEST, f"has format {body['format']}, newer than {FORMAT}, which is known here", "update edgekd")
     digest = body.pop("digest", None)
@@ -90,6 +92,8 @@ def _problem(folder: Path, name: str, about: Dict[str, Any], names: Dict[str, st
     path = folder / name
     if not os.path.lexists(path):
         return "is missing"
+    # Through a link the check and ONNX Runtime may read two different files, or one outside of the bundle. A FIFO would
+    # block the check for ever.
     if any(part.is_symlink() for part in (path, *path.parents) if folder in part.parents) or not path.is_file():
         return "is no plain file"
     try:
@@ -126,6 +130,7 @@ def is_inside(name: str) -> bool:
 
 
 def _check_entry(name: str, about: Any) -> None:
+    # No manifest can hold its own checksum.
     if not is_inside(name) or name in (".", MANIFEST):
         raise Fault(MANIFEST, f"names {name!r}, which is no file of the bundle", "do not use this bundle")
     kinds = {"sha256": str, "size_bytes": int, "device": bool}
@@ -139,6 +144,7 @@ def _manifest_text(folder: Path) -> str:
         raise Fault(str(folder), f"is no bundle: it has no {MANIFEST}", "name a folder below exports/")
     try:
         with path.open("rb") as file:
+            # One byte beyond the limit: a file of any size is refused without being read whole.
             read = file.read(MOST_BYTES + 1)
         if len(read) > MOST_BYTES:
             raise Fault(MANIFEST, f"is longer than {MOST_BYTES} bytes", "do not use this bundle")

@@ -1,7 +1,8 @@
 """The one error of the files that go along."""
 
 
-class Fault(Exception):  # noqa: N818  (told further as an EdgekdError, or as one line on a device)
+# Not called FaultError: edgekd re-raises it as an EdgekdError, a device prints it as one line.
+class Fault(Exception):  # noqa: N818
     """What is wrong, in one line.
 
     Args:

@@ -11,6 +11,7 @@ from edgekd.ondevice.rounds import BLOCKS_PER_PROCESS, ROUNDS_PER_BLOCK, ROUNDS_
 
 PROCESSES = 10
 ROUNDS = PROCESSES * ROUNDS_PER_PROCESS
+# Belongs to PROCESSES: another number of processes needs another quantile.
 STUDENT_T = 2.2622
 """Student's t, two-sided 95 %, for 9 degrees of freedom."""
 REPEATABILITY = 0.01
@@ -59,6 +60,7 @@ def interleaved(files: Sequence[Path], load: Load, seed: int, told: Callable[[in
         def count(rounds: int, before: int = before) -> None:
             told(before + rounds, ROUNDS)
 
+        # RandomState takes words of 32 bits.
         found.append(in_own_process("time", files, load, (seed % 2**32, index), count))
     runs = [np.concatenate([process["runs_ms"][which] for process in found]) for which in range(len(files))]
     return Latencies(runs, np.concatenate([np.array(process["rounds_ms"]) for process in found], axis=1))
@@ -75,9 +77,14 @@ def paired_ratio(rounds_ms: Any, others_ms: Any) -> Tuple[float, Tuple[float, fl
         rounds_ms: medians per round of the one, shape ``(rounds,)``.
         others_ms: of the other, in the same rounds.
     """
+    # In logarithms, so that exchanging the files turns the ratio and its interval over exactly. The median of a block
+    # drops the rounds that something else disturbed. A process gives one number only: within it rounds share addresses
+    # and caches, so counting them as independent would give intervals that are far too narrow.
     rounds = np.log(rounds_ms / others_ms).reshape(PROCESSES, BLOCKS_PER_PROCESS, ROUNDS_PER_BLOCK)
     logs = np.median(rounds, axis=2).mean(axis=1)
     middle, variance = float(logs.mean()), float(logs.var(ddof=1))
+    # The first term averages out over processes. The second does not: what processes differ by beyond a file and its
+    # own copy lasts longer than a measurement, so it counts undivided.
     error = (variance / PROCESSES + max(0.0, variance - SAME_FILE**2)) ** 0.5
     half = float(np.hypot(STUDENT_T * error, REPEATABILITY))
     return float(np.exp(middle)), (float(np.exp(middle - half)), float(np.exp(middle + half)))

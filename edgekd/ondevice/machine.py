@@ -49,6 +49,7 @@ def isa_of(machine: str, flags: Iterable[str]) -> str:
 def cpu_flags() -> FrozenSet[str]:
     """The flags that Linux lists for this CPU; empty where it lists none."""
     for line in cpuinfo():
+        # x86 calls them flags, ARM Features.
         if line.startswith(("flags", "Features")):
             return frozenset(line.partition(":")[2].split())
     return frozenset()
@@ -122,6 +123,7 @@ def machine_facts() -> Dict[str, Any]:
 
 def usable_cores() -> int:
     """CPU cores that this process may use."""
+    # os.cpu_count() ignores taskset and the limits of a container.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -138,6 +140,7 @@ def peak_rss_bytes() -> Optional[int]:
     except ImportError:
         return None
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, Linux kilobytes.
     return int(used if sys.platform == "darwin" else used * 1024)
 
 
@@ -145,6 +148,7 @@ def temperature_c(root: Path = Path("/sys")) -> Optional[float]:
     """The hottest of the kernel's thermal zones, degrees Celsius; None where there are none."""
     found = [_text(path).strip() for path in sorted(root.glob("class/thermal/thermal_zone*/temp"))]
     degrees = [int(text) / 1000 for text in found if text.lstrip("-").isdigit()]
+    # Zones without a working sensor report temperatures that no running machine has.
     return max((value for value in degrees if -50 < value < 200), default=None)
 
 
@@ -175,6 +179,7 @@ def _throttled_now(mark: str) -> bool:
 
 def _text(path: Path) -> str:
     try:
+        # Strings of the device tree end in a NUL byte.
         return path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
     except OSError:
         return ""

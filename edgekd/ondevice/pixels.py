@@ -36,7 +36,8 @@ _UPRIGHT = {
 }
 
 
-class BadImage(ValueError):  # noqa: N818  (a finding about a file, told further as a DataError)
+# Not called an error: it is a finding about a file, re-raised as a DataError or counted as skipped.
+class BadImage(ValueError):  # noqa: N818
     """A file that is no image, is damaged, or is too large; says why in a few words."""
 
 
@@ -61,13 +62,16 @@ def read_image(file: Union[str, Path, IO[bytes]], channels: Literal[1, 3]) -> Pi
 
     try:
         with Image.open(file, formats=FORMATS) as image:
+            # A decompression bomb: the header is read before anything is unpacked. Pillow itself only warns up to twice
+            # this limit.
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} pixels are too many")
             image.load()
             return _pixels(_in_8_bits(_upright(image)), "RGB" if channels == 3 else "L")
     except BadImage:
         raise
-    except Exception as error:  # decoders meet damaged files with every kind of error there is
+    # Pillow's decoders raise every kind of error on damaged files.
+    except Exception as error:
         raise BadImage(_reason(error)) from None
 
 
@@ -98,6 +102,7 @@ def with_margin(size: int) -> int:
     >>> with_margin(224)
     256
     """
+    # As ImageNet networks are evaluated: on the middle 224 of 256 pixels.
     return round(size * 8 / 7)
 
 
@@ -127,7 +132,8 @@ def _upright(image: "Picture") -> "Picture":
 
     try:
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF data: the picture itself may be whole
+    # With damaged EXIF data the picture itself may be whole.
+    except Exception:
         turn = None
     return image if turn is None else image.transpose(Image.Transpose[turn])
 

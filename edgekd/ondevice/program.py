@@ -25,6 +25,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("--batch", type=_positive, default=1, help="images of one inference, for --bench")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
+    # Resolved: started through the link ``current``, it stays with one version even if a deploy switches meanwhile.
     folder = Path(__file__).resolve().parent
     try:
         if given.selftest:

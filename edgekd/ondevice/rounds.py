@@ -12,7 +12,9 @@ from edgekd.ondevice.sessions import noise_for, open_session
 
 BLOCKS_PER_PROCESS, ROUNDS_PER_BLOCK = 2, 5
 ROUNDS_PER_PROCESS = BLOCKS_PER_PROCESS * ROUNDS_PER_BLOCK
+# Short, so that a slow moment of the machine covers whole rounds and cancels in the ratio of two files.
 SECONDS_PER_VISIT = 0.004
+# The first runs of a session allocate its memory and fill the caches.
 WARM_UP_SECONDS = 0.03
 
 
@@ -74,6 +76,8 @@ def peak_memory_of(file: Path, load: Load) -> Optional[int]:
 
 def pin(threads: int) -> None:
     """This process on the last ``threads`` CPUs that it may use."""
+    # Pinned, because a thread that moves to another core finds its caches cold. The last CPUs, because Linux serves
+    # interrupts and its own work mostly on the first.
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[-threads:]))
 
@@ -85,6 +89,7 @@ def _opened(file: Path, load: Load) -> Tuple[Any, Dict[str, Any], int]:
     feed = given or noise_for(runner, load.batch, file.name)
     begin = time.perf_counter()
     times: List[float] = []
+    # Three at least: the median of a model slower than the whole warm-up should not be its first run.
     while time.perf_counter() - begin < WARM_UP_SECONDS or len(times) < 3:
         times.append(_time_ms(runner, feed))
     return runner, feed, int(min(50, max(1, SECONDS_PER_VISIT * 1000 / float(np.median(times)))))

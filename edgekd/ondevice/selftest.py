@@ -39,6 +39,7 @@ def self_test(
     golden = None
     if not problems:
         problems += _too_old(manifest)
+    # A damaged model is not run: it may crash the process, and the line that names the file would be lost.
     if not problems:
         model = read_model(manifest) if read_model else folder / MODEL
         golden = compare_golden(model, folder / GOLDEN, float(manifest["golden"]["tolerance"]))
@@ -86,6 +87,7 @@ def read_golden(path: Path) -> Tuple[Any, Any]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            # A zip bomb: numpy would unpack all of it into memory.
             if sum(item.file_size for item in archive.infolist()) > MOST_GOLDEN_BYTES:
                 raise Fault(path.name, "is too large once unpacked", "do not use this bundle")
         with np.load(path, allow_pickle=False) as file:
@@ -102,6 +104,7 @@ def _differences(golden: Dict[str, Any]) -> List[str]:
     problems = []
     if golden["wrong_top1"]:
         problems.append(f"{MODEL}: another class than recorded for {golden['wrong_top1']} of {golden['images']} images")
+    # Not ``found > allowed``: every comparison with NaN is false, and NaN must fail.
     if not found <= allowed:
         problems.append(f"{MODEL}: logits differ from the recorded by up to {found:.4g}, allowed are {allowed:.4g}")
     return problems

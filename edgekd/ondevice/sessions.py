@@ -34,14 +34,17 @@ def open_session(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Fatal errors only: the others are raised as exceptions too, and would be printed a second time.
     options.log_severity_level = 4
     level = onnxruntime.GraphOptimizationLevel
+    # The exact reference is the graph without any fusion. session.x64quantprecision=1 would be the other way, but it
+    # crashes ONNX Runtime 1.32 on these files ("Attempt to replace the existing tensor").
     options.graph_optimization_level = level.ORT_DISABLE_ALL if exact else level.ORT_ENABLE_ALL
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     given = model if isinstance(model, bytes) else str(model)
     try:
-        # without enable_fallback=0 onnxruntime prints to the terminal and tries the same once more
+        # Without enable_fallback=0 ONNX Runtime prints the error to the terminal and tries the same once more.
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
         where = "model" if isinstance(model, bytes) else model.name
@@ -85,6 +88,7 @@ def noise_for(session: Any, batch: int, where: str) -> Dict[str, Any]:
         ]
         if index == 0 and sizes[0] != batch:
             raise Fault(where, f"takes batches of {sizes[0]} alone", f"use --batch {sizes[0]}")
+        # Below 100, which every type of the table can hold.
         feed[wanted.name] = np.random.RandomState(0).randint(0, 100, sizes).astype(_INPUTS[wanted.type])
     return feed
 

@@ -72,6 +72,7 @@ def _integer_tensors(graph: Graph) -> set[str]:
 def weight_range(path: Path) -> int | None:
     """Largest |q| of any int8 constant of a file; None where it has none."""
     largest = [
+        # As int32, since abs(-128) is -128 in int8; single numbers are zero points.
         int(np.abs(numpy_helper.to_array(tensor).astype(np.int32)).max(initial=0))
         for tensor in onnx.load(path).graph.initializer
         if tensor.data_type == TensorProto.INT8 and int(np.prod(tensor.dims)) > 1
@@ -97,6 +98,7 @@ def _layer_sizes(path: Path) -> list[tuple[int, int]]:
     """
     model = onnx.load(path)
     for given in model.graph.input:
+        # One image: a free batch reads as size 0, and matrix products would count nothing.
         given.type.tensor_type.shape.dim[0].dim_value = 1
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     values = (*graph.input, *graph.value_info, *graph.output)

@@ -13,6 +13,7 @@ def pool_globally(graph: Graph) -> None:
         if node.op_type != "ReduceMean" or len(node.input) != 2 or node.input[1] not in known:
             continue
         axes = sorted(int(axis) for axis in known[node.input[1]].ravel())
+        # ONNX takes keepdims for 1 where it is missing.
         keeps = all(attribute.i == 1 for attribute in node.attribute if attribute.name == "keepdims")
         if keeps and axes in ([2, 3], [-2, -1]):
             node.op_type = "GlobalAveragePool"
@@ -26,8 +27,11 @@ def absorb_factors(graph: Graph) -> None:
     for node in graph.node:
         found = _with_scalar(node, known) if node.op_type == "Mul" else None
         source = makers.get(found[0]) if found else None
+        # A scale must be positive.
         if found and source is not None and _dequantizes(source, known) and found[1] > 0:
             scale = (known[source.input[1]] * found[1]).astype(np.float32)
+            # The product becomes a second DequantizeLinear of the same integers, since the first may have other
+            # readers.
             node.op_type = "DequantizeLinear"
             node.input[:] = [source.input[0], add_constant(graph, f"{node.output[0]}_scale", scale), source.input[2]]
 
@@ -99,6 +103,7 @@ def integer_bias(graph: Graph) -> None:
         if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3 or node.input[2] not in known:
             continue
         sources = [makers[name] for name in node.input[:2] if name in makers and _dequantizes(makers[name], known)]
+        # ONNX Runtime 1.32 rounds a float bias of a Conv by itself, but leaves a Gemm that has one in float.
         if len(sources) == 2:
             scale = (known[sources[0].input[1]] * known[sources[1].input[1]]).astype(np.float32).ravel()
             _set_integer_bias(graph, node, known[node.input[2]], scale)
@@ -106,6 +111,7 @@ def integer_bias(graph: Graph) -> None:
 
 def _set_integer_bias(graph: Graph, node: Node, real: Array, scale: Array) -> None:
     limits = np.iinfo(np.int32)
+    # A channel of zeros has the smallest scale there is, and a bias in such steps can exceed int32.
     bias = np.clip(np.round(real / scale.astype(np.float64)), limits.min, limits.max)
     names = [
         add_constant(graph, f"{node.output[0]}_bias", bias.astype(np.int32)),

@@ -44,6 +44,7 @@ def predict(runner: Any, pixels: np.ndarray | Images, batch: int = 64) -> np.nda
     return found
 
 
+# As many outputs as the fast integer convolution asks for: with fewer another kernel would be probed.
 PROBE_CHANNELS = 16
 
 
@@ -71,6 +72,7 @@ def probe(weight: int) -> int:
         "zero": np.array(0, np.uint8),
         "zeros": np.zeros(channels, np.int8),
         "weight": np.full((channels, channels, 3, 3), weight, np.int8),
+        # Brings the sum into the range of uint8, where 71 is right.
         "wide": np.array(2.0**16, np.float32),
     }
     inputs = ["x", "one", "zero", "weight", "ones", "zeros", "wide", "zero"]

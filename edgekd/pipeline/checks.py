@@ -41,7 +41,8 @@ def check_writable(*folders: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 tempfile.TemporaryFile(dir=folder).close()
-            except OSError as error:  # which names a file that never was
+            # The error names a temporary file that the user has never heard of.
+            except OSError as error:
                 raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
@@ -82,6 +83,7 @@ def _check_networks(plan: Sequence[Planned], data: Dataset, target: Target) -> N
     for index, item in enumerate(plan):
         source = item.references.get("source", "")
         spec = item.stage.network(data, specs.get(source))
+        # What is up to date was checked when it was made.
         if item.artifact is None:
             with placed(index, item.name):
                 item.stage.check_inputs([untrained[name] for name in item.references.values() if name in untrained])
@@ -93,5 +95,7 @@ def _check_networks(plan: Sequence[Planned], data: Dataset, target: Target) -> N
         else:
             untrained[item.name] = spec
             with placed(index, item.name):
+                # At the widths that earlier stages leave: a network that was pruned before may have nothing left to
+                # prune.
                 model = with_widths(build(spec), left.get(source, {}))
                 left[item.name] = widths(item.stage.check_network(model, spec, target))

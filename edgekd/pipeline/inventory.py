@@ -172,6 +172,7 @@ def _export_locks(path: Path) -> list[Path]:
     match = _BESIDE.fullmatch(path.name)
     if match is not None and path.is_dir() and not path.is_symlink():
         inside = {each.name for each in path.iterdir()}
+        # A hidden folder of the user's may have such a name: ours holds what an export holds, or nothing yet.
         if inside and not any(name in ("old", "report.json") or name.endswith(".onnx") for name in inside):
             return []
         names = [match["name"], *([f"{match['name']}-old"] if match["old"] else [])]
@@ -205,8 +206,10 @@ def _deleted(entry: Entry, store: Store, exports: Path, parents: Mapping[str, Se
             if held is None:
                 return False
             stack.callback(lock.release, place, held)
+        # Asked again under the locks: a run may have shipped the artifact since the inventory was taken.
         if replace(entry, exports=_names(entry, _shipped(exports, parents))).kept:
             return False
+        # With this prefix the next collection finds what is left where this one is killed.
         delete(entry.path, WRITING)
     return True
 

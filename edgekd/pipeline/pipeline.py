@@ -112,6 +112,7 @@ class Pipeline(Settings):
         Raises:
             EdgekdError: a mistake, told in one line.
         """
+        # A pipeline that was built in Python has not been checked yet.
         self.check()
         progress = progress or Progress()
         folder = Path(exports) / self.name
@@ -122,6 +123,7 @@ class Pipeline(Settings):
         drafts = self._drafts(data)
         with processes.store_root(Path(models)) as root:
             run = _Run(data, Store(root), force, progress, processes)
+            # Before anything is looked up: what is found must not be collected while the run goes on.
             with run.store.in_use(draft.digest for draft in drafts):
                 return self._run_planned(drafts, folder, run)
 
@@ -140,6 +142,7 @@ class Pipeline(Settings):
         progress.stage("report", len(self.stages), len(self.stages) + 1)
         measured = measure(subject, exported[-1], store, progress, run.force)
         report = build_report(subject, exported[-1], measured)
+        # Locked for the writing only: other runs of this pipeline need not wait for the measuring.
         with alone(folder, progress):
             ship(folder, report, exported[-1], measured, data, self.data.resize_rule)
         return report
@@ -158,6 +161,7 @@ class Pipeline(Settings):
 
     def _facts(self, stage: Stage, parents: dict[str, str], fingerprint: str) -> dict[str, Any]:
         """What decides a stage's result."""
+        # Only where it is read: for another target the teacher is not trained again.
         target = {"isa": self.target.resolved_isa} if stage.reads_target else {}
         return {
             "settings": stage.deciding_settings(),
@@ -170,7 +174,8 @@ class Pipeline(Settings):
 
     def _data_facts(self, fingerprint: str) -> dict[str, Any]:
         source = {"source": source_digest(self.data.function)} if isinstance(self.data, Function) else {}
-        balance = {"balance": True} if self.data.balance else {}  # where it is not, digests are those of old
+        # Left out where it is false, so that artifacts from before the setting existed are still found.
+        balance = {"balance": True} if self.data.balance else {}
         augment = {"augment": self.data.augment_name, "version": AUGMENT_VERSION}
         return {"fingerprint": fingerprint, **augment, **balance, **source}
 
@@ -181,13 +186,16 @@ class Pipeline(Settings):
             return planned.artifact
         with contextlib.ExitStack() as claim, placed(index, planned.name):
             claimed = run.store.claimed(planned.digest, run.progress.note)
+            # The first process holds the lock for all: the others of this run would wait for it for ever.
             found = run.processes.by_first(lambda: claim.enter_context(claimed))
+            # Another run may have made it while this one waited for the lock.
             if found is not None and not run.force:
                 run.progress.note(f"{planned.name} is up to date")
                 return found
             return self._made(index, planned, done, run)
 
     def _made(self, index: int, planned: Planned, done: dict[str, Artifact], run: "_Run") -> Artifact:
+        # For each stage, so that its result does not depend on which stages before it were up to date.
         seed_everything(self.seed)
         facts = Facts(**planned.facts, id=planned.name, stage=planned.stage.kind)
         inputs = {role: done[name] for role, name in planned.references.items()}
@@ -207,8 +215,10 @@ class Pipeline(Settings):
             run.processes,
         )
         if run.force:
+            # The digest is the same, so the training would otherwise go on from the checkpoints that are to be ignored.
             ctx.checkpoints.discard()
         if planned.stage.trains:
+            # The artifact of the first process: the others wrote theirs into scratch folders.
             return run.processes.of_first(planned.stage.run(ctx))
         return run.processes.by_first(lambda: planned.stage.run(ctx))
 
@@ -228,7 +238,8 @@ class Pipeline(Settings):
 
     def _data_settings(self) -> dict[str, Any]:
         """What decides which images are seen, without where they lie."""
-        unsaid = set() if self.data.balance else {"balance"}  # reports from before there was such a setting lack it
+        # Reports from before the setting existed lack it, and must not seem to differ from new ones.
+        unsaid = set() if self.data.balance else {"balance"}
         settings = self.data.model_dump(exclude_none=True, exclude={"root", "download", "cache", "cache_gb", *unsaid})
         return {**settings, "augment": self.data.augment_name}
 

@@ -52,6 +52,7 @@ def _stage(item: Planned, store: Store) -> Status:
     about = (item.name, item.stage.kind, item.digest)
     epochs = getattr(item.stage, "epochs", None)
     who = lock.holder(store.lock(item.digest))
+    # Asked first: with --force a run makes again what is up to date.
     if who is not None:
         return Status(*about, "under way", who, _epoch(item, store), epochs)
     if item.artifact is not None:

@@ -53,7 +53,14 @@ def prune(
 
     spec, resolved = spec_of(model, images), Target(isa=isa).resolved_isa
     found = pruned(
-        model, spec, ratio, importance=importance or L2(), scope="layer", max_ratio=max(ratio, 0.8), isa=resolved
+        # The default of the prune stage, unless more than that is asked for.
+        model,
+        spec,
+        ratio,
+        importance=importance or L2(),
+        scope="layer",
+        max_ratio=max(ratio, 0.8),
+        isa=resolved,
     )
     return found.model
 
@@ -100,6 +107,7 @@ def export(model: nn.Module, path: str | Path, images: Tensor | None = None) -> 
     if isinstance(model, QuantizedModel):
         export_onnx(model.integers(), model.spec, path)
     else:
+        # No images: spec_of refuses an empty tensor in its own words.
         spec = spec_of(model, torch.empty(0) if images is None else images)
         export_onnx(float_graph(model, spec), spec, path)
     return path

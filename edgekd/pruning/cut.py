@@ -65,6 +65,7 @@ def silenced(model: nn.Module, cut: Cut) -> nn.Module:
 
 def each_by_itself(layer: nn.Module) -> bool:
     """Does every output depend on the one input of the same number? So in norms and depthwise convolutions."""
+    # More groups than one are as many as channels here: other grouped convolutions keep theirs (``graph.py``).
     return not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) or getattr(layer, "groups", 1) > 1
 
 

@@ -44,6 +44,8 @@ class Graph(tp.DependencyGraph):  # type: ignore[misc]
         self.widest = max(width for layer in widths(self.model).values() for width in layer.values())
         while found := [node for node in module2node.values() if node not in self.lost and not self._follows(node)]:
             for node in found:
+                # torch-pruning 1.6.1 raises on an operation whose channels it cannot number. Cut off from its readers
+                # it ends the walk instead, and the groups that reach it are kept.
                 node.type, node.dependencies = OPTYPE.ELEMENTWISE, []
                 self.lost.add(node)
 
@@ -69,9 +71,10 @@ def dependency_graph(model: nn.Module, spec: ModelSpec) -> Graph:
         PruningError: the network cannot be traced.
     """
     try:
-        # warnings are of what is not followed, whose groups are kept
+        # Its warnings are about what it does not follow; such groups are kept, with a reason.
         with torch.enable_grad(), warnings.catch_warnings(action="ignore"):
             graph: Graph = Graph().build_dependency(model, example_inputs=example_images(spec))
+    # torch-pruning 1.6.1 has no errors of its own: shufflenet_v2_x1_0, for one, ends in a bare ZeroDivisionError.
     except Exception as error:
         problem = f"torch-pruning cannot follow its channels from layer to layer ({first_line(error)})"
         raise PruningError(spec.name, problem, "leave the prune stage out") from None
@@ -137,9 +140,11 @@ def _mapped(graph: Graph, dep: Any, numbers: list[Any]) -> list[Any]:
     try:
         for mapping in dep.index_mapping:
             numbers = numbers if mapping is None else mapping(numbers)
-    except Exception:  # whatever torch-pruning meets there
+    # torch-pruning's mappings may raise anything.
+    except Exception:
         numbers = []
         graph.lose(dep)
+    # No layer is so wide: the numbers went wrong without an error.
     if any(number.idx >= graph.widest for number in numbers):
         numbers = []
         graph.lose(dep)

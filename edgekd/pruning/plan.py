@@ -38,7 +38,10 @@ def _width(group: Group, wanted: float, max_ratio: float, isa: Isa) -> int:
     """The rounded width, never below what ``max_ratio`` leaves."""
     if group.kept_because:
         return group.channels
+    # Rounded here, not by torch-pruning: its round_to rounds down, and a group that comes to zero it leaves whole and
+    # unaligned without a word.
     step = width_step(group.channels, isa)
+    # The small number undoes float rounding, which would ask for one step more of a share that is whole steps.
     least = math.ceil(group.channels * (1 - max_ratio) / step - 1e-9) * step
     return min(group.channels, max(least, round_width(wanted, group.channels, isa)))
 
@@ -50,6 +53,8 @@ def _ranked(groups: Sequence[Group], ratio: float) -> list[float]:
         alike = [i for i, group in enumerate(groups) if group.kind == kind]
         scores = torch.cat([groups[i].scores for i in alike])
         owners = torch.cat([torch.full((groups[i].channels,), i) for i in alike])
+        # Counted, not compared with a threshold: equal scores would all go or all stay. Stable, so that ties fall alike
+        # on every machine.
         staying = owners[scores.argsort(stable=True)[int(ratio * len(scores)) :]]
         stay |= {i: float((staying == i).sum()) for i in alike}
     return [stay[i] for i in range(len(groups))]

@@ -39,12 +39,14 @@ class Proof:
         cut = together(cuts)
         try:
             smaller = _answers(removed(self.model, cut), self.images)
-        except Exception:  # whatever a network raises on tensors of other sizes
+        # A network may raise anything on tensors of other sizes.
+        except Exception:
             return False
         wanted = _answers(silenced(self.model, cut), self.images)
         if smaller.shape != wanted.shape:
             return False
         effect, error = (self.answers - wanted).abs().max(), (smaller - wanted).abs().max()
+        # False for NaN, as it should be.
         return bool(error <= TOLERANCE * effect)
 
     def wrong(self, cuts: Sequence[Cut]) -> set[int]:
@@ -107,6 +109,8 @@ def randomised(model: nn.Module) -> nn.Module:
         if parameter.dim() < 2:
             parameter.uniform_(0.5, 1.5, generator=generator)
         else:
+            # Kaiming's bound: activations keep their size through any depth, so that the effect of a wrong cut neither
+            # fades nor explodes.
             bound = (6 / max(1, parameter[0].numel())) ** 0.5
             parameter.uniform_(-bound, bound, generator=generator)
     return twin

@@ -90,6 +90,8 @@ def prune_to_macs(
     wanted = macs_ratio * count_macs(model, spec)
     _check_macs(structure, plan(1.0), macs_ratio, max_ratio)
     low, high = 0.0, 1.0
+    # Seven halvings leave 1/128, which is a step of 16 channels or less in every layer of up to 2048. ``high`` always
+    # keeps the target: _check_macs has seen that 1 does.
     for _ in range(7):
         middle = (low + high) / 2
         if structure.macs(plan(middle)) <= wanted:
@@ -127,6 +129,7 @@ def check_prunable(
     """
     twin = randomised(model).requires_grad_(True)
     for parameter in twin.parameters():
+        # ``Taylor`` wants gradients, and nothing has been trained yet.
         parameter.grad = torch.ones_like(parameter)
     if macs_ratio is not None:
         found = prune_to_macs(twin, spec, macs_ratio, importance=importance, scope=scope, max_ratio=max_ratio, isa=isa)
@@ -188,4 +191,5 @@ def _note(group: Group, kept: int, isa: Isa) -> str:
         return group.kept_because
     if group.channels < width_step(group.channels, isa):
         return "kept: narrower than one step of the target's kernels"
+    # Measured on AVX2: at 8 channels the integer convolution loses to the float one, from 16 on it wins.
     return f"narrower than 16: integer kernels gain little on {isa}" if kept < 16 and isa != "arm64" else ""

@@ -31,6 +31,7 @@ def scored(graph: Graph, group: Group, importance: Importance) -> Group:
         return group
     try:
         scores = importance.measure()(all_of(graph, group))
+    # torch-pruning 1.6.1 raises anything on groups that it did not foresee; what cannot be ranked is kept.
     except Exception as error:
         return replace(group, kept_because=f"kept: its importance cannot be told ({first_line(error)})")
     if scores is None:

@@ -61,6 +61,7 @@ def structure_of(model: nn.Module, spec: ModelSpec, importance: Importance) -> S
     twin = copy.deepcopy(model).eval()
     for own, twins in zip(model.parameters(), twin.parameters(), strict=True):
         twins.requires_grad_(True)
+        # torch copies a parameter without its gradient, which ``Taylor`` reads.
         twins.grad = own.grad
     heads = [twin.get_submodule(name) for name in ends_of(twin, example_images(spec)).heads]
     graph, proof = dependency_graph(twin, spec), proof_of(model, spec)
@@ -88,8 +89,10 @@ def _proved(graph: Graph, groups: list[Group], proof: Proof) -> list[Group]:
 
 def _half(graph: Graph, group: Group) -> Cut | None:
     """The cut of half of the channels, here and there; None where they do not go alone."""
+    # Scattered: a split in the middle lets a wrong cut of the first half look right.
     order = torch.randperm(group.channels, generator=torch.Generator().manual_seed(0))
     try:
         return cut_of(graph, group, sorted(order[: group.channels // 2].tolist()))
-    except Exception:  # whatever torch-pruning meets on its way
+    # torch-pruning may raise anything on its way.
+    except Exception:
         return None

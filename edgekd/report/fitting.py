@@ -96,6 +96,7 @@ def _lag(model: ModelReport, base: ModelReport) -> list[Shortfall]:
     if found.drop <= KEEPS_UP and not measured:
         return []
     below = f"{w.points(found.drop).lstrip('+')} points below {base.id} on val ({w.p_value(found.p_value)})"
+    # A measured loss of less than a point exceeds no limit in points: its p-value says how far it is from being chance.
     doubt = (SIGNIFICANT - found.p_value) / SIGNIFICANT if measured else 0.0
     excess = max((found.drop - KEEPS_UP) / KEEPS_UP, doubt)
     return [Shortfall(f"{below}, which budget.accuracy_drop may allow", excess)]
@@ -113,4 +114,5 @@ def _no_gain(model: ModelReport, base: ModelReport) -> list[Shortfall]:
 
 
 def _excess(item: Check) -> float:
+    # A limit of 0 cannot be divided by: beyond it a point of accuracy counts as one.
     return (item.value - item.limit) / max(abs(item.limit), 0.01)

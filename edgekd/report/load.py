@@ -36,6 +36,7 @@ def load_report(path: Path) -> Report:
         report = Report.model_validate_json(raw, strict=True)
     except ValidationError as error:
         raise _mistake(error, path) from None
+    # Everything that reads a report takes the recommended file for granted.
     if recommended_of(report) is None:
         raise _damaged(path, f"recommends {report.recommended[:60]!r}, which is none of its files")
     return report
@@ -53,6 +54,7 @@ def _check_version(raw: bytes, path: Path) -> None:
     """Said first: a newer report may well differ in every other field too."""
     try:
         found: Any = json.loads(raw)
+    # RecursionError: brackets nested without end, as only an enemy writes them.
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"is not valid JSON ({str(error)[:80]})") from None
     version = found.get("schema") if isinstance(found, dict) else None

@@ -11,6 +11,7 @@ from edgekd.stages.manifests import StageManifest
 DECIDES_BITS = ("vector instructions", "training threads", "torch", "torchvision", "torchao", "numpy", "gpu")
 """What of an environment decides how sums are rounded."""
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
+# A record of a run without a GPU says nothing of one, and yet differs from a record that names one.
 WITHOUT_GPU = {"gpu": "none"}
 
 

@@ -96,6 +96,7 @@ def _arrays(path: Path) -> dict[str, Numbers]:
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:
     names = [member.filename for member in members]
+    # A zip bomb is refused by the sizes that it claims; zipfile unpacks no more than is claimed.
     if len(members) > MOST_ARRAYS or sum(member.file_size for member in members) > MOST_BYTES:
         raise ValueError(f"more than {MOST_ARRAYS} arrays or {MOST_BYTES} bytes")
     if f"{LABELS}{SUFFIX}" not in names:
@@ -112,6 +113,7 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Numbers:
     """One array; its header is checked before anything is made of it."""
     stored = io.BytesIO(archive.read(member))
+    # Later versions of the format allow headers of gigabytes; ours need none.
     if np.lib.format.read_magic(stored) != (1, 0):
         raise ValueError("an array of another format")
     shape, _, kind = np.lib.format.read_array_header_1_0(stored)

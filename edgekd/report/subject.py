@@ -87,6 +87,7 @@ def measure(subject: Subject, exported: Artifact, store: Store, progress: Progre
 
     This is the only place that reads ``test``.
     """
+    # A latency holds for one machine: another CPU or ONNX Runtime measures again.
     host = {"cpu": cpu_name(), "isa": host_isa(), "onnxruntime": environment()["onnxruntime"]}
     target = {"threads": subject.target.threads, "batch": subject.target.batch}
     counts = {"processes": PROCESSES, "rounds": ROUNDS}
@@ -101,6 +102,7 @@ def measure(subject: Subject, exported: Artifact, store: Store, progress: Progre
             "splits": ["val", "test"],
         }
     )
+    # The run keeps only the digests of its stages from being collected; this one is known only now.
     with store.in_use([digest]), store.claimed(digest, progress.note) as found:
         if found is None or force:
             found = _measure(subject, exported, store, digest, progress)

@@ -25,7 +25,8 @@ _STYLES: Mapping[Look, str] = {
     "fail": "red",
     "quiet": "dim",
 }
-WIDE = 104  # columns of text from which on every figure fits
+# Columns of text from which on every figure fits.
+WIDE = 104
 
 
 def render_table(report: Report) -> RenderableType:

@@ -53,10 +53,14 @@ def choose(models: Sequence[ModelReport], budget: Budget, ratio: Faster) -> Choi
     if fitting:
         chosen, why = _best(fitting, ratio, _Asked(budget, base, len(others)))
         return _judged(chosen, budget, why)
+    # Nothing can be recommended but the teacher: from here on the report says which file comes nearest, and why it
+    # fails.
     by_excess = sorted(models, key=lambda model: max((item.excess for item in short[model.id]), default=0.0))
     near = [_Near(model, short[model.id]) for model in by_excess if model in others or short[base.id]]
+    # Not even the teacher keeps the limits.
     if short[base.id]:
         return _nearest(near, budget, base)
+    # A teacher that is only exported is no failure; a student that has nothing over its teacher is one.
     if any(_compresses(model, base) for model in others):
         return _teacher_alone(base, near[0], budget)
     return _judged(base, budget, "")

@@ -6,7 +6,8 @@ from edgekd.report.schema import Drift, ModelReport, Ratio
 
 NO_DIFFERENCE = "no difference measured"
 PTQ_KEPT = "ptq kept, qat did not beat it"
-_JOINERS = "\u200c\u200d"  # invisible, yet part of Persian words and of emoji
+# Invisible, yet part of Persian words and of emoji.
+_JOINERS = "\u200c\u200d"
 
 
 def plain(value: object) -> str:

@@ -31,6 +31,8 @@ def digest_of(facts: Mapping[str, Any]) -> str:
     Args:
         facts: plain data; the order of keys makes no difference.
     """
+    # One spelling for one set of facts: neither the order of keys nor white space may make another digest. The format
+    # is part of it, so that folders of an older layout are not found rather than misread.
     text = json.dumps({"format": FORMAT_VERSION, **facts}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -62,6 +64,7 @@ class Artifact:
 
     def path(self, name: str) -> Path:
         """Where a file lies, for what reads files itself; checked as ``read`` does."""
+        # Read only for its checksum: the caller opens the path without checking it.
         self.read(name)
         return self.folder / name
 
@@ -82,6 +85,8 @@ class Store:
         Raises:
             ArtifactError: the disk refuses.
         """
+        # Damage reads as absence here: plan and status only look, and setting an artifact aside needs its lock
+        # (``claimed``).
         with contextlib.suppress(_DamageError):
             return self._examined(digest)
         return None
@@ -106,6 +111,7 @@ class Store:
 
     def _examined(self, digest: str) -> Artifact | None:
         folder = self.folder(digest)
+        # A dangling link exists for lexists: it is damage, not absence.
         if not os.path.lexists(folder):
             return None
         return Artifact(folder, _checked_manifest(folder, digest))
@@ -125,6 +131,7 @@ class Store:
             with disk_errors(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
                 waiting = lambda who: note(f"another run is making this ({who}); waiting")  # noqa: E731
+                # Lock first: anything found, cleared or set aside without it may be another run's work in progress.
                 stack.enter_context(lock.held(self.lock(digest), waiting))
             self._clear_left_over(digest)
             damage = self.damage(digest)
@@ -139,6 +146,9 @@ class Store:
         with contextlib.ExitStack() as stack:
             with disk_errors(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
+                # A shared lock: any number of runs may use an artifact, and only ``store gc``, which needs the lock
+                # exclusively, is kept out. Artifacts still to be made are locked too, or they could be collected
+                # between their rename and their first reader.
                 for name in sorted({digest[:16] for digest in digests}):
                     place = self.root / f"{name}{IN_USE}"
                     stack.enter_context(lock.held(place, lambda _: None, shared=True))
@@ -146,6 +156,7 @@ class Store:
 
     def folder(self, digest: str) -> Path:
         """Where an artifact lies when it is complete."""
+        # 64 of the 256 bits make a readable name; the manifest holds the whole digest, which is compared.
         return self.root / digest[:16]
 
     def lock(self, digest: str) -> Path:
@@ -170,10 +181,12 @@ class Store:
         with written_beside(self.folder(digest), f"{WRITING}{digest[:16]}-") as folder:
             yield folder
             _seal(folder, {**facts, "digest": digest, "format": FORMAT_VERSION})
+        # Only now: until the artifact is in place, its checkpoints are all that a killed run could go on from.
         shutil.rmtree(self.partial(digest), ignore_errors=True)
 
     def _set_aside(self, folder: Path) -> Path:
         with disk_errors(folder):
+            # Kept for inspection under a fresh name: one artifact may be damaged more than once.
             aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}{SET_ASIDE}", dir=self.root))
             folder.rename(aside / "artifact")
         return aside
@@ -190,6 +203,7 @@ class _DamageError(Exception):
 
 
 def _seal(folder: Path, manifest: dict[str, Any]) -> None:
+    # Nothing is synced to the disk: what a power cut leaves half-written fails its checksum and is made again.
     files = {
         str(path.relative_to(folder)): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
         for path in sorted(folder.rglob("*"))
@@ -206,6 +220,7 @@ def _manifest_text(body: Mapping[str, Any]) -> str:
 
 def _checked_manifest(folder: Path, digest: str) -> dict[str, Any]:
     """The manifest, if it is as it was written, is about this digest, and every file in it is there and whole."""
+    # A link could lead out of the store, or to a file that changes after it was checked.
     if any(path.is_symlink() for path in (folder, *folder.rglob("*"))):
         raise _DamageError("it holds a symbolic link")
     manifest = _own_manifest(folder)
@@ -225,7 +240,9 @@ def _own_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(text)
         del manifest["sha256"]
+        # Compared as text, not as data: the same manifest in other letters was not written by edgekd.
         whole = _manifest_text(manifest).encode() == text and {"digest", "format", "files"} <= set(manifest)
+    # RecursionError: brackets nested without end, in a damaged or hostile file.
     except (ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if not whole:
@@ -251,6 +268,8 @@ def _content(folder: Path, name: str) -> bytes:
     if PurePosixPath(name).is_absolute() or ".." in parts:
         raise _DamageError(f"{name} leads out of the folder")
     try:
+        # Opened before it is examined, so that no other file can take its place in between. O_NOFOLLOW refuses a link;
+        # O_NONBLOCK keeps a FIFO in place of the file from blocking for ever.
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(file, "rb") as opened:  # noqa: PTH123  (a descriptor)
             if not stat.S_ISREG(os.fstat(file).st_mode):

@@ -31,6 +31,7 @@ def disk_errors(
     try:
         yield
     except OSError as error:
+        # A copy that fails for lack of room names the file that it read, so the error number decides before the name.
         named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
         if named is None or error.errno in FULL or _beside_or_below(Path(named), where):
             raise kind(named or str(where), f"cannot be written ({reason_of(error)})", remedy) from None

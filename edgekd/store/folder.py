@@ -29,13 +29,16 @@ def written_beside(
     """
     with disk_errors(final.parent, kind, remedy):
         final.parent.mkdir(parents=True, exist_ok=True)
+        # In the same parent folder: a rename is atomic only within one file system.
         beside = Path(tempfile.mkdtemp(prefix=prefix, dir=final.parent))
     try:
         with disk_errors(final, kind, remedy):
             yield beside
+            # mkdtemp makes a folder for its owner alone; a store may be shared between users.
             beside.chmod(0o755)
             put_in_place(beside, final)
     finally:
+        # After success nothing is left under this name; after an error, the unfinished folder.
         shutil.rmtree(beside, ignore_errors=True)
 
 
@@ -47,6 +50,7 @@ def put_in_place(beside: Path, final: Path) -> None:
     """
     if not os.path.lexists(final):
         beside.rename(final)
+    # os.rename refuses to replace a folder that is not empty, so the two exchange their names.
     elif _swapped(beside, final):
         shutil.rmtree(beside, ignore_errors=True)
     else:
@@ -54,6 +58,7 @@ def put_in_place(beside: Path, final: Path) -> None:
         final.rename(old)
         try:
             beside.rename(final)
+        # BaseException: Ctrl-C between the two renames must give the old folder its name back as well.
         except BaseException:
             old.rename(final)
             raise
@@ -73,5 +78,7 @@ def delete(path: Path, prefix: str) -> None:
 
 def _swapped(one: Path, other: Path) -> bool:
     """Linux's renameat2 with RENAME_EXCHANGE (2), relative to the working folder (-100)."""
+    # Python has no binding for it. glibc has the function from 2.28 on, and file systems that cannot exchange names
+    # return an error; two renames serve there.
     swap = getattr(ctypes.CDLL(None), "renameat2", None)
     return swap is not None and swap(-100, os.fsencode(one), -100, os.fsencode(other), 2) == 0

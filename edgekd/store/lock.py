@@ -36,6 +36,7 @@ def take(path: Path, *, shared: bool = False, waiting: Callable[[str], None] | N
         OSError: the file cannot be made or locked.
     """
     while True:
+        # O_NOFOLLOW: through a link in the place of the lock a file elsewhere would be created and overwritten.
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             if not _locked(file, shared):
@@ -43,6 +44,7 @@ def take(path: Path, *, shared: bool = False, waiting: Callable[[str], None] | N
                     os.close(file)
                     return None
                 waiting(_named(file))
+                # Reported once: a waiter that finds the file deleted starts over, and may have to wait again.
                 waiting = _silent
                 _wait(file, shared)
             if _is_at(path, file):
@@ -51,12 +53,16 @@ def take(path: Path, *, shared: bool = False, waiting: Callable[[str], None] | N
         except BaseException:
             os.close(file)
             raise
-        os.close(file)  # whoever held it deleted it: lock the one that is there now
+        # A race: its last holder deleted the file between open and lock, so that this lock is on a file without a name.
+        # Start over with the file that is there now.
+        os.close(file)
 
 
 def release(path: Path, file: int) -> None:
     """Give a lock back; its file goes with it unless others hold it too."""
     with contextlib.suppress(OSError):
+        # Deleted only under the exclusive lock: while others share it the attempt fails, and the last of them deletes
+        # the file.
         if _locked(file, shared=False) and _is_at(path, file):
             path.unlink()
     os.close(file)
@@ -87,9 +93,12 @@ def _silent(_holder: str) -> None:
 
 
 def _locked(file: int, shared: bool) -> bool:
-    import fcntl  # here, so that everything else works where there is no such module
+    # Imported here, so that everything else works where there is no such module.
+    import fcntl
 
     try:
+        # Not lockf: its locks end when the process closes any descriptor of the file, as ``holder`` does, and do not
+        # keep two holders within one process apart. Both kinds end with the process, so a killed run leaves none.
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
@@ -111,11 +120,13 @@ def _is_at(path: Path, file: int) -> bool:
 
 
 def _name(file: int) -> None:
-    with contextlib.suppress(OSError):  # a full disk: the lock holds without a name
+    # On a full disk the lock holds without a name.
+    with contextlib.suppress(OSError):
         os.ftruncate(file, 0)
         os.pwrite(file, f"pid {os.getpid()}".encode(), 0)
 
 
 def _named(file: int) -> str:
     text = os.pread(file, 100, 0).decode("ascii", "replace")
+    # This text reaches the terminal, and the file may be another user's: nothing else in it is shown.
     return text if re.fullmatch(r"pid \d+", text) else "pid unknown"

@@ -19,10 +19,13 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: dict[str, str
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    # safetensors refuses tensors that share memory, as tied weights do, and those that are not contiguous, as
+    # channels-last weights are.
     plain = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
     with disk_errors(path):
         try:
             save_file(plain, path, metadata=facts)
+        # safetensors wraps the OSError in a class of its own, which ``disk_errors`` does not catch.
         except SafetensorError as error:
             raise OSError(None, str(error).removeprefix("Error while serializing: "), str(path)) from None
 
@@ -37,6 +40,7 @@ def load_tensors(artifact: Artifact, name: str) -> dict[str, Tensor]:
     from safetensors.torch import load
 
     try:
+        # From the bytes that were checked: the path may lead to another file by now.
         return load(artifact.read(name))
     except SafetensorError as error:
         problem = f"is no safetensors file ({error})"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from edgekd.store.disk import disk_errors
 from edgekd.store.tensors import save_tensors
 
+# The last one, and the one before: should the last be damaged, one epoch is lost, not all.
 KEPT = 2
 
 
@@ -60,7 +61,8 @@ class Checkpoints:
         about = {"facts": facts, "sha256": _sha256(checkpoint.tensors, facts)}
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for left_over in self.folder.glob(".writing-*"):  # of a killed run: only one at a time is at this training
+            # Of a killed run: the lock of the artifact lets one run at a time train it.
+            for left_over in self.folder.glob(".writing-*"):
                 left_over.unlink(missing_ok=True)
             beside = self.folder / f".writing-{os.getpid()}"
             try:
@@ -102,6 +104,7 @@ def _sha256(tensors: dict[str, Tensor], facts: str) -> str:
     digest = hashlib.sha256(facts.encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        # As bytes in torch, since numpy has no bfloat16; flat, since a scalar has no axis to be viewed as bytes.
         digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
@@ -124,6 +127,7 @@ def random_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
     of_torch = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         of_torch["gpu"] = torch.cuda.get_rng_state()
+    # As lists: the facts are JSON, which has neither tuples nor arrays.
     version, numbers, gauss = random.getstate()
     drawn: Any = np.random.get_state(legacy=False)
     drawn["state"]["key"] = drawn["state"]["key"].tolist()

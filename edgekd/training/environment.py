@@ -18,7 +18,9 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # a GPU's matrix products repeat to the bit only so
+    # cuBLAS repeats its matrix products to the bit only with a fixed workspace.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # warn_only: a network that needs a GPU kernel of which there is no deterministic version is trained all the same.
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 

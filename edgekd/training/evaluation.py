@@ -69,7 +69,8 @@ def estimate_batchnorm(model: nn.Module, split: Split, images: int) -> None:
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches, each of which weighs the same
+        # None: a plain mean over the batches, in which each weighs the same.
+        norm.momentum = None
         norm.train()
     count = min(images, len(split))
     size = count // max(1, count // BATCH)

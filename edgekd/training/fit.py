@@ -108,6 +108,7 @@ def fit(
     model.to(processes.device)
     optimizer, generator = sgd(model, schedule), torch.Generator().manual_seed(seed)
     running = RunningHistory(processes.of_first(start), copy_state(model), processes.record(), balanced=data.balance)
+    # The first process reads for all: the stores of the others are scratch folders.
     if checkpoints is not None and (saved := processes.by_first(checkpoints.latest)) is not None:
         running = resume(saved, model, optimizer, generator, running.made_by, data.balance)
         progress.note(f"{label}: going on after epoch {len(running.logs)} of {schedule.epochs}")
@@ -122,7 +123,10 @@ def fit(
         losses = processes.mean(losses)
         processes.average_statistics(model, after_averaging)
         model.eval()
+        # Every process evaluates and none waits, but the figures of the first one count: another order of sums
+        # elsewhere must not choose another epoch.
         found = processes.of_first(evaluate(model, data.val, processes.device))
+        # Before the checkpoint is written: a run must not go on from broken weights.
         _check_finite({**losses, "val_loss": found.loss}, label, epoch + 1, schedule.lr)
         lr = float(optimizer.param_groups[0]["lr"])
         log = EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started)
@@ -150,6 +154,8 @@ def _shared(batch_loss: BatchLoss, model: nn.Module, images: int, processes: Pro
         return batch_loss
 
     def weighted(part: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        # DDP takes the mean over processes, whose shares may differ by one image: the weight makes it the mean over
+        # images.
         found, weight = batch_loss(part, labels, progress), len(labels) * processes.size / images
         return {"total": weight * found.total, **{name: weight * value for name, value in found.parts.items()}}
 
@@ -210,7 +216,8 @@ def _one_epoch(
         loss.total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         sums = {name: sums.get(name, 0) + value for name, value in loss.parts.items()}
-        finite = finite + ((finite == step) & torch.isfinite(loss.parts["loss"]))  # counts up to the first that is not
+        # Counts steps up to the first that is not finite. On the device: reading each loss would stop a GPU every step.
+        finite = finite + ((finite == step) & torch.isfinite(loss.parts["loss"]))
         if step % STEPS_BETWEEN_LOOKS == 0 or step + 1 == steps:
             _check_steps(int(finite), step + 1, steps, sums, label, epoch + 1, schedule.lr)
         progress.work(label, epoch * steps + step + 1, schedule.epochs * steps)
@@ -256,6 +263,7 @@ def learning_rate(progress: float, peak: float, warmup: float, second: tuple[flo
     """
     begins, share = second
     if progress >= begins:
+        # begins is 1 where there is no second cosine: the last step must not divide by zero.
         return peak * share * _half_cosine((progress - begins) / (1 - begins)) if begins < 1 else 0.0
     if progress < warmup:
         return peak * (0.1 + 0.9 * progress / warmup)

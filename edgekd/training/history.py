@@ -130,6 +130,7 @@ def resume(
     generator.set_state(states["order"])
     restore_random_states(states, saved.facts["random"])
     best = saved.facts["best"]
+    # A training that began on a GPU or in several processes keeps that in its record, wherever it ends.
     made_by = {**made_by, **saved.facts["made_by"]}
     running = RunningHistory(
         _evaluation(best) if best else None, saved.part("best"), made_by, saved.facts["seconds"], balanced
@@ -146,4 +147,5 @@ def _evaluation(saved: dict[str, Any]) -> Evaluation:
 
 def copy_state(model: nn.Module) -> dict[str, Tensor]:
     """A network's tensors as they are now."""
+    # state_dict gives the tensors themselves, which the next step changes.
     return {name: value.detach().clone() for name, value in model.state_dict().items()}

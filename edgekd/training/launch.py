@@ -21,6 +21,7 @@ GOES_ON = "complete stages and epochs are kept: run the same command to go on"
 GRACE_SECONDS = 10.0
 """So long the others may take to end by themselves after the first."""
 _BUDGET_MISSED = 1
+# With the sys.path of this process, so that the others import the same packages.
 _CODE = "import sys; sys.path[:] = {path!r}; sys.argv[0] = 'edgekd'; from edgekd.cli import main; main()"
 
 
@@ -102,6 +103,7 @@ def _started(count: int, arguments: Sequence[str]) -> Iterator[list[_Worker]]:
         workers: list[_Worker] = []
         stack.callback(_end, workers)
         for rank in range(count):
+            # A file, since a pipe that nobody reads would fill up and block the process.
             said = stack.enter_context(tempfile.TemporaryFile())
             streams: dict[str, Any] = {} if rank == 0 else {"stdout": subprocess.DEVNULL, "stderr": said}
             process = subprocess.Popen(  # noqa: S603  (this very program)
@@ -118,6 +120,7 @@ def _started(count: int, arguments: Sequence[str]) -> Iterator[list[_Worker]]:
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:
     """torchrun's variables; the cores are shared out, and no more than this machine's loopback is used."""
     return {
+        # A user's own values of these two count; those below do not.
         "OMP_NUM_THREADS": str(max(1, usable_cores() // count)),
         "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
         **os.environ,
@@ -157,6 +160,7 @@ def _end(workers: Sequence[_Worker]) -> None:
 def _outcome(workers: Sequence[_Worker]) -> Ended:
     """What the first says counts; where it lost another, the one that was lost."""
     first = workers[0].code
+    # A negative code is a signal, and LostProcessError's says that a peer was lost: then another process is to blame.
     if first is not None and first >= 0 and first != LostProcessError.exit_code:
         return Ended(first)
     blamed = min((worker for worker in workers if worker.failed), key=_innocence)

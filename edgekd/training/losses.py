@@ -103,6 +103,7 @@ def standardized(logits: Tensor) -> Tensor:
     Source: Sun, Ren, Li, Wang, Cao (2024), algorithm 1.
     """
     centred = logits - logits.mean(1, keepdim=True)
+    # Equal logits have a deviation of zero.
     return centred / (centred.std(1, keepdim=True) + 1e-7)
 
 
@@ -162,11 +163,15 @@ def _check_shapes(student_logits: Tensor, teacher_logits: Tensor) -> None:
 
 def _kl(teacher: Tensor, student: Tensor) -> Tensor:
     """KL(teacher || student) of two sets of logits, mean over the batch."""
+    # batchmean, not mean: torch's "mean" divides by the number of classes too, which makes the term ten times too weak
+    # with ten classes.
     return F.kl_div(F.log_softmax(student, 1), F.log_softmax(teacher, 1), reduction="batchmean", log_target=True)
 
 
 def _label_against_others(logits: Tensor, is_label: Tensor) -> Tensor:
     """Logits of two events: the label, and any other class."""
+    # In logits: where the label's probability rounds to 1, its complement would round to 0 and its logarithm be
+    # infinite.
     others = logits.masked_fill(is_label, float("-inf")).logsumexp(1)
     return torch.stack([logits[is_label], others], 1)
 

@@ -106,6 +106,7 @@ class FabricProcesses(Processes):
             try:
                 outcome = (work(), None)
             except EdgekdError as error:
+                # The error is broadcast too: the others would wait for a value that never comes.
                 outcome = (None, error)
         found, failure = self.of_first(outcome)
         if failure is not None:
@@ -132,6 +133,7 @@ class FabricProcesses(Processes):
     def average_statistics(self, model: nn.Module, then: Callable[[], None]) -> None:
         buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         if buffers:
+            # One exchange for all buffers, not one for each.
             flat = torch.cat([buffer.detach().double().reshape(-1) for buffer in buffers])
             means = self._fabric.all_reduce(flat, reduce_op="mean").split([buffer.numel() for buffer in buffers])
             for buffer, mean in zip(buffers, means, strict=True):
@@ -201,8 +203,11 @@ def _fabric() -> Any:
         cluster_environment=TorchElasticEnvironment(),
         process_group_backend="gloo",
         timeout=LONGEST_WAIT,
+        # DDP would overwrite all buffers with those of the first process at every step; ``average_statistics`` takes
+        # their mean after every epoch instead.
         forward_sync_buffers=False,
-        find_unused_parameters=True,  # a user's own network may have layers without use
+        # A user's own network may have layers that it does not use, whose gradients DDP would wait for.
+        find_unused_parameters=True,
     )
     fabric = Fabric(accelerator="cpu", devices=here, num_nodes=everywhere // here, strategy=strategy)
     fabric.launch()
@@ -210,6 +215,7 @@ def _fabric() -> Any:
 
 
 def _is_lost_connection(error: RuntimeError) -> bool:
+    # gloo raises a bare RuntimeError where it loses a peer.
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
 
 
@@ -218,8 +224,10 @@ def _end_with_launcher(launcher: int) -> None:
     signal.signal(signal.SIGTERM, _end)
 
     def watch() -> None:
+        # A launcher that is killed cannot tell; an orphan gets another parent.
         while os.getppid() == launcher:
             time.sleep(1)
+        # sys.exit would end this thread only, and the main one may wait in gloo for ever.
         os._exit(LostProcessError.exit_code)
 
     threading.Thread(target=watch, daemon=True).start()

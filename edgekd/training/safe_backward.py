@@ -37,6 +37,7 @@ def planar(images: Tensor) -> Tensor:
 @contextlib.contextmanager
 def trained_safely(model: nn.Module) -> Iterator[None]:
     """While it lasts, the endangered convolutions of a network take their images as planes."""
+    # Hooks rather than other modules, so that what is saved and exported is the network as it was.
     hooks = [
         module.register_forward_pre_hook(_planar_first)
         for module in model.modules()

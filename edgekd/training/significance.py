@@ -18,6 +18,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     share, z2 = correct / total, Z95**2
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    # Rounding can lead beyond 0 or 1, which a report may not hold.
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

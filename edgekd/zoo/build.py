@@ -75,12 +75,16 @@ def _torchvision(spec: ModelSpec) -> nn.Module:
     check_name(spec.name)
     extra: dict[str, Any] = {} if spec.width_mult == 1.0 else {"width_mult": spec.width_mult}
     if spec.name in ("googlenet", "inception_v3"):
+        # Auxiliary heads make the network return a tuple in training. init_weights has to be said: torchvision 0.29
+        # warns otherwise.
         extra |= {"aux_logits": False, "init_weights": False}
     try:
         model: nn.Module = torchvision.models.get_model(spec.name, weights=None, num_classes=spec.num_classes, **extra)
     except TypeError:
         raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out") from None
-    if isinstance(model, torchvision.models.MNASNet):  # its own loader refuses tensors that come without a version
+    # MNASNet's own loader (torchvision 0.29.1) refuses tensors without a version number, which safetensors does not
+    # keep.
+    if isinstance(model, torchvision.models.MNASNet):
         model._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, model)
     return model
 
@@ -116,6 +120,8 @@ _own_functions: set[str] = set()
 
 def _own(spec: ModelSpec) -> nn.Module:
     """What a user's function builds: it is told the classes, the image's channels and its size."""
+    # An artifact names its architecture: one from elsewhere must not have code imported that no pipeline file here
+    # names.
     if spec.name not in _own_functions:
         raise ModelError("model", f"{spec.name!r} is named by no pipeline file", "name it as a stage's model")
     if spec.width_mult != 1.0:
@@ -137,6 +143,7 @@ def _checked(model: nn.Module, spec: ModelSpec) -> Ends:
     """The ends of a model, if images of this size go through it and logits come out."""
     size = f"{spec.image_size}x{spec.image_size} images"
     try:
+        # Run once, so that a network which fails on such images is refused before any training.
         ends = ends_of(model, random_images(spec, 2))
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -198,6 +205,8 @@ def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
     small = spec.image_size <= SMALL_IMAGE
     if stem.in_channels == spec.in_channels and not small:
         return model
+    # A 7x7 stem with stride 2 and a pool behind it leave 8x8 of a 32x32 image: 3x3 and no pool, as ResNets for CIFAR
+    # have it.
     wide = small and stem.kernel_size[0] >= 7
     kernel, padding = (3, 1) if wide else (stem.kernel_size[0], stem.padding[0])
     fresh = nn.Conv2d(

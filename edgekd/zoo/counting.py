@@ -16,6 +16,7 @@ def count_macs(model: nn.Module, spec: ModelSpec) -> int:
     counter = FlopCounterMode(display=False)
     with evaluating(model), torch.no_grad(), counter:
         model(example_images(spec))
+    # FlopCounterMode counts a multiplication and an addition as two.
     return int(counter.get_total_flops()) // 2
 
 

@@ -60,9 +60,12 @@ def ends_of(model: nn.Module, images: Tensor) -> Ends:
 
     handles = [m.register_forward_hook(note(name)) for name, m in model.named_modules() if isinstance(m, LAYERS)]
     try:
+        # The way is read off autograd's graph, which is recorded with gradients only.
         with evaluating(model), torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a network that asks for a number, as any may while it only runs
-            answer = model(shown.clone())  # a network may change its input in place
+            # torch warns of a network that turns a tensor into a number, as it may while it only runs.
+            warnings.simplefilter("ignore")
+            # A clone: a network may change its input in place.
+            answer = model(shown.clone())
     finally:
         for handle in handles:
             handle.remove()

@@ -71,10 +71,12 @@ def _read_torch(path: Path) -> Any:
     """Nothing but numbers, and not so compressed that a small file fills the memory."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            # torch never compresses: an archive that unpacks to more was made to fill the memory.
             if sum(item.file_size for item in archive.infolist()) > path.stat().st_size:
                 raise ValueError("it unpacks to more than its own size")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's about odd pickles, which it then refuses
+        # torch warns of odd pickles before it refuses them.
+        warnings.simplefilter("ignore")
         return torch.load(path, "cpu", weights_only=True)
 
 
@@ -287,6 +289,7 @@ def _fit_stem(name: str, stem: nn.Conv2d, state: dict[str, Tensor], normalizatio
     weight, bias = fold_normalization(state[key], state.get(f"{name}.bias"), normalization)
     notes = []
     if stem.in_channels == 1 and weight.shape[1] > 1:
+        # The sum is what the kernel gives for three equal channels.
         weight = weight.sum(1, keepdim=True)
         notes.append("the images are grey: the first convolution's channels were summed")
     if weight.shape[2:] != stem.weight.shape[2:]:
@@ -330,6 +333,7 @@ def fold_normalization(weight: Tensor, bias: Tensor | None, normalization: Norma
 
 
 def _check_fits(own: Mapping[str, Tensor], state: Mapping[str, Tensor], optional: set[str], name: str) -> None:
+    # Files from other libraries and old versions of torch lack these counters, and evaluation never reads them.
     counters = {key for key in own if key.endswith("num_batches_tracked")}
     missing = sorted(set(own) - set(state) - optional - counters)
     unknown = sorted(set(state) - set(own))

@@ -58,6 +58,7 @@ def with_widths(model: nn.Module, wanted: Widths) -> nn.Module:
         ModelError: a layer is not in the network, is of no kind that has widths, or got other widths than
             one that it has weights in common with.
     """
+    # Noted before resizing, which gives every layer parameters of its own.
     modules, ties = dict(model.named_modules()), _ties(model)
     for name, about in wanted.items():
         if name not in modules:

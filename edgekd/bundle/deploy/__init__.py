@@ -8,6 +8,7 @@ try:
 except ModuleNotFoundError:
     raise DeviceError("device", "asyncssh is not installed here", "pip install 'edgekd[device]'") from None
 
+# Below the check, since these import asyncssh.
 from edgekd.bundle.deploy.connection import Connection, connect
 from edgekd.bundle.deploy.delivery import Deployed, deploy, probe, rollback
 from edgekd.bundle.deploy.facts import Facts

@@ -74,6 +74,7 @@ def _user(text: str, user: str | None) -> str | None:
     if user is None or _NAME.fullmatch(user):
         return user
     if ":" in user:
+        # Shown without the password: the line may end up in a log.
         shown = re.sub(r":[^@/]*@", ":...@", text)
         raise DeviceError(shown, "holds a password", "log in with a key; passwords are not used")
     raise DeviceError(text, f"{user!r} is no user name", f"write {FORM}")

@@ -94,9 +94,12 @@ def _run(runner: asyncio.Runner, work: Coroutine[Any, Any, T]) -> T:
     """Do the work; Ctrl-C ends it in good order, then does what it did before."""
     loop = runner.get_loop()
     task = loop.create_task(work)
+    # Python lets only the main thread set signal handlers.
     if threading.current_thread() is not threading.main_thread():
         return runner.run(_finished(task))
     handler = signal.getsignal(signal.SIGINT)
+    # A cancelled task closes the connection, by which the device notices that nobody listens any more; a
+    # KeyboardInterrupt would end the event loop first.
     loop.add_signal_handler(signal.SIGINT, task.cancel)
     try:
         return runner.run(_finished(task))
@@ -126,6 +129,7 @@ class _Talk:
         """Everything up to the last answer."""
         command = f"{_quoted(python)} -c {shlex.quote(BOOTSTRAP)}"
         try:
+            # Bytes and no terminal: a terminal would change line ends and obey control bytes in the files.
             process = await self._ssh.create_process(command, encoding=None, request_pty=False)
             errors = asyncio.create_task(_first_bytes(process.stderr))
             try:
@@ -133,7 +137,8 @@ class _Talk:
                 return await self._listen(process, files, errors)
             finally:
                 errors.cancel()
-                process.close()  # and no wait: a device that fell silent would not confirm it
+                # Without waiting: a device that fell silent would not confirm it.
+                process.close()
         except TimeoutError:
             raise self._lost("it went silent") from None
         except (OSError, asyncssh.Error) as error:
@@ -149,6 +154,8 @@ class _Talk:
                 self._progress.note("all bytes sent; the device compares checksums and goes on")
             elif step == "tested":
                 self._progress.note("the self-test passed there; switching")
+                # From here on the device may switch at any moment, and an error can no longer promise that the old
+                # version is served.
                 self._switching = True
                 await self._send(process.stdin, [b"switch\n"])
             elif step == "done":
@@ -161,6 +168,7 @@ class _Talk:
         raise self._ended(process)
 
     def _new_step(self, step: str) -> str:
+        # A device that repeats a step would have the files sent again and again.
         if step in self._steps:
             raise DeviceError(self._host, f"it says {shown(step)!r} twice", "check what answers there")
         self._steps.add(step)
@@ -177,13 +185,16 @@ class _Talk:
                 else:
                     read += len(line)
                     self._noise = shown(line.decode("utf-8", "replace")) or self._noise
+            # A device is not trusted: without limits it could fill the memory here.
             if len(pending) > LINE_BYTES or read > NOISE_BYTES:
                 raise DeviceError(self._host, "it answers without end", "check what answers there")
 
     async def _send(self, stdin: "asyncssh.SSHWriter[bytes]", pieces: list[bytes], label: str = "") -> None:
         total, sent = sum(map(len, pieces)), 0
-        with contextlib.suppress(BrokenPipeError):  # the program there has ended; its last answer says why
+        # The program there has ended; its last answer says why.
+        with contextlib.suppress(BrokenPipeError):
             for piece in pieces:
+                # In chunks, so that a dead connection is noticed within SILENCE_S whatever the size of a file.
                 for start in range(0, len(piece), CHUNK):
                     stdin.write(piece[start : start + CHUNK])
                     await asyncio.wait_for(stdin.drain(), SILENCE_S)
@@ -199,9 +210,11 @@ class _Talk:
     def _ended(self, process: "asyncssh.SSHClientProcess[bytes]") -> DeviceError:
         """The program there ended without a last word."""
         status = process.exit_status or 0
+        # A shell reports a program that a signal killed as 128 plus the number of the signal.
         if process.exit_signal or status > 128:
             killed = process.exit_signal[0] if process.exit_signal else f"signal {status - 128}"
             return self._lost(f"python was killed there ({shown(killed)}; has it memory enough?)")
+        # What a shell ends with where a command cannot be run, or is not found.
         if status in (126, 127):
             problem = f"no python there: {self._noise or 'the shell does not find it'}"
             return DeviceError(self._host, problem, "install python3, or name one with --python PATH")

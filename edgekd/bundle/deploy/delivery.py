@@ -18,8 +18,8 @@ from edgekd.errors import DeviceError
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.machine import isa_warning
 
+# Longer than the device allows itself: 90 s (wire.SILENCE_S) for each of two imports.
 PROBE_S = 200
-"""A slow device imports ONNX Runtime in seconds."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,7 @@ def version_name(payload: Payload, now: datetime) -> str:
 def _deployed(answer: Mapping[str, Any], host: str, facts: Facts | None, warning: str, model_sha256: str) -> Deployed:
     version, replaced, selftest = answer.get("version"), answer.get("replaced"), answer.get("selftest")
     removed = answer.get("removed")
+    # A device is not trusted: what it calls versions is shown to the user and stored in the report.
     names = [version, *([] if replaced is None else [replaced]), *(removed if isinstance(removed, list) else [None])]
     if not all(isinstance(name, str) and VERSION.fullmatch(name) for name in names) or not isinstance(selftest, dict):
         raise DeviceError(host, f"its answer is not understood: {shown(dict(answer))}", "look there what current names")

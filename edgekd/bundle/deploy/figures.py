@@ -74,6 +74,7 @@ def measure_files(
     Raises:
         DeviceError: the device failed, or its answer is not understood.
     """
+    # Numbered, since two bundles both have a model.onnx.
     sent = {f"{index}-{path.name}": path for index, (_, path) in enumerate(files)}
     arguments = [*sent, "--threads", str(threads), "--batch", str(batch)]
     progress.note(f"{connection.address.host}: measuring {len(files)} files")
@@ -105,6 +106,7 @@ def measure_bundle(
     """
     manifest, report = checked(bundle), load_report(report_path(bundle))
     base = teacher_of(report)
+    # The teacher first: the ratios of a bench are to the first file.
     models = sorted(report.models, key=lambda model: model != base)
     files = [(model.id, bundle / model.file) for model in models]
     target = manifest["target"]
@@ -133,6 +135,7 @@ def _named(found: Bench, sent: Sequence[str], names: Sequence[str], connection: 
 def _device_report(host: str, found: Bench, deployed: Deployed) -> DeviceReport:
     machine = found.machine
     return DeviceReport(
+        # Becomes the name of a file, device-NAME.json; an IPv6 address has colons.
         name=re.sub(r"[^A-Za-z0-9_.-]", "-", host),
         cpu=machine.cpu,
         isa=machine.isa,

@@ -56,6 +56,7 @@ class HostKeys:
     def accepts(self, key: asyncssh.SSHKey) -> bool:
         """Whether a key that is not listed under this name and port will do."""
         self.shown = key
+        # accept_new is for hosts that were never seen: a changed key is not taken even then.
         return key in self._any_port[0] or (self.accept_new and not self.is_known)
 
     def save_new(self) -> asyncssh.SSHKey | None:
@@ -129,6 +130,7 @@ def _append(file: Path, line: str) -> None:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as out:  # noqa: PTH123
+            # Added to an unfinished line, the key would be lost together with the one that stands there.
             unfinished = file.stat().st_size and not file.read_bytes().endswith(b"\n")
             out.write(("\n" if unfinished else "").encode() + line.encode() + b"\n")
     except OSError as error:

@@ -14,9 +14,11 @@ from edgekd.bundle.deploy.hostkeys import HostKeys, fingerprint, known_name
 from edgekd.errors import DeviceError
 
 CONNECT_S = 15
+# A dead connection is noticed after 45 s, even while nothing is sent.
 KEEPALIVE_S, KEEPALIVES = 15, 3
 CLOSE_S = 3
 MOST_JUMPS = 8
+# The keys that asyncssh tries where the user names none; it has no public name for the list.
 DEFAULT_KEYS = ("id_ed25519_sk", "id_ecdsa_sk", "id_ed448", "id_ed25519", "id_ecdsa", "id_rsa")
 
 
@@ -70,6 +72,7 @@ async def log_in(
         remedy = "run again with --accept-new-host-key" if jumps_left == MOST_JUMPS else f"ssh {address.host} once"
         ssh = await _connected(address, settings, keys, through, remedy)
         accepted = keys.save_new()
+    # After Ctrl-C too, or the connections to jump hosts would stay open.
     except BaseException:
         if through:
             await through.close()
@@ -96,12 +99,16 @@ async def _connected(
             client_factory=Client,
             known_hosts=keys.trusted,
             x509_trusted_certs=None,
+            # Empty leaves the choice to HostKeyAlgorithms in ~/.ssh/config.
             server_host_key_algs=() if settings.names_algorithms else keys.algorithms,
+            # A key exchange by GSS would vouch for the host without its key, which is what is checked here.
             gss_kex=False,
             client_keys=[str(key) for key in settings.keys],
+            # Nothing is asked for: a locked key is skipped, and named where no other key is taken.
             ignore_encrypted=True,
             password_auth=False,
             kbdint_auth=False,
+            # A device has no business with the user's other keys.
             agent_forwarding=False,
             connect_timeout=CONNECT_S,
             login_timeout=CONNECT_S,
@@ -173,6 +180,7 @@ def _is_locked(key: Path) -> bool:
     except OSError:
         return False
     except asyncssh.KeyImportError as error:
+        # asyncssh 2.24 has one class for locked and for broken keys: "Passphrase must be specified" tells them apart.
         return "assphrase" in str(error)
     return False
 

@@ -17,6 +17,8 @@ BOOTSTRAP = (
 )
 """The whole command of the login shell: short, because a small ssh server takes no long one."""
 
+# There is no edgekd on the device: the modules are registered under their full names, so that they can import each
+# other.
 _LOADER = """
 import types
 for name, text in MODULES:

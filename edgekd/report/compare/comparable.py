@@ -33,6 +33,7 @@ def timings(run: Run) -> dict[str, Timing]:
     host = Conditions(cpu=facts.cpu, threads=facts.threads, batch=facts.batch, onnxruntime=facts.onnxruntime)
     found = {HOST: Timing(run.model.latency_ms, host)}
     for device in run.report.devices:
+        # A device may be called host, and is not the host of the run.
         name = device.name if device.name != HOST else f"{HOST} (device)"
         conditions = Conditions(
             cpu=device.cpu, threads=device.threads, batch=device.batch, onnxruntime=device.onnxruntime

@@ -70,6 +70,7 @@ def _run(name: str, export: Path, path: Path, report: Report) -> Run:
     if not beside.exists():
         return Run(name, export, report, None, f"there is no {predictions.FILE} beside its report")
     answers = read_predictions(beside)
+    # A report may have been copied without its predictions, beside those of another run.
     wrong = _disagreement(report, answers)
     return Run(name, export, report, None, wrong) if wrong else Run(name, export, report, answers)
 

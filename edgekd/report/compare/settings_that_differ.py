@@ -41,7 +41,9 @@ def _sections(report: Report, recorded: bool) -> dict[str, Flat]:
     data = report.data.settings if recorded else {"name": report.data.name, "image_size": report.data.image_size}
     target = {"isa": report.target.isa, "threads": report.target.threads, "batch": report.target.batch}
     stages = {
-        f"stages.{stage.id}" if stage.id in SHARED else stage.id: _flat(stage.settings) for stage in report.stages
+        # A stage may be called ``data`` or ``budget``: its settings must not run into those of the pipeline.
+        f"stages.{stage.id}" if stage.id in SHARED else stage.id: _flat(stage.settings)
+        for stage in report.stages
     }
     return {
         "seed": {"": report.seed},

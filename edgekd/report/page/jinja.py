@@ -18,6 +18,7 @@ def filled(template: str, package: str = __package__, **values: object) -> str:
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader(__package__)]),
         autoescape=True,
+        # Jinja would silently leave an empty place for a misspelt name.
         undefined=StrictUndefined,
         finalize=_harmless,
         trim_blocks=True,

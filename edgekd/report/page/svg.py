@@ -13,13 +13,15 @@ from matplotlib.ticker import FuncFormatter
 from edgekd.report.wording import plain
 
 INK, MUTED, GRID = "#1b2733", "#5b6b7a", "#e6ebf0"
-WIDTH_INCHES = 14.2  # at 72 dots an inch: about the page's width, so that text keeps its size
+# At 72 dots an inch about the width of the page, so that text keeps its size.
+WIDTH_INCHES = 14.2
 
 _SETTINGS = {
     "figure.dpi": 72,
     "font.family": "sans-serif",
     "font.size": 12,
-    "text.parse_math": False,  # a class may be called $5
+    # A class may be called $5, which matplotlib would take for the beginning of a formula.
+    "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": "#c3ccd5",
     "axes.labelcolor": MUTED,
@@ -37,7 +39,8 @@ _SETTINGS = {
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
     "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
+    # Text stays text: small, searchable, in the reader's own font.
+    "svg.fonttype": "none",
 }
 
 
@@ -58,9 +61,12 @@ PERCENT = FuncFormatter(_percent_tick)
 def svg(title: str, height_inches: float, draw: Callable[[Figure], None], width_inches: float = WIDTH_INCHES) -> Markup:
     """What ``draw`` draws, as one element of a page; each plot of a page needs a title of its own."""
     written = io.StringIO()
+    # matplotlib draws the ids of an SVG at random unless it is given a salt; with the title as salt they differ between
+    # the plots of a page too. The same report must give the same bytes, so the date is left out as well.
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": title}), warnings.catch_warnings():
         # Text is measured in matplotlib's font but shown in the reader's, which may well have the glyph.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # Not by pyplot, which keeps every figure in a global list.
         figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
         draw(figure)
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})

@@ -35,6 +35,8 @@ def install(order: dict[str, Any]) -> dict[str, Any]:
             raise RefusedError(f"{final} is there already", "deploy again")
         incoming = final.parent / f"{versions.INCOMING}{os.getpid()}"
         try:
+            # Under this name until it is whole and tested: rollback and prune take whatever has the name of a version
+            # for complete.
             incoming.mkdir()
             answer("ready", {})
             receive(files, incoming)
@@ -45,6 +47,7 @@ def install(order: dict[str, Any]) -> dict[str, Any]:
             versions.switch(root, name)
         except BaseException:
             shutil.rmtree(incoming, ignore_errors=True)
+            # The switch itself may be what was interrupted: a version that is served stays.
             if versions.served(root) != name:
                 shutil.rmtree(final, ignore_errors=True)
             raise
@@ -109,6 +112,8 @@ def _agree(report: dict[str, Any]) -> None:
 
 def main() -> None:
     """Carry out the one order on stdin."""
+    # As an exception, so that unfinished folders are removed on the way out. sshd sends SIGHUP where its link ends; the
+    # alarm is for a link that died without a word.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, _leave)
     try:

@@ -50,6 +50,7 @@ def _cpu() -> tuple[str, set[str]]:
 def _imported(python: str, package: str) -> dict[str, str]:
     """The version of a package; imported in a process of its own, which a wheel for another CPU would kill."""
     command = [python, "-c", f"import {package}; print({package}.__version__)"]
+    # No stdin: it is the stream from the sender, which the process could read empty.
     done = subprocess.run(  # noqa: S603
         command, capture_output=True, stdin=subprocess.DEVNULL, timeout=SILENCE_S, check=False
     )

@@ -61,6 +61,7 @@ def _run(command: list[str], folder: Path, limit_s: float) -> tuple[int, bytes, 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        # A process group of its own: a bench starts processes, which must end with it.
         start_new_session=True,
     ) as child:
         try:
@@ -68,7 +69,8 @@ def _run(command: list[str], folder: Path, limit_s: float) -> tuple[int, bytes, 
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     out, err = child.communicate(timeout=0.5)
                     return child.returncode, out, err
-                if select.select([0], [], [], 0)[0]:  # nothing is due: the stream has ended
+                # The sender says nothing while a program runs: a stream that can be read has ended.
+                if select.select([0], [], [], 0)[0]:
                     raise GoneError
                 if time.monotonic() > ends:
                     raise RefusedError(f"{' '.join(command[1:3])} was not done after {limit_s:.0f} s", "")

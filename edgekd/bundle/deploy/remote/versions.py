@@ -38,6 +38,7 @@ def served(root: Path) -> str | None:
     if not link.is_symlink() and not link.exists():
         return None
     folder, name = os.path.split(link.readlink()) if link.is_symlink() else ("", "")
+    # A link or folder that the user called ``current`` must not be replaced.
     if folder != "versions" or not VERSION.fullmatch(name):
         raise RefusedError(f"{link} was not made by a deploy", "move it away, or deploy to another folder")
     return name
@@ -57,18 +58,21 @@ def note_replaced(folder: Path, name: str | None) -> None:
     with (folder / BEFORE).open("x", encoding="utf-8") as file:
         file.write(name or "")
         file.flush()
+        # On the disk before the switch: after a power cut a rollback would find no version to go back to.
         os.fsync(file.fileno())
 
 
 def switch(root: Path, name: str) -> None:
     """Let ``current`` name a version, in one rename: it is the old version or the new one, never neither."""
     link = root / f"{NEW_LINK}{os.getpid()}"
+    # A link cannot be changed in place: a new one is renamed over the old one.
     link.symlink_to(Path("versions") / name)
     try:
         link.replace(root / "current")
     except BaseException:
         link.unlink()
         raise
+    # The rename is on the disk only once the folder is.
     sync_folder(root)
 
 
@@ -76,12 +80,14 @@ def prune(root: Path, keep: int) -> list[str]:
     """Remove the oldest versions beyond ``keep``, but not the one served nor the one before it."""
     now = served(root)
     kept = {now, replaced_by(root, now or "")}
+    # A name begins with the time of its deploy, so that sorted names are in order of age.
     names = sorted(place.name for place in (root / "versions").iterdir() if VERSION.fullmatch(place.name))
     old = [name for name in names if name not in kept][: max(0, len(names) - keep)]
     for name in old:
         doomed = root / "versions" / f"{INCOMING}removed-{name}"
+        # Renamed first, so that a half-removed version never looks like a whole one.
         with contextlib.suppress(OSError):
-            (root / "versions" / name).rename(doomed)  # a half-removed version never looks like a whole one
+            (root / "versions" / name).rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
     return old
 

@@ -31,6 +31,7 @@ def answer(step: str, facts: dict[str, Any]) -> None:
     text = (MARK + json.dumps({"step": step, **facts}) + "\n").encode()
     try:
         while text:
+            # A pipe may take a part of it at a time.
             text = text[os.write(1, text) :]
     except OSError:
         raise GoneError from None
@@ -82,7 +83,8 @@ def _copy(left: int, out: BinaryIO) -> None:
 
 def _to_disk(descriptor: int) -> None:
     os.fsync(descriptor)
-    if hasattr(os, "posix_fadvise"):  # so that the checksum is of the disk, not of memory
+    # Dropped from the page cache, so that the checksum is of what the disk holds.
+    if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
