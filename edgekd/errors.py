@@ -38,7 +38,7 @@ __all__ = [
 
 
 class EdgekdError(Fault):
-    """A mistake told in one line: where it is, what is wrong and was found, what to do.
+    """A mistake reported in one line: where it is, what is wrong and was found, what to do.
 
     Args:
         where: the dotted place of a setting (``stages[2].temperature``), a file, a host.
@@ -52,7 +52,7 @@ class EdgekdError(Fault):
 class ConfigError(EdgekdError):
     """A YAML file, an override or a setting is wrong.
 
-    ``more`` holds further mistakes of the same file, so that all of them are told at once.
+    ``more`` holds further mistakes of the same file, so that all of them are reported at once.
     """
 
     def __init__(self, where: str, problem: str, remedy: str = "", more: "tuple[ConfigError, ...]" = ()) -> None:

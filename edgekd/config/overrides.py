@@ -1,4 +1,4 @@
-"""What ``--set`` puts into a pipeline file."""
+"""``--set``: values that override those of a pipeline file."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Frozen settings, and the kinds of values that they share."""
+"""Frozen settings, and the types of value that they share."""
 
 import os
 from pathlib import Path
@@ -28,9 +28,9 @@ class SettingError(ValueError):
 
 
 class Named(Settings):
-    """One of several, chosen by its name; its other attributes are its own parameters.
+    """One of several alternatives, chosen by its name; the other attributes are its parameters.
 
-    Written ``dkd`` or ``{name: dkd, others_weight: 4}``: it is its name alone wherever that says all.
+    Written ``dkd`` or ``{name: dkd, others_weight: 4}``; serialized as the bare name if all parameters are defaults.
     """
 
     name: str
@@ -43,18 +43,18 @@ class Named(Settings):
 
 
 class NameAlone(dict[str, Any]):
-    """What stands for a name that was written without parameters."""
+    """A bare name from the file, as the mapping that pydantic expects."""
 
 
 def by_name(given: Any) -> Any:
-    """What pydantic chooses a ``Named`` by, of what a user wrote."""
+    """Turn a bare name into the mapping by which pydantic chooses a ``Named``."""
     return NameAlone(name=given) if isinstance(given, str) else given
 
 
 def _path(text: str) -> str:
     try:
-        # Refused here, with the place in the file: the operating system would refuse such a path much later, with
-        # errors that name neither.
+        # Refused here, where the setting is known: the operating system would refuse the path much later, without
+        # naming the setting.
         raw = os.fsencode(Path(text).expanduser())
     except RuntimeError:
         raise ValueError("begins with the home folder of an unknown user; write the whole path") from None
@@ -68,4 +68,4 @@ def _path(text: str) -> str:
 
 
 PathText = Annotated[str, AfterValidator(_path)]
-"""A path that a file system takes; whether anything lies there is another question."""
+"""A path that a file system accepts; it need not exist."""

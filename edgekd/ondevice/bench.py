@@ -24,7 +24,7 @@ def bench(
         threads: of one inference.
         batch: images of one inference.
         seed: of the order.
-        told: is given the rounds done and their number.
+        told: called with the number of rounds done and their total.
 
     Returns:
         Plain data: ``machine``, ``threads``, ``batch``, ``files`` (``file``, ``name``, ``sha256``,
@@ -71,7 +71,7 @@ def _about(path: Path, found: Any, index: int) -> Dict[str, Any]:
 
 
 def bench_lines(found: Mapping[str, Any]) -> List[str]:
-    """The figures as lines of a table: the machine, the header, one for each file, what the kernel told."""
+    """The figures as lines of a table: the machine, the header, one for each file, what the kernel reported."""
     machine, names = found["machine"], [printable(about["name"]) for about in found["files"]]
     width = max(4, *(len(name) for name in names))
     where = f"{machine['cpu']}, {machine['isa']}, ONNX Runtime {machine['onnxruntime']}"

@@ -1,4 +1,4 @@
-"""What an ONNX file holds and what ONNX Runtime makes of it."""
+"""Counts what an ONNX file contains and which kernels ONNX Runtime runs for it."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SHAPE_OPS = {
 }  # fmt: skip
 INTEGER_OPS = {"QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"}
 TYPELESS_OPS = {"MaxPool", "NhwcMaxPool"}
-"""Integer kernels where they read integers."""
+"""Operators that are integer kernels if they read integers."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Census:
 def census(optimised: Path) -> Census:
     """Count the kernels of the graph that ONNX Runtime made of a file.
 
-    A float kernel is whatever reads or writes float numbers and is neither a shape operator nor the last
-    DequantizeLinear behind which the logits leave. A QuantizeLinear or DequantizeLinear elsewhere is a float kernel
-    too: it is where an island begins or ends.
+    Everything that reads or writes floats counts as a float kernel, except shape operators and the final
+    DequantizeLinear that produces the logits. QuantizeLinear and DequantizeLinear elsewhere count too: a float island
+    begins or ends there.
     """
     model = onnx.load(optimised)
     graph = model.graph
@@ -59,7 +59,7 @@ def _is_integer(node: Node, integer_tensors: set[str]) -> bool:
 
 
 def _integer_tensors(graph: Graph) -> set[str]:
-    """Tensors that are integers: what integer kernels give, also behind shape operators."""
+    """Tensors that hold integers: outputs of integer kernels, also behind shape operators."""
     found = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.UINT8}
     for node in graph.node:
         quantizes = node.op_type.startswith("QLinear") or node.op_type == "QuantizeLinear"
@@ -91,10 +91,9 @@ def count_macs(path: Path) -> int:
 
 
 def _layer_sizes(path: Path) -> list[tuple[int, int]]:
-    """Parameters and MACs of every convolution and matrix product, read off the file.
+    """Parameters and MACs of every convolution and matrix product in the file.
 
-    A norm that no convolution could take in stands there as a 1x1 convolution of single channels: it only scales, as it
-    does in torch, and is no multiply-accumulate.
+    A batch norm that could not be folded is exported as a 1x1 depthwise convolution. It counts no MACs, as in torch.
     """
     model = onnx.load(path)
     for given in model.graph.input:
@@ -125,9 +124,9 @@ def _layer_sizes(path: Path) -> list[tuple[int, int]]:
 
 
 def with_taps(path: Path) -> tuple[bytes, list[str]]:
-    """The file with every activation as a further output, and their names, for finding where two runtimes part.
+    """The model with every activation as an additional output, and their names, to find where two runtimes diverge.
 
-    In an integer file the activations are what DequantizeLinear gives back, so that integer kernels stay as they are.
+    In an integer file these are the outputs of DequantizeLinear, so that integer kernels are still fused.
     """
     model = onnx.load(path)
     graph = model.graph

@@ -1,4 +1,4 @@
-"""Pipeline: reads a file, plans, runs what is not up to date, reports."""
+"""Pipeline: reads a file, plans, runs what is not up to date, and reports."""
 
 import contextlib
 import time
@@ -31,7 +31,7 @@ from edgekd.training.parallel import ALONE, Processes
 
 
 class Pipeline(Settings):
-    """Stages in order, and what they share."""
+    """Stages in order, and the settings that they share."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$", description="names the folder below exports/")
     seed: int = Field(0, ge=0, lt=2**31, description="of weights, order and augmentation; splits do not depend on it")
@@ -46,7 +46,7 @@ class Pipeline(Settings):
 
         Args:
             path: the YAML file.
-            overrides: ``key.path=value`` each, put in before the check.
+            overrides: ``key.path=value`` each, applied before validation.
 
         Raises:
             ConfigError: one line per mistake.
@@ -57,10 +57,10 @@ class Pipeline(Settings):
         return pipeline
 
     def check(self, where: str = "pipeline") -> None:
-        """Everything that can be known to be wrong before anything runs.
+        """Check everything that can be checked without data.
 
         Raises:
-            ConfigError: an id used twice, a reference to a stage that is not before, an unknown model.
+            ConfigError: an id used twice, a reference to a stage that does not come earlier, an unknown model.
         """
         for index, stage in enumerate(self.stages):
             place, earlier = f"{where}: stages[{index}]", list(self.stages[:index])
@@ -84,7 +84,7 @@ class Pipeline(Settings):
                 raise ConfigError(f"{place}.{stage.key_of(role)}", found, remedy)
 
     def plan(self, models: str | Path = "models", progress: Progress | None = None) -> list[Planned]:
-        """Every stage with its digest, and its artifact where that is up to date; nothing is run."""
+        """Every stage with its digest, and its artifact if that is up to date; nothing is run."""
         progress = progress or Progress()
         return looked_up(self._drafts(load_dataset(self.data, progress)), Store(Path(models)))
 
@@ -102,15 +102,15 @@ class Pipeline(Settings):
         Args:
             models: folder of the model store.
             exports: folder that receives ``<name>/`` with the ONNX files and the reports.
-            force: run stages and measurements that are up to date too.
-            progress: told what happens.
-            processes: those that train together; the first one does the rest alone.
+            force: also run stages and measurements that are up to date.
+            progress: informed about what happens.
+            processes: that train together; the first one does everything else.
 
         Returns:
-            The report; None where the pipeline has no export stage, and in all processes but the first.
+            The report; None without an export stage, and in all processes but the first.
 
         Raises:
-            EdgekdError: a mistake, told in one line.
+            EdgekdError: a mistake, reported in one line.
         """
         # A pipeline that was built in Python has not been checked yet.
         self.check()
@@ -123,7 +123,7 @@ class Pipeline(Settings):
         drafts = self._drafts(data)
         with processes.store_root(Path(models)) as root:
             run = _Run(data, Store(root), force, progress, processes)
-            # Before anything is looked up: what is found must not be collected while the run goes on.
+            # Before anything is looked up: an artifact that was found must not be collected while the run needs it.
             with run.store.in_use(draft.digest for draft in drafts):
                 return self._run_planned(drafts, folder, run)
 
@@ -142,13 +142,13 @@ class Pipeline(Settings):
         progress.stage("report", len(self.stages), len(self.stages) + 1)
         measured = measure(subject, exported[-1], store, progress, run.force)
         report = build_report(subject, exported[-1], measured)
-        # Locked for the writing only: other runs of this pipeline need not wait for the measuring.
+        # Locked only while writing: other runs of this pipeline need not wait for the measurement.
         with alone(folder, progress):
             ship(folder, report, exported[-1], measured, data, self.data.resize_rule)
         return report
 
     def _drafts(self, data: Dataset) -> list[Planned]:
-        """Every stage with its digest; the store is not looked into."""
+        """Every stage with its digest, without looking into the store."""
         fingerprint = data.fingerprint()
         planned: list[Planned] = []
         digests: dict[str, str] = {}
@@ -160,8 +160,8 @@ class Pipeline(Settings):
         return planned
 
     def _facts(self, stage: Stage, parents: dict[str, str], fingerprint: str) -> dict[str, Any]:
-        """What decides a stage's result."""
-        # Only where it is read: for another target the teacher is not trained again.
+        """Everything that decides a stage's result: the content of its digest."""
+        # Only for stages that read it: another target must not train the teacher again.
         target = {"isa": self.target.resolved_isa} if stage.reads_target else {}
         return {
             "settings": stage.deciding_settings(),
@@ -186,7 +186,7 @@ class Pipeline(Settings):
             return planned.artifact
         with contextlib.ExitStack() as claim, placed(index, planned.name):
             claimed = run.store.claimed(planned.digest, run.progress.note)
-            # The first process holds the lock for all: the others of this run would wait for it for ever.
+            # Only the first process takes the lock, for all of them: the others would wait for it forever.
             found = run.processes.by_first(lambda: claim.enter_context(claimed))
             # Another run may have made it while this one waited for the lock.
             if found is not None and not run.force:
@@ -195,7 +195,7 @@ class Pipeline(Settings):
             return self._made(index, planned, done, run)
 
     def _made(self, index: int, planned: Planned, done: dict[str, Artifact], run: "_Run") -> Artifact:
-        # For each stage, so that its result does not depend on which stages before it were up to date.
+        # Seeded anew for each stage: its result must not depend on which earlier stages were up to date.
         seed_everything(self.seed)
         facts = Facts(**planned.facts, id=planned.name, stage=planned.stage.kind)
         inputs = {role: done[name] for role, name in planned.references.items()}
@@ -215,10 +215,10 @@ class Pipeline(Settings):
             run.processes,
         )
         if run.force:
-            # The digest is the same, so the training would otherwise go on from the checkpoints that are to be ignored.
+            # The digest is unchanged, so training would otherwise resume from the old checkpoints.
             ctx.checkpoints.discard()
         if planned.stage.trains:
-            # The artifact of the first process: the others wrote theirs into scratch folders.
+            # The first process's artifact: the others wrote theirs into scratch folders.
             return run.processes.of_first(planned.stage.run(ctx))
         return run.processes.by_first(lambda: planned.stage.run(ctx))
 
@@ -237,7 +237,7 @@ class Pipeline(Settings):
         return Subject(self.name, self.seed, data, self.target, self.budget, stages, sources, self._data_settings())
 
     def _data_settings(self) -> dict[str, Any]:
-        """What decides which images are seen, without where they lie."""
+        """The data settings for the report, without paths."""
         # Reports from before the setting existed lack it, and must not seem to differ from new ones.
         unsaid = set() if self.data.balance else {"balance"}
         settings = self.data.model_dump(exclude_none=True, exclude={"root", "download", "cache", "cache_gb", *unsaid})

@@ -1,4 +1,4 @@
-"""Puts the report together."""
+"""Builds the report from what was measured."""
 
 import datetime
 from dataclasses import asdict
@@ -76,7 +76,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
 
 
 def _baseline(subject: Subject, measured: Measured) -> str:
-    """The file that all others are compared with: the first teacher's, else the first."""
+    """The file that all others are compared with: the first teacher's, else the first file."""
     teachers = [file.id for file in measured.files if subject.stages[file.stage].kind == "teacher"]
     return [*teachers, measured.files[0].id][0]
 
@@ -198,9 +198,9 @@ def _before_and_after(pruning: Pruning) -> dict[str, float | int | str]:
 
 
 def _quantization(subject: Subject, exported: Artifact, measured: Measured, recommended: str) -> Quantization | None:
-    """The calibrated student in each scheme, as shipped and exact; None where nothing is quantized.
+    """The calibrated student in each scheme, as shipped and exact; None if nothing is quantized.
 
-    The student is the recommended file's where that holds integers, else the first that was quantized.
+    The student is the recommended one if it is quantized, else the first one that is.
     """
     quantized = {name: done.made for name, done in subject.stages.items() if isinstance(done.made, IntegerModel)}
     if not quantized:
@@ -220,7 +220,7 @@ def _quantization(subject: Subject, exported: Artifact, measured: Measured, reco
 
 
 def _calibrated(subject: Subject, exported: Artifact, name: str) -> list[ExportedFile]:
-    """A stage's calibrated files; one that another stage made of the same model stands for it where both are one."""
+    """A stage's calibrated files; a file shared with another stage of the same model is found under that stage."""
     source = subject.sources[name]
     every = manifest_of(exported, ExportedFiles).exported
     found = [file for file in every if file.calibrated and subject.sources[file.stage] == source]

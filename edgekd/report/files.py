@@ -9,7 +9,7 @@ from edgekd.report.table import Cell, Column, Line, Row, Table, cell, figures, w
 
 
 def files_table(report: Report) -> Table:
-    """Every exported file; what is chosen is tagged with its role."""
+    """A row for each exported file; the chosen one is tagged with its role."""
     tag = Line(role_of(report), "warn" if report.verdict.outcome == "fail" else "pass")
     rows = [
         Row(

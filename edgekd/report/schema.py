@@ -1,11 +1,11 @@
-"""What report.json holds: frozen records, the same names as in the file."""
+"""The schema of report.json: frozen records with the names of the file."""
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
-"""Raised when a report can no longer be read by what reads the one before; a new field with a default does not."""
+"""Increased when older readers can no longer read a report; a new field with a default is no reason."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -22,7 +22,7 @@ class Record(BaseModel):
 
 
 class Check(Record):
-    """One line of the budget, held against one file."""
+    """One limit of the budget, checked for one file."""
 
     name: str = Field(description="accuracy_drop, size_ratio or latency_ratio")
     limit: float
@@ -187,7 +187,7 @@ class ModelReport(Record):
 
     @property
     def trained_in_vain(self) -> bool:
-        """The calibrated integers of a qat stage whose training did not beat them."""
+        """Does a qat stage ship calibrated integers because its training did not beat them?"""
         return self.stage == "qat" and self.kept == "ptq"
 
 

@@ -30,17 +30,17 @@ WIDE = 104
 
 
 def render_table(report: Report) -> RenderableType:
-    """The verdict on the first line, then a table as wide as the console allows, then one line for each note."""
+    """The verdict, a table as wide as the console allows, and one line for each note."""
     return _Rendered(report)
 
 
 def render_device(report: Report, device: DeviceReport) -> RenderableType:
-    """What one device measured."""
+    """The figures of one device."""
     return Group(*_device(report, device))
 
 
 def drawn(table: Table, wide: bool) -> RenderableType:
-    """A table; what is chosen is marked with an arrow where it is tagged."""
+    """A table; a row that is chosen and tagged is marked with an arrow."""
     marked = any(row.chosen and row.tag for row in table.rows)
     shown = [index for index, column in enumerate(table.columns) if wide or column.always]
     grid = rich_table.Table(
@@ -57,7 +57,7 @@ def drawn(table: Table, wide: bool) -> RenderableType:
 
 
 def told(word: str, texts: Sequence[str], style: str = "") -> Iterator[Text]:
-    """One line for each sentence, after a word that says how much it matters."""
+    """One line for each sentence, prefixed with its severity."""
     for text in texts:
         yield Text(f"{word}: {w.plain(text)}", style)
 
@@ -108,5 +108,5 @@ def _marked(row: Row) -> Text:
 
 
 def _plain(text: str) -> str:
-    """A minus sign is a hyphen here, as whoever copies a figure needs it."""
+    """Plain text with hyphens for minus signs, so that figures can be copied."""
     return w.plain(text).replace("−", "-")

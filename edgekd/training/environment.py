@@ -11,16 +11,16 @@ PACKAGES = ("edgekd", "torch", "torchvision", "torchao", "torch-pruning", "onnx"
 
 
 def seed_everything(seed: int) -> None:
-    """Give every random number generator in use the same seed, and torch its deterministic kernels."""
+    """Seed every random number generator in use, and switch torch to deterministic kernels."""
     import numpy as np
     import torch
 
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    # cuBLAS repeats its matrix products to the bit only with a fixed workspace.
+    # Without a fixed workspace cuBLAS matrix products are not reproducible to the bit.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # warn_only: a network that needs a GPU kernel of which there is no deterministic version is trained all the same.
+    # warn_only: a network must be trainable even if one of its GPU kernels has no deterministic version.
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 

@@ -9,7 +9,7 @@ from edgekd.zoo.spec import ModelSpec, example_images
 
 
 def count_macs(model: nn.Module, spec: ModelSpec) -> int:
-    """Multiply-accumulates of all convolutions and matrix products for one image, whatever computes them.
+    """Multiply-accumulates of all convolutions and matrix products for one image, in layers or functions.
 
     ``onnx_export.count_macs`` counts the same in a file.
     """
@@ -21,5 +21,5 @@ def count_macs(model: nn.Module, spec: ModelSpec) -> int:
 
 
 def count_params(model: nn.Module) -> int:
-    """Numbers that training sets."""
+    """Number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters())

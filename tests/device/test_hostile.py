@@ -118,7 +118,7 @@ def test_a_device_that_falls_silent_is_not_waited_for(device: Address, tmp_path:
 
 @pytest.mark.parametrize("python", ["-c", "", "python3\nreboot"])
 def test_an_interpreter_that_is_none_is_refused(device: Address, python: str) -> None:
-    with refused("is no interpreter", where="--python"), connect(device, python=python):
+    with refused("is not an interpreter", where="--python"), connect(device, python=python):
         pass
 
 

@@ -1,4 +1,4 @@
-"""Bring a bundle to a device, test it there, switch to it; go back to the version before; measure there."""
+"""Deploys a bundle to a device, rolls back to the version before, and measures there."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -29,10 +29,10 @@ class Deployed:
     Args:
         version: name of the version that is served.
         replaced: name of the one served before; None for the first.
-        removed: versions that were removed because of ``keep``.
+        removed: versions that were deleted because of ``keep``.
         selftest: what the bundle's self-test said on the device; not to be trusted further than that.
         facts: the device; None after a rollback, which does not ask.
-        warning: what it means that the bundle was made for another CPU; empty where it was not.
+        warning: what it means that the bundle was made for another CPU; empty if it was not.
         model_sha256: of the ``model.onnx`` that was sent; empty after a rollback, which sends none.
     """
 
@@ -56,14 +56,14 @@ def probe(connection: Connection, onnxruntime_min: str) -> Facts:
 
 
 def deploy(connection: Connection, bundle: Path, *, now: datetime, keep: int = 3, progress: Progress) -> Deployed:
-    """Send a bundle, test it on the device, and let ``current`` name it.
+    """Send a bundle, test it on the device, and make it ``current``.
 
     Args:
         connection: the device, and the folder there.
         bundle: folder with a manifest.json.
         now: time that the version is named after.
         keep: versions that stay; the one served and the one before it stay in any case.
-        progress: told of every step and of the bytes sent.
+        progress: informed about every step and the bytes sent.
 
     Raises:
         DeviceError: something is missing or went wrong; what was served before is served on.
@@ -82,7 +82,7 @@ def deploy(connection: Connection, bundle: Path, *, now: datetime, keep: int = 3
 
 
 def rollback(connection: Connection, progress: Progress) -> Deployed:
-    """Test the version that was served before, on the device, and let ``current`` name it again.
+    """Test the previous version on the device, and make it ``current`` again.
 
     Raises:
         DeviceError: there is none, or it fails its self-test; what was served before is served on.
@@ -100,7 +100,7 @@ def bench_on_device(
         connection: the device.
         files: what to send, by name there; ``edgekd_run.py`` among them.
         arguments: handed to ``edgekd_run.py --bench``.
-        progress: told of the bytes sent.
+        progress: informed about the bytes sent.
 
     Returns:
         The JSON object that ``edgekd_run.py`` wrote there; not to be trusted.
@@ -126,7 +126,7 @@ def version_name(payload: Payload, now: datetime) -> str:
 def _deployed(answer: Mapping[str, Any], host: str, facts: Facts | None, warning: str, model_sha256: str) -> Deployed:
     version, replaced, selftest = answer.get("version"), answer.get("replaced"), answer.get("selftest")
     removed = answer.get("removed")
-    # A device is not trusted: what it calls versions is shown to the user and stored in the report.
+    # The device is not trusted, and these names are shown to the user and stored in the report.
     names = [version, *([] if replaced is None else [replaced]), *(removed if isinstance(removed, list) else [None])]
     if not all(isinstance(name, str) and VERSION.fullmatch(name) for name in names) or not isinstance(selftest, dict):
         raise DeviceError(host, f"its answer is not understood: {shown(dict(answer))}", "look there what current names")

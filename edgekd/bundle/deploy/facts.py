@@ -1,4 +1,4 @@
-"""What a device is, has and lacks, and what its CPU means for a bundle."""
+"""A device's CPU, versions and free space, and whether they suffice for a bundle."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ SPARE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Facts:
-    """A device as it describes itself; texts are harmless to print.
+    """A device's description of itself; its texts are safe to print.
 
     Args:
         python, onnxruntime: versions.
@@ -81,7 +81,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def check_space(facts: Facts, host: str, path: str, needed_bytes: int) -> None:
-    """Refuse before anything is sent.
+    """Check the free space before anything is sent.
 
     Raises:
         DeviceError: the device has too little space.

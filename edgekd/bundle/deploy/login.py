@@ -31,7 +31,7 @@ class Login:
     accepted_key: str
 
     async def close(self) -> None:
-        """Leave; a device that does not answer any more is not waited for."""
+        """Disconnect, without waiting long for a device that does not answer."""
         self.ssh.close()
         with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
             await asyncio.wait_for(self.ssh.wait_closed(), CLOSE_S)
@@ -60,7 +60,7 @@ async def log_in(
     """Connect to a device, through the jump hosts that the user's configuration names.
 
     Raises:
-        DeviceError: no way there, a host key that will not do, no key of the user's that it takes.
+        DeviceError: unreachable, a host key that is not accepted, or no user key that the device accepts.
     """
     if not jumps_left:
         raise DeviceError(address.host, "ProxyJump in ~/.ssh/config goes in a circle", "correct it")
@@ -72,7 +72,7 @@ async def log_in(
         remedy = "run again with --accept-new-host-key" if jumps_left == MOST_JUMPS else f"ssh {address.host} once"
         ssh = await _connected(address, settings, keys, through, remedy)
         accepted = keys.save_new()
-    # After Ctrl-C too, or the connections to jump hosts would stay open.
+    # BaseException: after Ctrl-C the connections to jump hosts must be closed as well.
     except BaseException:
         if through:
             await through.close()
@@ -101,14 +101,15 @@ async def _connected(
             x509_trusted_certs=None,
             # Empty leaves the choice to HostKeyAlgorithms in ~/.ssh/config.
             server_host_key_algs=() if settings.names_algorithms else keys.algorithms,
-            # A key exchange by GSS would vouch for the host without its key, which is what is checked here.
+            # A GSS key exchange authenticates the host without its host key, which would bypass the check against
+            # known_hosts.
             gss_kex=False,
             client_keys=[str(key) for key in settings.keys],
-            # Nothing is asked for: a locked key is skipped, and named where no other key is taken.
+            # No passphrase is asked for: a locked key is skipped, and named in the error if no other key works.
             ignore_encrypted=True,
             password_auth=False,
             kbdint_auth=False,
-            # A device has no business with the user's other keys.
+            # A compromised device could use a forwarded agent to log in elsewhere.
             agent_forwarding=False,
             connect_timeout=CONNECT_S,
             login_timeout=CONNECT_S,
@@ -124,7 +125,7 @@ async def _connected(
 
 
 def _asked(address: Address) -> dict[str, Any]:
-    """What the address says itself; the rest is for the configuration to say."""
+    """The options that the address sets; the rest comes from ``~/.ssh/config``."""
     return {
         "host": address.host,
         **({"port": address.port} if address.port else {}),
@@ -180,7 +181,8 @@ def _is_locked(key: Path) -> bool:
     except OSError:
         return False
     except asyncssh.KeyImportError as error:
-        # asyncssh 2.24 has one class for locked and for broken keys: "Passphrase must be specified" tells them apart.
+        # asyncssh 2.24 raises the same class for locked and for broken keys; only "Passphrase must be specified" in the
+        # text tells them apart.
         return "assphrase" in str(error)
     return False
 

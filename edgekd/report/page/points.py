@@ -1,4 +1,4 @@
-"""Points in a plot of accuracy against what it costs: each a colour of its own, which the legend names."""
+"""Points in a plot of accuracy against cost, each with a colour of its own and a legend entry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Point:
     Args:
         number: decides colour and marker.
         area: of the marker, in points squared.
-        stressed: drawn and named with more weight than the others.
+        stressed: emphasised in plot and legend.
     """
 
     number: int
@@ -72,7 +72,7 @@ def draw_legend(axes: Any, points: Sequence[Point], **place: Any) -> None:
 
 
 def lowest_drawn(points: Sequence[Point]) -> float:
-    """The lowest accuracy drawn to scale: one broken file must not flatten the differences of all others."""
+    """The lowest accuracy drawn to scale: one broken file must not flatten the differences between the others."""
     best = max(point.accuracy for point in points)
     return min(point.ci95[0] for point in points if point.accuracy > best - 0.2)
 

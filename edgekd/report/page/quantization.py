@@ -1,4 +1,4 @@
-"""What the weights' range costs: a table, and what it says in sentences."""
+"""The cost of each weight range: a table, and sentences about it."""
 
 from edgekd.report import wording as w
 from edgekd.report.schema import Quantization, TargetFacts, WeightBits
@@ -45,7 +45,7 @@ def _saturation(facts: Quantization, target: TargetFacts) -> str:
 
 
 def _cost(facts: Quantization) -> str:
-    """What the range that was not chosen would have cost, or saved."""
+    """What the other range would have cost or gained."""
     used = next((bits for bits in facts.calibrated if bits.bits == facts.declared_bits), None)
     other = next((bits for bits in facts.calibrated if bits.bits != facts.declared_bits), None)
     if used is None or other is None:
