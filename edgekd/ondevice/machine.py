@@ -123,7 +123,7 @@ def machine_facts() -> Dict[str, Any]:
 
 def usable_cores() -> int:
     """CPU cores that this process may use."""
-    # os.cpu_count() ignores taskset and the limits of a container.
+    # os.cpu_count() ignores taskset and a container's CPU set.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -103,6 +103,7 @@ def _layer_sizes(path: Path) -> list[tuple[int, int]]:
     values = (*graph.input, *graph.value_info, *graph.output)
     shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
     sizes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    # In an integer file the weights of a layer stand behind a DequantizeLinear.
     sources = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     found = []
     for node in graph.node:

@@ -119,6 +119,7 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         latency_ms=Latency.model_validate(percentiles(measured.latencies.runs_ms[index])),
         latency_ratio=Ratio(ratio=ratio, ci95=ci95),
         speedup=Ratio(ratio=1 / ratio, ci95=(1 / ci95[1], 1 / ci95[0])),
+        # The float source need not be among the exported files.
         source_ratio=_ratio(measured, file.id, source) if source in sizes else None,
         kernels=Kernels(**asdict(file.kernels)),
         per_class_accuracy=classes.recall,

@@ -72,6 +72,7 @@ _COLUMNS: tuple[tuple[Column, Callable[[Report, ModelReport], Cell]], ...] = (
     (figures("accuracy", "[95 %]"), _accuracy),
     (figures("drop, points", "[95 %]", Line("McNemar p", "small", aside=", on val")), _drop),
     (figures("size, kB", "ratio"), _size),
+    # An interval that is wrapped onto a second line is hard to read.
     (figures("p50, ms", "ratio [95 %]", narrowest=len("0.33 [0.32, 0.34]")), _latency),
     (figures("MACs", "params", always=False), _work),
     (figures("kernels", "int/float"), _kernels),

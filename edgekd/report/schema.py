@@ -16,6 +16,7 @@ Outcome = Literal["pass", "fail", "no budget"]
 class Record(BaseModel):
     """A frozen piece of the report."""
 
+    # Reports are also read from elsewhere: unknown fields and NaN are refused before they reach a page or a comparison.
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, allow_inf_nan=False
     )

@@ -93,6 +93,7 @@ def _device(report: Report, device: DeviceReport) -> Iterator[RenderableType]:
 
 def _text(cell: Cell, indent: str = "") -> Text:
     """A cell's lines, those below the first one indented."""
+    # Text objects, not markup: a class may be called [bold].
     return Text(f"\n{indent}").join(Text(_plain(line.text), _STYLES.get(line.look, "")) for line in cell)
 
 

@@ -97,6 +97,7 @@ def shortcomings(counts: ClassCounts, names: Sequence[str], split: str, balanced
 
 def _no_better_than_one_answer(counts: ClassCounts, names: Sequence[str], split: str) -> list[str]:
     total, right, commonest = sum(counts.images), sum(counts.right), max(counts.images)
+    # The lower bound: on a small split luck alone can beat the most frequent class.
     if wilson_interval(right, total)[0] > commonest / total:
         return []
     name = names[list(counts.images).index(commonest)]

@@ -149,6 +149,7 @@ def _wait(workers: Sequence[_Worker], seconds: float) -> None:
 def _end(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         if worker.running:
+            # SIGTERM first, so that they can delete their temporary folders.
             worker.process.terminate()
     _wait(workers, GRACE_SECONDS / 2)
     for worker in workers:

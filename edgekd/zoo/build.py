@@ -79,6 +79,7 @@ def _torchvision(spec: ModelSpec) -> nn.Module:
         extra |= {"aux_logits": False, "init_weights": False}
     try:
         model: nn.Module = torchvision.models.get_model(spec.name, weights=None, num_classes=spec.num_classes, **extra)
+    # The builder does not know the argument width_mult.
     except TypeError:
         raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out") from None
     # MNASNet's own loader (torchvision 0.29.1) refuses tensors without a version number, which safetensors does not
@@ -128,6 +129,7 @@ def _own(spec: ModelSpec) -> nn.Module:
     function = named_function(spec.name, "model")
     asked = {"num_classes": spec.num_classes, "in_channels": spec.in_channels, "image_size": spec.image_size}
     try:
+        # The user's own code may raise anything.
         model = function(**asked)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

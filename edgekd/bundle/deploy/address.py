@@ -103,6 +103,7 @@ def _path(text: str, found: re.Match[str]) -> str:
     path = found["path"] or ""
     if ".." in path.split("/"):
         raise DeviceError(text, "has .. in its path", "write the folder's absolute path")
+    # No shell expands it on the device: a folder named ~ would be created.
     if path.startswith("/~"):
         raise DeviceError(text, "~ is not known in an address", "write the folder's absolute path")
     return path.rstrip("/") or path[:1]

@@ -40,6 +40,7 @@ def read_facts(answer: Mapping[str, Any], host: str, python: str, onnxruntime_mi
     """
     try:
         packages = {name: _package(answer["packages"][name]) for name in ("numpy", "onnxruntime")}
+        # Limited, because the device is not trusted.
         flags = tuple(shown(flag) for flag in list(answer["flags"])[:100])
         facts = Facts(
             python=shown(answer["python"]),

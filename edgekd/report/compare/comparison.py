@@ -198,6 +198,7 @@ def _place_latency(
     place: str, timing: Timing, run: Run, tested: Sequence[Run], measured: Sequence[Sequence[Run]]
 ) -> PlaceLatency:
     number = _number(run, measured)
+    # Comparable in latency and in accuracy: the front is about all three figures at once.
     rivals = [other for other in measured[number] if other in tested and other is not run]
     behind = [other.name for other in rivals if better(_point(other, place), _point(run, place))]
     return PlaceLatency(
@@ -235,6 +236,7 @@ def _pair(one: Run, other: Run) -> Pair:
 def _cannot_pair(one: Run, other: Run) -> bool:
     if one.answers is None or other.answers is None:
         return True
+    # Answers are paired by position; other labels mean other images, or another order.
     return not np.array_equal(one.answers.labels, other.answers.labels)
 
 

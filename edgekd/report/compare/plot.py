@@ -89,5 +89,6 @@ def _draw_front(axes: Any, points: Sequence[tuple[float, float]]) -> None:
     xs, ys = zip(*corners, (right, levels[-1]), strict=True)
     axes.plot(xs, ys, color=FRONT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     axes.fill_between(xs, ys, bottom, color=FRONT, alpha=0.06, linewidth=0, zorder=0)
+    # The lines must not change the limits that the points have set.
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)

@@ -15,6 +15,7 @@ from edgekd.report.schema import ModelReport, Report
 LONGEST_NAME = 100
 
 
+# eq=False: ``run in group`` means this very object, and arrays cannot be compared to one truth value.
 @dataclass(frozen=True, eq=False)
 class Run:
     """One export.

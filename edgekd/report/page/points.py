@@ -56,6 +56,7 @@ def draw_points(axes: Any, points: Sequence[Point], unit: str) -> None:
             _draw_off_the_scale(axes, point, floor)
         else:
             _draw(axes, point)
+    # ``or 1``: matplotlib warns about equal limits.
     axes.set_xlim(0, 1.1 * (max(point.cost for point in points) or 1))
     axes.margins(y=0.1)
     axes.set_xlabel(unit)
@@ -67,6 +68,7 @@ def draw_legend(axes: Any, points: Sequence[Point], **place: Any) -> None:
     """Every point's name, outside the plot, in the order of the points; ``place`` as ``Axes.legend`` takes it."""
     legend = axes.legend(borderaxespad=0, handletextpad=0.3, **place)
     for handle, text, point in zip(legend.legend_handles, legend.get_texts(), points, strict=True):
+        # Equal in the legend: in the plot a marker can be larger than a line of text.
         handle.set_sizes([_LEGEND_AREA])
         text.set_fontweight("bold" if point.stressed else "normal")
 
