@@ -98,11 +98,11 @@ class BundleError(EdgekdError):
 
 
 class ReportError(EdgekdError):
-    """A report, or what lies beside it, cannot be read or compared."""
+    """A report, or its predictions, cannot be read or compared."""
 
 
 class DeviceError(EdgekdError):
-    """A device cannot be reached, lacks something or refuses a bundle; what it served before serves on."""
+    """A device cannot be reached, lacks something or refuses a bundle; its old version stays in service."""
 
 
 class ShapeError(EdgekdError):

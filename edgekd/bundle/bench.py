@@ -18,8 +18,8 @@ from edgekd.ondevice.contents import MODEL
 def named_files(subjects: Sequence[Path]) -> Iterator[list[tuple[str, Path]]]:
     """Private copies of the files to measure, with the names for their figures; deleted on exit.
 
-    Copies, so that the measuring processes open exactly what was checked. A single bundle stands for all of its files
-    in the report's order, several bundles each for the recommended file.
+    Copies, so that the measuring processes open exactly what was checked. A bundle as the only subject
+    stands for all of its files in the report's order, among several for its recommended one.
 
     Raises:
         BundleError: neither a whole bundle nor a file.

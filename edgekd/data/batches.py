@@ -71,7 +71,7 @@ def _order(dataset: Dataset, generator: Generator) -> Tensor:
 def balanced_order(labels: Tensor, generator: Generator) -> Tensor:
     """Shuffled image indices, as many as there are images, equally many (or one more) of every class.
 
-    Of a common class some are left out. Those of a rare class are repeated, none more than once oftener than another.
+    Of a frequent class some are left out; those of a rare class are repeated, equally often or once more.
     """
     classes = labels.bincount().nonzero()[:, 0]
     # Shuffled, so that the extra images do not always go to the first classes.

@@ -1,4 +1,4 @@
-"""The dataset ``function``: images that a function of the user's gives; the only code that a pipeline file may name.
+"""The dataset ``function``: images that a user's function returns.
 
 def images():
     return {

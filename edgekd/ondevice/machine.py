@@ -62,7 +62,7 @@ def multiplies_bf16() -> bool:
 
 @cache
 def cpu_name() -> str:
-    """This CPU's name as the system gives it; a board's name where the CPU has none."""
+    """This CPU's name as the system reports it; the board's name if the CPU has none."""
     names = [line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name")]
     board = _text(Path("/proc/device-tree/model"))
     return names[0] if names else board or platform.processor() or platform.machine()

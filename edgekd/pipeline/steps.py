@@ -94,9 +94,9 @@ def export(model: nn.Module, path: str | Path, images: Tensor | None = None) -> 
     The file turns a pixel into ``(pixel - 128) / 64``, which is what the network must have been trained with.
 
     Args:
-        model: a float classifier, or what ``quantize`` gave.
+        model: a float classifier, or the result of ``quantize``.
         path: the file to write.
-        images: some that it takes, shape ``(count, channels, size, size)``; what ``quantize`` gave needs none.
+        images: sample input, shape ``(count, channels, size, size)``; not needed for a result of ``quantize``.
 
     Raises:
         QuantizationError: the network cannot be captured.

@@ -100,7 +100,7 @@ class Store:
         return None
 
     def inspected(self, folder: Path) -> Artifact | str:
-        """The artifact in a folder, whatever its digest; or what is wrong with it."""
+        """The artifact in a folder, of any digest; or what is wrong with it."""
         try:
             digest = str(_own_manifest(folder)["digest"])
             if self.folder(digest) != folder:

@@ -27,8 +27,8 @@ def seed_everything(seed: int) -> None:
 def environment() -> dict[str, str]:
     """Versions and machine, for the record.
 
-    The same file and seed give the same weights to the bit where versions, vector instructions, training threads and
-    GPU are the same; elsewhere sums may be rounded in another order.
+    The same file and seed give bit-identical weights if versions, vector instructions, training threads and GPU are the
+    same; otherwise sums may be rounded in another order.
     """
     import torch
 

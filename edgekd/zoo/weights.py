@@ -304,10 +304,10 @@ def _fit_stem(name: str, stem: nn.Conv2d, state: dict[str, Tensor], normalizatio
 
 
 def fold_normalization(weight: Tensor, bias: Tensor | None, normalization: Normalization) -> tuple[Tensor, Tensor]:
-    """A first convolution that gives for ``(pixel - 128) / 64`` what it gave for ``(pixel / 255 - mean) / std``.
+    """A first convolution whose output for ``(pixel - 128) / 64`` is the old one's for ``(pixel / 255 - mean) / std``.
 
-    Equal wherever the kernel lies inside the image. Where it reaches beyond the border, zeros that used to stand for
-    the mean colour now stand for 128.
+    Equal wherever the kernel lies inside the image. Beyond the border, zero padding that stood for the mean colour now
+    stands for 128.
 
     Args:
         weight: shape ``(outputs, channels, height, width)``.

@@ -205,7 +205,7 @@ class _Talk:
     def _lost(self, why: str) -> DeviceError:
         if self._switching:
             return DeviceError(self._host, f"{why} while it switched", "current there names the old version or the new")
-        return DeviceError(self._host, why, "what it served before serves on; run again")
+        return DeviceError(self._host, why, "the old version stays in service; run again")
 
     def _ended(self, process: "asyncssh.SSHClientProcess[bytes]") -> DeviceError:
         """The error for a remote program that ended without an answer."""

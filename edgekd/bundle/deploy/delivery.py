@@ -30,7 +30,7 @@ class Deployed:
         version: name of the version that is served.
         replaced: name of the one served before; None for the first.
         removed: versions that were deleted because of ``keep``.
-        selftest: what the bundle's self-test said on the device; not to be trusted further than that.
+        selftest: the self-test's report from the device; untrusted.
         facts: the device; None after a rollback, which does not ask.
         warning: what it means that the bundle was made for another CPU; empty if it was not.
         model_sha256: of the ``model.onnx`` that was sent; empty after a rollback, which sends none.
@@ -66,7 +66,7 @@ def deploy(connection: Connection, bundle: Path, *, now: datetime, keep: int = 3
         progress: informed about every step and the bytes sent.
 
     Raises:
-        DeviceError: something is missing or went wrong; what was served before is served on.
+        DeviceError: something is missing or went wrong; the old version stays in service.
     """
     host, path = connection.address.host, connection.address.path
     payload = read_payload(bundle)
@@ -85,7 +85,7 @@ def rollback(connection: Connection, progress: Progress) -> Deployed:
     """Test the previous version on the device, and make it ``current`` again.
 
     Raises:
-        DeviceError: there is none, or it fails its self-test; what was served before is served on.
+        DeviceError: there is none, or it fails its self-test; the current version stays in service.
     """
     answer = connection.ask({"do": "rollback", "path": connection.address.path}, progress=progress)
     return _deployed(answer, connection.address.host, None, "", "")

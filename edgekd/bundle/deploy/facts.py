@@ -11,7 +11,7 @@ from edgekd.errors import DeviceError
 from edgekd.ondevice.machine import isa_of
 
 SPARE_BYTES = 1 << 20
-"""Left free beside what is sent."""
+"""Space that must stay free after sending."""
 
 
 @dataclass(frozen=True)

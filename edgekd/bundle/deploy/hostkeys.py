@@ -24,7 +24,7 @@ class HostKeys:
 
     Args:
         files: the user's files; a new key is added to the first.
-        name: what the files call the host and its port; ``HostKeyAlias`` where the configuration gives one.
+        name: of the host and its port in the files; ``HostKeyAlias`` if one is configured.
         host: the same without a port; a key under this name will do as well.
         accept_new: whether the key of an unknown host is taken.
     """
