@@ -38,7 +38,7 @@ __all__ = [
 
 
 class EdgekdError(Fault):
-    """A mistake told in one line: where it is, what is wrong and was found, what to do.
+    """A mistake reported in one line: where it is, what is wrong and was found, what to do.
 
     Args:
         where: the dotted place of a setting (``stages[2].temperature``), a file, a host.
@@ -52,7 +52,7 @@ class EdgekdError(Fault):
 class ConfigError(EdgekdError):
     """A YAML file, an override or a setting is wrong.
 
-    ``more`` holds further mistakes of the same file, so that all of them are told at once.
+    ``more`` holds further mistakes of the same file, so that all of them are reported at once.
     """
 
     def __init__(self, where: str, problem: str, remedy: str = "", more: "tuple[ConfigError, ...]" = ()) -> None:
@@ -98,11 +98,11 @@ class BundleError(EdgekdError):
 
 
 class ReportError(EdgekdError):
-    """A report, or what lies beside it, cannot be read or compared."""
+    """A report, or its predictions, cannot be read or compared."""
 
 
 class DeviceError(EdgekdError):
-    """A device cannot be reached, lacks something or refuses a bundle; what it served before serves on."""
+    """A device cannot be reached, lacks something or refuses a bundle; its old version stays in service."""
 
 
 class ShapeError(EdgekdError):

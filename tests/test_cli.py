@@ -164,7 +164,7 @@ def test_a_mistake_is_one_line_with_its_place_what_was_found_and_what_to_do(
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("name: small", "name: [small", ":3:5: not valid YAML: expected ',' or ']', but got ':'; mend the line"),
+        ("name: small", "name: [small", ":3:5: not valid YAML: expected ',' or ']', but got ':'; fix the line"),
         ("{name: digits,", "{name: digits", ":3:"),
         ("name: small", "name: !!python/object:os.system x", ":2:7: YAML tags are not allowed, found 'tag:yaml.org"),
         ("name: small", "name: !!binary c21hbGw=", ":2:7: YAML tags are not allowed"),

@@ -135,7 +135,7 @@ def test_the_largest_file_is_read_and_one_byte_more_is_not(tmp_path: Path) -> No
         ("name: cake\n1: 2\n", "cake.yaml:2:1: not valid YAML: a key must be a plain word"),
         ("name: cake\nno: 2\n", "cake.yaml:2:1: not valid YAML: a key must be a plain word"),
         ("name: cake\noven: \x1b[31m\n", "cake.yaml:2:7: not valid YAML: found the character U+001B"),
-        ('name: "\\UFFFFFFFF"\n', "cake.yaml: not valid YAML: a \\U escape that is no character"),
+        ('name: "\\UFFFFFFFF"\n', "cake.yaml: not valid YAML: a \\U escape that is not a character"),
         ("name: cake\nsize: " + "9" * 5000, "cake.yaml:2:7: not valid YAML: the number has too many digits"),
         ("name: !!python/object/apply:os.system [ls]", "cake.yaml:1:7: YAML tags are not allowed, found 'tag:yaml.org"),
         ("name: !!set {a, b}", "cake.yaml:1:7: YAML tags are not allowed, found 'tag:yaml.org,2002:set'"),

@@ -114,7 +114,7 @@ def test_a_file_that_carries_code_is_refused_and_not_run(tmp_path: Path, form: s
         content = bomb if form == "the whole of it" else {"weight": bomb}
         torch.save(content, path, _use_new_zipfile_serialization=form != "legacy")
 
-    with pytest.raises(ModelError, match="no file of plain weights"):
+    with pytest.raises(ModelError, match="not a weights file"):
         read_weights(path)
 
     assert not trace.exists()
@@ -149,7 +149,7 @@ def test_an_archive_that_unpacks_to_more_than_its_size_is_refused(tmp_path: Path
 def test_a_tensor_that_claims_more_than_it_holds_is_refused(tmp_path: Path, tensor: Tensor) -> None:
     torch.save({"conv1.weight": tensor}, tmp_path / "odd.pt")
 
-    with pytest.raises(ModelError, match=r"'conv1.weight' is no plain array of numbers|no file of plain weights"):
+    with pytest.raises(ModelError, match=r"'conv1.weight' is not a dense array of numbers|not a weights file"):
         read_weights(tmp_path / "odd.pt")
 
 
@@ -171,7 +171,7 @@ def test_a_safetensors_header_that_lies_is_refused(tmp_path: Path, header: dict[
     path, text = tmp_path / "lying.safetensors", json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(12 if len(header) == 2 else 8))
 
-    with pytest.raises(ModelError, match="no file of plain weights"):
+    with pytest.raises(ModelError, match="not a weights file"):
         read_weights(path)
 
 
@@ -179,9 +179,9 @@ def test_a_safetensors_header_that_lies_is_refused(tmp_path: Path, header: dict[
     ("name", "content", "found"),
     [
         ("missing.pt", None, "is missing"),
-        ("text.pt", b"hello", "no file of plain weights"),
-        ("empty.pt", b"", "no file of plain weights"),
-        ("lying.safetensors", (2**40).to_bytes(8, "little") + b"{}", "no file of plain weights"),
+        ("text.pt", b"hello", "not a weights file"),
+        ("empty.pt", b"", "not a weights file"),
+        ("lying.safetensors", (2**40).to_bytes(8, "little") + b"{}", "not a weights file"),
     ],
 )
 def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, name: str, content: bytes | None, found: str) -> None:

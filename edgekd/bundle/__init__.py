@@ -1,1 +1,1 @@
-"""The bundle: what leaves the workshop, ``exports/<name>/``; checked without torch."""
+"""The bundle, ``exports/<name>/``: everything that is shipped; needs no torch."""

@@ -1,4 +1,4 @@
-"""One process at a time changes ``exports/<name>/``."""
+"""The lock of ``exports/<name>/``: one process at a time changes it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ from edgekd.store.lock import LOCK
 
 @contextlib.contextmanager
 def alone(folder: Path, progress: Progress) -> Iterator[None]:
-    """Hold the lock of ``exports/<name>/``; where another process has it, say so once and wait."""
+    """Hold the lock of ``exports/<name>/``; if another process holds it, report that once and wait."""
+    # Resolved, so that two spellings of a folder have one lock.
     place = folder.resolve()
 
     def waiting(who: str) -> None:
@@ -20,5 +21,7 @@ def alone(folder: Path, progress: Progress) -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         with disk_errors(folder):
+            # The lock file lies beside the folder, not inside: a finished bundle replaces the whole folder, and a lock
+            # inside would go with it.
             stack.enter_context(lock.held(place.with_name(f".{place.name}{LOCK}"), waiting))
         yield

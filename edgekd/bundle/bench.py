@@ -16,10 +16,10 @@ from edgekd.ondevice.contents import MODEL
 
 @contextlib.contextmanager
 def named_files(subjects: Sequence[Path]) -> Iterator[list[tuple[str, Path]]]:
-    """Private copies of the files that are meant, with the names that figures are shown under, until they are closed.
+    """Private copies of the files to measure, with the names for their figures; deleted on exit.
 
-    What was checked is what other processes will open. A bundle given alone stands for all of its files in the
-    report's order, beside others for the recommended one.
+    Copies, so that the measuring processes open exactly what was checked. A bundle as the only subject
+    stands for all of its files in the report's order, among several for its recommended one.
 
     Raises:
         BundleError: neither a whole bundle nor a file.
@@ -28,6 +28,7 @@ def named_files(subjects: Sequence[Path]) -> Iterator[list[tuple[str, Path]]]:
     with tempfile.TemporaryDirectory() as scratch:
         found = (one for subject in subjects for one in _checked(subject, alone=len(subjects) == 1))
         yield [
+            # One folder per file: two bundles both have a model.onnx.
             (name, _copied(content, Path(scratch) / str(index), file))
             for index, (name, file, content) in enumerate(found)
         ]

@@ -1,4 +1,4 @@
-"""Checks a bundle and asks its model, without torch."""
+"""Checks a bundle and runs its model, without torch."""
 
 import contextlib
 import hashlib
@@ -15,10 +15,10 @@ from edgekd.ondevice.selftest import self_test
 
 
 def checked(folder: Path) -> dict[str, Any]:
-    """The manifest of a bundle whose every file is what it says.
+    """The manifest of a bundle, after checking every file against it.
 
     Raises:
-        BundleError: one is not.
+        BundleError: a file is missing or differs.
     """
     with faults(folder):
         manifest = read_manifest(folder)
@@ -29,11 +29,11 @@ def checked(folder: Path) -> dict[str, Any]:
 
 
 def trusted_model(folder: Path, manifest: dict[str, Any], name: str = MODEL) -> bytes:
-    """A model's bytes, for ONNX Runtime: the path may lead to another file by the time that it is opened.
+    """A model's checked bytes for ONNX Runtime: at its path another file may lie by the time it is opened.
 
     Raises:
         BundleError: the file is not what the manifest says.
-        ExportError: it would make ONNX Runtime open files outside of the bundle, which no checksum tells.
+        ExportError: it would make ONNX Runtime open files outside the bundle, which checksums do not cover.
     """
     content = check_untrusted(folder / name)
     if hashlib.sha256(content).hexdigest() != manifest["files"][name]["sha256"]:
@@ -56,7 +56,7 @@ def predict(folder: Path, images: Sequence[Path], top: int = 5) -> list[dict[str
     """The likeliest classes of image files: see ``edgekd.ondevice.classify.classify``.
 
     Raises:
-        BundleError: the bundle is not whole, or a file is no image.
+        BundleError: the bundle is damaged, or a file is not an image.
         ExportError: the model would make ONNX Runtime open other files.
     """
     manifest = checked(folder)
@@ -65,18 +65,20 @@ def predict(folder: Path, images: Sequence[Path], top: int = 5) -> list[dict[str
 
 
 def _every_model_trusted(folder: Path, manifest: dict[str, Any]) -> bytes:
-    """The bytes of the model that ships, when all models have been found fit to be opened."""
+    """The bytes of the recommended model, after all models were checked."""
     for about in manifest["models"]:
         trusted_model(folder, manifest, about["file"])
+    # model.onnx is checked by name: a crafted manifest need not list it among its models.
     return trusted_model(folder, manifest)
 
 
 @contextlib.contextmanager
 def faults(where: Path) -> Iterator[None]:
-    """Tell a fault of a bundle as an error of the program; ``where`` names the bundle."""
+    """Re-raise a Fault as a BundleError; ``where`` is the bundle."""
     try:
         yield
-    except EdgekdError:  # a fault too, and told already
+    # An EdgekdError is a Fault too, but already names its place.
+    except EdgekdError:
         raise
     except Fault as fault:
         inside = fault.where in (MANIFEST, MODEL, GOLDEN)

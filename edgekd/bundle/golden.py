@@ -10,20 +10,20 @@ from edgekd.ondevice.sessions import logits_of_pixels, open_session
 
 MOST_IMAGES, MOST_BYTES = 32, 8_000_000
 ROUNDING = 1e-3
-"""Float arithmetic in another order differs by less than this share of the largest logit."""
+"""Share of the largest logit by which float arithmetic in another order differs at most."""
 UNKNOWN_ROUNDING = 0.05
-"""So much is allowed where this CPU cannot run the file as its target does."""
+"""The same share if this CPU cannot run the file as its target does."""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Images with known answers.
+    """Golden images with their recorded logits.
 
     Args:
         images: uint8, shape ``(count, height, width, channels)``.
         logits: float32, shape ``(count, classes)``.
         labels: class numbers, shape ``(count,)``.
-        tolerance: how far logits may be from these elsewhere.
+        tolerance: largest difference of a logit on another machine.
         derived: where the tolerance comes from, a sentence.
     """
 
@@ -35,17 +35,17 @@ class Golden:
 
 
 def spread(count: int, image_bytes: int) -> list[int]:
-    """Which of ``count`` images become golden: evenly spread, not more than a bundle should carry."""
+    """Indices of the golden images among ``count``: evenly spread, limited in number and total size."""
     most = max(1, min(count, MOST_IMAGES, MOST_BYTES // image_bytes))
     return [round(i * (count - 1) / max(1, most - 1)) for i in range(most)]
 
 
 def golden_of(path: Path, images: Any, labels: Any, *, exact_here: bool) -> Golden:
-    """The file's logits of images, and how far logits may be from them elsewhere.
+    """The file's logits of images, and the tolerance for other machines.
 
-    The tolerance is twice what two right ways of running this file differ by on these images: with ONNX Runtime's
-    fused integer kernels, and operator by operator in float arithmetic, which rounds some values to the other side. A
-    device has other kernels still, and may differ as much, to the other side.
+    The tolerance is twice the difference between two correct ways of running this file on these images: with ONNX
+    Runtime's fused integer kernels, and operator by operator in float arithmetic, which rounds some ties the other way.
+    A device has yet other kernels, which may differ as much in the opposite direction.
 
     Args:
         path: the file.
@@ -55,6 +55,7 @@ def golden_of(path: Path, images: Any, labels: Any, *, exact_here: bool) -> Gold
     """
     exact = logits_of_pixels(open_session(path, exact=True), images)
     largest = float(np.abs(exact).max())
+    # As shipped, this CPU's answers would contain saturation that the target does not have.
     if not exact_here:
         derived = f"{UNKNOWN_ROUNDING} of the largest logit: this CPU cannot run the file as its target does"
         return Golden(images, exact, labels, UNKNOWN_ROUNDING * largest, derived)

@@ -1,4 +1,4 @@
-"""The few lines for whoever holds the device."""
+"""The bundle's README.md."""
 
 from edgekd.bundle.runner import RUNNER
 from edgekd.ondevice.contents import MODEL

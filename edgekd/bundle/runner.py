@@ -1,4 +1,4 @@
-"""Puts the files that go along together as the one file of a bundle that runs its model."""
+"""Concatenates ``edgekd/ondevice`` into a bundle's ``edgekd_run.py``."""
 
 import ast
 from collections.abc import Iterator, Sequence
@@ -19,11 +19,11 @@ PARTS = (
     "bench",
     "program",
 )
-"""Each behind those that it imports."""
+"""In the order of their imports."""
 
 
 def runner_source() -> str:
-    """The files that go along, as one Python file."""
+    """The parts as one Python file."""
     here = resources.files("edgekd.ondevice")
     sources = [here.joinpath(f"{name}.py").read_text(encoding="utf-8") for name in PARTS]
     imports = _import_lines([pair for source in sources for pair in _imports(source)])
@@ -60,5 +60,6 @@ def _body_of(source: str) -> str:
     dropped = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)] + nodes[:1]
     for node in dropped:
         assert node.end_lineno is not None
+        # Blanked, not removed: the nodes that follow keep their line numbers.
         lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
     return "\n".join(lines)

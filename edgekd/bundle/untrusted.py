@@ -1,4 +1,4 @@
-"""ONNX files from elsewhere: what in them would make ONNX Runtime open other files."""
+"""Refuses untrusted ONNX files that would make ONNX Runtime open other files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,16 +12,17 @@ MAX_ONNX_BYTES = 2**31 - 1
 
 
 def check_untrusted(path: Path) -> bytes:
-    """The bytes of an ONNX file from elsewhere, which makes ONNX Runtime open no other file.
+    """The bytes of an untrusted ONNX file, after checking that it does not reference other files.
 
-    Give these to ``session`` rather than the path, behind which another file may lie by then.
+    Open a session with these bytes rather than with the path, where another file may lie by then.
 
     Raises:
-        ExportError: the file cannot be read, is no ONNX file, or keeps weights in other files.
+        ExportError: the file cannot be read, is not an ONNX file, or keeps weights in other files.
     """
     from google.protobuf.message import DecodeError
     from onnx import ModelProto, TensorProto
 
+    # Not onnx.load, which opens the external files that a model names.
     with reading(path, ExportError, "check it"), path.open("rb") as file:
         raw = file.read(MAX_ONNX_BYTES + 1)
     if len(raw) > MAX_ONNX_BYTES:
@@ -29,7 +30,7 @@ def check_untrusted(path: Path) -> bytes:
     try:
         model = ModelProto.FromString(raw)
     except DecodeError:
-        raise ExportError(str(path), "is no ONNX file", "export the network again") from None
+        raise ExportError(str(path), "is not an ONNX file", "export the network again") from None
     for part in _messages(model):
         if isinstance(part, TensorProto) and (part.external_data or part.data_location == TensorProto.EXTERNAL):
             place = next((entry.value for entry in part.external_data if entry.key == "location"), "")
@@ -39,7 +40,7 @@ def check_untrusted(path: Path) -> bytes:
 
 
 def _messages(message: Any) -> Iterator[Any]:
-    """A protobuf message and all that lie in it: subgraphs, functions and attributes too."""
+    """A protobuf message and all messages inside it: subgraphs, functions and attributes included."""
     yield message
     for field, value in message.ListFields():
         if field.message_type is not None:

@@ -1,4 +1,4 @@
-"""Writes ``exports/<name>/``: what a device needs, the proof that it works, and the reports; whole or absent."""
+"""Writes ``exports/<name>/``, complete or not at all: the files for a device, golden images, and the reports."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from edgekd.report.schema import DeviceReport, Report
 from edgekd.store.folder import written_beside
 
 ON_DEVICE = (MODEL, GOLDEN, RUNNER, "labels.txt", "README.md")
-"""What a device needs; the other files and the reports stay at home."""
+"""Files that are sent to a device."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ def write_bundle(
     versions: Mapping[str, Any],
     extra: Callable[[Path], None] = lambda _: None,
 ) -> None:
-    """Fill a bundle beside and rename it into place; figures of devices stay where the model is the same.
+    """Write a bundle under a temporary name and rename it; a device's figures are kept if the files are the same.
 
     Args:
         folder: the bundle.
         report: what was measured.
-        sources: where each of the report's models lies, by id.
-        pixels: what the files take.
-        golden: images with known answers.
+        sources: model id -> path of its file.
+        pixels: the input of the files.
+        golden: the golden images.
         versions: ``opset``, ``ir_version`` and ``onnxruntime_min`` of the files.
-        extra: writes further files of the report into the folder that it is given.
+        extra: writes further files into the given folder.
 
     Raises:
         BundleError: the disk refuses.
@@ -64,6 +64,7 @@ def write_bundle(
     with written_beside(folder, f".{folder.name}-") as beside:
         for model in report.models:
             shutil.copy2(sources[model.id], beside / model.file)
+        # Line number = class number: a line break in a name would shift all classes behind it.
         classes = [printable(name) for name in report.data.class_names]
         (beside / "labels.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
         np.savez_compressed(beside / GOLDEN, images=golden.images, logits=golden.logits, labels=golden.labels)
@@ -75,19 +76,19 @@ def write_bundle(
 
 
 def add_device(folder: Path, found: DeviceReport, served_sha256: str, progress: Progress) -> Report:
-    """Put a device's figures into a bundle: its own file, and the report anew.
+    """Add a device's figures to a bundle: as a file of their own, and in the report.
 
     Args:
         folder: the bundle.
         found: what the device measured.
-        served_sha256: of the ``model.onnx`` that the device tested and serves.
-        progress: told where another process is writing the bundle, for which this one waits.
+        served_sha256: checksum of the ``model.onnx`` that the device tested and serves.
+        progress: informed if this process has to wait for another one that writes the bundle.
 
     Returns:
         The new report.
 
     Raises:
-        BundleError: the bundle is not whole, holds other files than were measured, or the disk refuses.
+        BundleError: the bundle is damaged, holds other files than were measured, or the disk refuses.
     """
     folder = folder.resolve()
     with alone(folder, progress):
@@ -96,6 +97,8 @@ def add_device(folder: Path, found: DeviceReport, served_sha256: str, progress: 
         _check_same_files(folder, report, found, served_sha256)
         others = [device for device in report.devices if device.name != found.name]
         report = report.model_copy(update={"devices": [*others, found]})
+        # A complete new bundle instead of files changed in place: a reader never sees a report whose checksum is not in
+        # the manifest.
         with written_beside(folder, f".{folder.name}-") as beside:
             shutil.copytree(folder, beside, dirs_exist_ok=True)
             _write_reports(beside, report)
@@ -104,7 +107,7 @@ def add_device(folder: Path, found: DeviceReport, served_sha256: str, progress: 
 
 
 def _check_same_files(folder: Path, report: Report, found: DeviceReport, served_sha256: str) -> None:
-    """Refuse figures of files that a run has replaced since."""
+    """Raise BundleError if a run has replaced the measured files meanwhile."""
     here = {model.id: model.sha256 for model in report.models}
     other = [model.id for model in found.models if here.get(model.id) != model.sha256]
     chosen = recommended_of(report)
@@ -157,9 +160,8 @@ def _seal(beside: Path, body: Mapping[str, Any]) -> None:
 
 
 def _write_reports(beside: Path, report: Report) -> None:
-    from edgekd.report.page.report_page import (
-        render_html,  # late: it draws with matplotlib, and most commands draw nothing
-    )
+    # Imported here: it draws with matplotlib, and most commands draw nothing.
+    from edgekd.report.page.report_page import render_html
 
     text = report.model_dump_json(by_alias=True, indent=1)
     (beside / "report.json").write_text(text + "\n", encoding="utf-8")
@@ -170,7 +172,7 @@ def _write_reports(beside: Path, report: Report) -> None:
 
 
 def _device_reports(folder: Path, report: Report) -> list[DeviceReport]:
-    """What devices measured of the very same files before; none where anything is not whole."""
+    """Earlier figures of devices for exactly these files; none if the old bundle is damaged."""
     try:
         checked(folder)
         before = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))

@@ -46,7 +46,7 @@ def doctor() -> None:
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or a request to end; an own kind, because typer would make exit code 1 of a KeyboardInterrupt."""
+    """SIGINT or SIGTERM; a class of its own, because typer turns KeyboardInterrupt into exit code 1."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -55,11 +55,14 @@ class Interrupted(BaseException):
 
 def main() -> NoReturn:
     """The program: errors become one line each and exit code 2, Ctrl-C 130, SIGTERM 143."""
+    # Removed here, so that it may stand anywhere on the line; typer accepts it only before the command.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    # Both raise an exception, so that unfinished folders are removed and locks released on the way out.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    # Ignored, so that exceeding a file size limit (ulimit -f) raises OSError instead of killing the process.
     if hasattr(signal, "SIGXFSZ"):
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a file that grows too large is then an OSError
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         app(arguments, prog_name="edgekd")
     except EdgekdError as error:
@@ -76,7 +79,7 @@ def main() -> NoReturn:
 
 
 def _fail(lines: Sequence[str], exit_code: int) -> NoReturn:
-    """Say what went wrong, a line each; with --debug where, too."""
+    """Print errors, one line each, and with --debug the traceback."""
     if "--debug" in sys.argv:
         traceback.print_exc()
     for line in lines:

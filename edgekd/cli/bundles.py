@@ -55,7 +55,7 @@ def bench(
 ) -> None:
     """Latency of files against one another, in interleaved rounds of ten processes; the ratios are to the first.
 
-    A bundle given alone stands for all of its files, beside others for the recommended one.
+    A bundle as the only argument stands for all of its files, among several for its recommended one.
     """
     from edgekd.bundle.bench import bench_here, named_files
     from edgekd.cli.terminal import live_progress
@@ -93,7 +93,7 @@ def deploy(
 ) -> None:
     """Copy a bundle to a device over ssh, test it there, switch to it, measure it there.
 
-    What the device served before is served on until the new version has passed its self-test there.
+    The old version stays in service until the new one has passed its self-test there.
     """
     from datetime import UTC, datetime
 

@@ -8,7 +8,7 @@ import typer
 
 from edgekd.cli.options import Exports, File, Json, Models, Overrides, print_json
 
-app = typer.Typer(no_args_is_help=True, help="Run a pipeline file, or look how far it is.")
+app = typer.Typer(no_args_is_help=True, help="Run a pipeline file, or show how far it is.")
 
 
 @app.command()
@@ -28,6 +28,8 @@ def run(
     from edgekd.training.launch import check_devices, has_peers, launch, quiet_torch
 
     check_devices(devices)
+    # The processes that ``launch`` starts get the same arguments, --devices included; their environment keeps them from
+    # launching more.
     if has_peers():
         quiet_torch()
     elif devices > 1:
@@ -40,6 +42,7 @@ def run(
 
     with joined() as processes:
         with libraries_unheard():
+            # Only the first process reads the file: other machines may not have it, or have an older one.
             pipeline = processes.by_first(lambda: Pipeline.from_yaml(file, set_ or ()))
         if not processes.first:
             pipeline.run(models, exports, force=force, processes=processes)

@@ -1,4 +1,4 @@
-"""What a terminal shows: live progress, the plan, the doctor's findings."""
+"""Terminal output: live progress, the plan, status, inventory, the doctor's findings."""
 
 import contextlib
 import datetime
@@ -32,20 +32,21 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def console(stream: TextIO | None = None) -> Console:
-    """A stream, standard output unless given; markup in names is text."""
+    """A rich console on a stream (standard output unless given) that does not interpret markup in names."""
     tty = (stream or sys.stdout).isatty()
     return Console(file=stream, markup=False, highlight=False, soft_wrap=not tty, width=None if tty else 120)
 
 
 @contextlib.contextmanager
 def libraries_unheard() -> Iterator[TextIO]:
-    """A stream to standard output; all else that is written there or to standard error meanwhile is dropped.
+    """A stream to standard output; everything else written to stdout or stderr meanwhile is dropped.
 
-    Libraries print, warn and dump graphs, from C++ too. With ``--debug`` all of it is shown.
+    Libraries print warnings and graphs, some from C++. With ``--debug`` all of it is shown.
     """
     if "--debug" in sys.argv:
         yield sys.stdout
         return
+    # What is still buffered would be written after the redirection, and lost.
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     with contextlib.ExitStack() as stack:
@@ -53,6 +54,7 @@ def libraries_unheard() -> Iterator[TextIO]:
         nowhere = stack.enter_context(open(os.devnull, "w"))  # noqa: PTH123
         stack.enter_context(contextlib.redirect_stdout(nowhere))
         stack.enter_context(contextlib.redirect_stderr(nowhere))
+        # The file descriptors as well: C++ libraries write past sys.stdout.
         for descriptor in (1, 2):
             stack.enter_context(_pointed_at(descriptor, nowhere.fileno()))
         yield ours
@@ -60,10 +62,11 @@ def libraries_unheard() -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def _own_copy(stream: TextIO) -> Iterator[TextIO]:
-    """The stream, on a descriptor of its own where it writes to that of standard output."""
+    """The stream, duplicated to another descriptor if it writes to standard output's."""
     try:
         descriptor = stream.fileno()
-    except OSError:  # a stream in memory
+    # A stream in memory has no descriptor.
+    except OSError:
         descriptor = -1
     if descriptor != 1:
         yield stream
@@ -85,7 +88,7 @@ def _pointed_at(descriptor: int, other: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def live_progress(quiet: bool = False) -> Iterator[Progress]:
-    """Bars on a terminal, plain lines elsewhere; ``quiet``: nothing, for standard output is read by a program."""
+    """Progress bars on a terminal, plain lines elsewhere; ``quiet``: nothing, because a program reads the output."""
     with libraries_unheard() as stream:
         if quiet:
             yield Progress()
@@ -107,15 +110,16 @@ def live_progress(quiet: bool = False) -> Iterator[Progress]:
 
 
 class PlainProgress(Progress):
-    """A line for every stage, epoch and note, and one now and then while long work goes on."""
+    """One line per stage, epoch and note, and occasional lines during long work."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
         self._began: dict[str, tuple[float, float]] = {}
-        """When a work was first told of, and the share of it that was done by then: a training may go on."""
+        """Label -> when the work was first reported and the share done by then, not 0 if a training resumes."""
         self._said: dict[str, float] = {}
 
     def note(self, text: str) -> None:
+        # Notes contain names from files and devices, and a terminal would interpret control characters in them.
         print("".join(f"  {printable(line)}\n" for line in text.splitlines()), end="", file=self._stream, flush=True)
 
     def stage(self, label: str, index: int, total: int) -> None:
@@ -143,7 +147,7 @@ class PlainProgress(Progress):
 
 
 class LiveProgress(Progress):
-    """A bar with the time left for the work under way; stages, epochs and notes stay above it."""
+    """A bar with the time left for the current work; stages, epochs and notes scroll above it."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
@@ -170,7 +174,7 @@ def _figures(figures: Mapping[str, float]) -> str:
 
 
 def render_plan(planned: "Sequence[Planned]") -> RenderableType:
-    """The stages, which are up to date, and what is known of their models."""
+    """A table of stages: whether they are up to date, and the size and accuracy of their models."""
     from edgekd.stages.manifests import FloatModel, StageManifest, manifest_of
 
     table = Table("stage", "kind", "digest", "state", "MACs", "parameters", "val accuracy", box=None, pad_edge=False)
@@ -184,7 +188,7 @@ def render_plan(planned: "Sequence[Planned]") -> RenderableType:
 
 
 def render_status(found: "Sequence[Status]") -> RenderableType:
-    """How far every stage is: state, epochs, how long it took, and who is at it or what is wrong."""
+    """A table of stages: state, epochs, duration, and the process that works on it or what is wrong."""
     table = Table("stage", "kind", "digest", "state", "epoch", "took", "", box=None, pad_edge=False)
     for status in found:
         epoch = f"{status.epoch} of {status.epochs}" if status.epoch is not None and status.epochs else ""
@@ -194,7 +198,7 @@ def render_status(found: "Sequence[Status]") -> RenderableType:
 
 
 def render_inventory(entries: "Sequence[Entry]") -> RenderableType:
-    """What lies in the store: what it is, its room, its date, and which exports refer to it."""
+    """A table of the store's entries: state, stage, size, date, and the exports that refer to them."""
     table = Table("name", "state", "stage", "size, kB", "changed", "exports", "", box=None, pad_edge=False)
     table.columns[3].justify = "right"
     for entry in entries:
@@ -206,7 +210,7 @@ def render_inventory(entries: "Sequence[Entry]") -> RenderableType:
 
 
 def total(entries: "Sequence[Entry]") -> str:
-    """How many, and how much room they take.
+    """Their number and total size.
 
     >>> total([])
     '0, 0.0 kB'
@@ -227,13 +231,13 @@ def duration(seconds: float) -> str:
 
 
 def render_target(target: Target) -> str:
-    """The target in one line, and where it was taken from."""
+    """The target in one line, and whether it was detected or declared."""
     how = "found on this machine" if target.isa == "host" else "declared"
     return f"target: {target.resolved_isa} ({how}; {cpu_name()}), {target.scheme.weights}"
 
 
 def render_deployed(host: str, deployed: "Deployed") -> str:
-    """What a device serves now, and loudly what its CPU means for it."""
+    """What a device serves now, and a warning if it was made for another CPU."""
     before = f"instead of {deployed.replaced}" if deployed.replaced else "the first there"
     removed = f"; removed: {', '.join(deployed.removed)}" if deployed.removed else ""
     warning = f"\nWARNING: {deployed.warning}" if deployed.warning else ""

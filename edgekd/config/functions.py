@@ -1,4 +1,4 @@
-"""A user's own functions, named in YAML as ``package.module:name``: the only code that a file may name."""
+"""A user's own functions, named in YAML as ``package.module:name``: the only code that a pipeline file can run."""
 
 import ast
 import contextlib
@@ -16,7 +16,7 @@ from edgekd.errors import ConfigError
 
 _DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 FUNCTION = rf"^{_DOTTED}:[A-Za-z_][A-Za-z0-9_]*$"
-"""What such a name looks like."""
+"""Pattern of such a name."""
 
 
 def is_function(name: str) -> bool:
@@ -43,6 +43,7 @@ def named_function(name: str, where: str) -> Callable[..., Any]:
         with importable_here():
             _forget_if_changed(module)
             found = getattr(importlib.import_module(module), attribute)
+    # Importing runs the user's module, which may raise anything.
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(where, f"{name!r} cannot be imported ({reason})", "name it as package.module:name") from None
@@ -54,7 +55,7 @@ def named_function(name: str, where: str) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def importable_here() -> Iterator[None]:
-    """Modules of the current folder can be imported, as with ``python -m``."""
+    """Make modules of the current folder importable, as ``python -m`` does."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
@@ -66,9 +67,9 @@ def importable_here() -> Iterator[None]:
 def source_digest(name: str) -> str:
     """SHA-256 of the source that decides what a function does, as 64 hexadecimal digits.
 
-    That is its module's, and that of whatever the module imports from the same folder, itself or by way of others;
-    of an installed package, the package's own alone. Nothing is executed to find it. What edgekd does is not in it:
-    every stage has a version.
+    That is its module and everything that the module imports, directly or indirectly, from the same folder; of an
+    installed package, only the package itself. Nothing is executed. edgekd's own source is left out: its stages have
+    versions.
 
     Args:
         name: ``package.module:name``.
@@ -78,11 +79,12 @@ def source_digest(name: str) -> str:
 
 
 _imported: dict[str, str] = {}
-"""The digest of the source that a module was imported from."""
+"""Module name -> digest of the source from which it was imported."""
 
 
 def _forget_if_changed(module: str) -> None:
-    """Let a module, and what it imports from its folder, be imported anew where their source is another by now."""
+    """Drop a module, and what it imports from its folder, from sys.modules if their source has changed."""
+    # A notebook may run a pipeline again after its module was edited, and Python would go on with the old code.
     sources = _sources(module)
     digest = _digest(sources)
     if module in sys.modules and _imported.get(module, digest) != digest:
@@ -97,7 +99,8 @@ def _digest(sources: dict[str, bytes]) -> str:
 
 
 def _sources(module: str) -> dict[str, bytes]:
-    """The content of the files of a module and of what it imports from the same folder, by the modules' names."""
+    """Module name -> source, of a module and of what it imports from the same folder."""
+    # Import finders cache folder listings and would not see a file written a moment ago.
     importlib.invalidate_caches()
     top = module.partition(".")[0]
     spec = _found(top)
@@ -120,29 +123,31 @@ def _sources(module: str) -> dict[str, bytes]:
 def _found(top: str) -> ModuleSpec | None:
     try:
         return importlib.util.find_spec(top)
-    except (ImportError, ValueError):  # a module that was not imported from anywhere
+    # ValueError: a module in sys.modules that has no spec.
+    except (ImportError, ValueError):
         return None
 
 
 def _folder_of(spec: ModuleSpec) -> Path | None:
-    """The folder that holds a module's file or a package's folder."""
+    """The folder that contains a module's file or a package."""
     if spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations))).parent
     return Path(spec.origin).parent if spec.has_location and spec.origin else None
 
 
 def _followed(name: str, folder: Path) -> bool:
-    """Neither edgekd itself, nor what lies beside an installed package."""
+    """Is an imported module followed? Not edgekd itself, nor the neighbours of an installed package."""
     installed = {"site-packages", "dist-packages", f"python{sys.version_info.major}.{sys.version_info.minor}"}
     return name.partition(".")[0] != "edgekd" and not installed & set(folder.parts)
 
 
 def _parts(name: str, top: ModuleSpec | None, folder: Path) -> list[ModuleSpec]:
-    """A module and the packages that it lies in, as far as they are found."""
+    """A module and its parent packages, as far as they are found."""
     found: list[ModuleSpec] = []
     places: list[str] | None = [str(folder)]
     for end in range(1, name.count(".") + 2):
         part = ".".join(name.split(".")[:end])
+        # importlib.util.find_spec imports the packages around a dotted name, which would run the user's code.
         spec = top if end == 1 and top else PathFinder.find_spec(part, places)
         if spec is None:
             break
@@ -159,10 +164,11 @@ def _content(spec: ModuleSpec) -> bytes:
 
 
 def _imports(spec: ModuleSpec, content: bytes) -> list[str]:
-    """What a module's source names in its imports, wherever they stand; each may be a module or a thing in one."""
+    """All names that a module's source imports; each may be a module or something inside one."""
     try:
         tree = ast.parse(content)
-    except (SyntaxError, ValueError):  # an extension module, or what importing will complain of
+    # An extension module, or source that importing will complain of.
+    except (SyntaxError, ValueError):
         return []
     package = spec.name if spec.submodule_search_locations is not None else spec.name.rpartition(".")[0]
     names: list[str] = []
@@ -176,6 +182,6 @@ def _imports(spec: ModuleSpec, content: bytes) -> list[str]:
 
 
 def _absolute(package: str, node: ast.ImportFrom) -> str:
-    """What ``from ..module import`` means in a package."""
+    """The absolute name of a relative import."""
     parents = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
     return ".".join([*parents, *filter(None, [node.module])])

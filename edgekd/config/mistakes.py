@@ -1,4 +1,4 @@
-"""Plain data as settings; every mistake becomes one line with its dotted place."""
+"""Validates plain data as settings; every mistake becomes one line with its dotted path."""
 
 import re
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from edgekd.config.words import dotted, shown, suggest
 from edgekd.errors import ConfigError
 
 TAGS = {"stage", "name"}
-"""Keys that choose the member of a union."""
+"""Keys by which pydantic chooses the member of a union."""
 _KINDS = {"data": "dataset", "loss": "loss", "importance": "importance"}
-"""What is chosen by its name under a key."""
+"""Key -> what its value names."""
 MOST_MISTAKES = 50
-"""So many of one file are told."""
+"""Most mistakes that are reported for one file."""
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -52,6 +52,7 @@ def _mistake(item: Mapping[str, Any], kind: type[BaseModel], where: str) -> Conf
         case "missing":
             problem = f"is missing{_meant(kind, item['loc'])}"
         case "union_tag_invalid":
+            # Where the user wrote only a name, there is no key to point at.
             place = place if isinstance(item["input"], NameAlone) else f"{place}.{tags}"
             known = re.findall(r"'([^']+)'", item["ctx"]["expected_tags"])
             problem, remedy = (
@@ -71,9 +72,9 @@ def _mistake(item: Mapping[str, Any], kind: type[BaseModel], where: str) -> Conf
 
 
 def _followed(kind: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[tuple[int | str, ...], Any]:
-    """A place as the user wrote it, and the type that is expected there.
+    """A location as the user wrote it, and the type expected there.
 
-    Between a place and its parts pydantic names the union's member that was chosen, by its tag or in parentheses.
+    pydantic inserts the chosen member of a union into the location, by its tag or in parentheses.
     """
     written: list[int | str] = []
     expected: Any = kind
@@ -89,7 +90,7 @@ def _followed(kind: type[BaseModel], loc: tuple[int | str, ...]) -> tuple[tuple[
 
 
 def _member(union: Any, part: int | str) -> Any:
-    """The member of a union that is chosen by a tag; None where it is none."""
+    """The member of a union that a tag chooses; None if ``part`` is not a tag."""
     if isinstance(part, str) and part.startswith("("):
         return union
     tags = (
@@ -105,7 +106,7 @@ def _keys_at(kind: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
 
 
 def _meant(kind: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """What a key is for, in parentheses."""
+    """The description of a key, in parentheses."""
     described = (leaf.model_fields[str(loc[-1])].description for leaf in _leaves(_followed(kind, loc[:-1])[1]))
     return next((f" ({text})" for text in described if text), "")
 

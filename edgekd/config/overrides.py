@@ -1,4 +1,4 @@
-"""What ``--set`` puts into a pipeline file."""
+"""``--set``: values that override those of a pipeline file."""
 
 import re
 from collections.abc import Iterable
@@ -21,6 +21,7 @@ def with_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, 
         if not equals or not keys:
             raise ConfigError(f"--set {cut(override)}", "is not key.path=value", "write e.g. --set seed=1")
         where = f"--set {cut(path.strip())}"
+        # ``_put`` and pydantic recurse once for each key.
         if len(keys) > MAX_YAML_DEPTH:
             raise ConfigError(where, f"is more than {MAX_YAML_DEPTH} keys deep", "a pipeline file nests 3 deep")
         tree = _put(tree, keys, parse_yaml(text, where), where)

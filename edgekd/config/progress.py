@@ -1,10 +1,10 @@
-"""How progress is told."""
+"""The interface through which progress is reported."""
 
 from collections.abc import Mapping
 
 
 class Progress:
-    """Told what happens while a pipeline runs; this one keeps silent.
+    """Receives what happens while a pipeline runs; this base class ignores it.
 
     A front end overrides what it wants to show. Nothing else in edgekd prints.
     """
@@ -16,7 +16,7 @@ class Progress:
         """A stage begins: number ``index`` of ``total``, from 0."""
 
     def work(self, label: str, done: int, total: int) -> None:
-        """``done`` of ``total`` pieces of the work named ``label`` are ready."""
+        """``done`` of ``total`` units of the work called ``label`` are finished."""
 
     def epoch(self, label: str, epoch: int, epochs: int, figures: Mapping[str, float]) -> None:
         """One pass over the training split ended with these figures."""

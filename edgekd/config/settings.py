@@ -1,4 +1,4 @@
-"""Frozen settings, and the kinds of values that they share."""
+"""Frozen settings, and the types of value that they share."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
+# Linux's PATH_MAX without its final NUL byte, and NAME_MAX.
 MAX_PATH_BYTES, MAX_NAME_BYTES = 4095, 255
 
 
 class Settings(BaseModel):
     """Frozen settings: an unknown key, a wrong type or a value out of range is an error."""
 
+    # Frozen, because a digest is computed from the settings once: a later change would put a result under the wrong
+    # digest. Strict, because pydantic would otherwise take the text "3" for a number. NaN and infinity, which YAML can
+    # write, are refused.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -24,9 +28,9 @@ class SettingError(ValueError):
 
 
 class Named(Settings):
-    """One of several, chosen by its name; its other attributes are its own parameters.
+    """One of several alternatives, chosen by its name; the other attributes are its parameters.
 
-    Written ``dkd`` or ``{name: dkd, others_weight: 4}``: it is its name alone wherever that says all.
+    Written ``dkd`` or ``{name: dkd, others_weight: 4}``; serialized as the bare name if all parameters are defaults.
     """
 
     name: str
@@ -39,16 +43,18 @@ class Named(Settings):
 
 
 class NameAlone(dict[str, Any]):
-    """What stands for a name that was written without parameters."""
+    """A bare name from the file, as the mapping that pydantic expects."""
 
 
 def by_name(given: Any) -> Any:
-    """What pydantic chooses a ``Named`` by, of what a user wrote."""
+    """Turn a bare name into the mapping by which pydantic chooses a ``Named``."""
     return NameAlone(name=given) if isinstance(given, str) else given
 
 
 def _path(text: str) -> str:
     try:
+        # Refused here, where the setting is known: the operating system would refuse the path much later, without
+        # naming the setting.
         raw = os.fsencode(Path(text).expanduser())
     except RuntimeError:
         raise ValueError("begins with the home folder of an unknown user; write the whole path") from None
@@ -62,4 +68,4 @@ def _path(text: str) -> str:
 
 
 PathText = Annotated[str, AfterValidator(_path)]
-"""A path that a file system takes; whether anything lies there is another question."""
+"""A path that a file system accepts; it need not exist."""

@@ -1,4 +1,4 @@
-"""How places, keys and values are written in a mistake's one line."""
+"""How locations, keys and values are written in one-line errors."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,13 +6,13 @@ from typing import Any
 
 
 def suggest(word: str, known: list[str]) -> str:
-    """The known word that is nearest, and all of them."""
+    """'did you mean' the closest known word, and the list of all."""
     close = difflib.get_close_matches(word, known, n=1)
     return (f"did you mean {close[0]!r}? " if close else "") + f"known: {', '.join(known)}"
 
 
 def dotted(loc: Iterable[int | str]) -> str:
-    """A place in a tree as people write it.
+    """A location in a tree of settings as people write it.
 
     >>> dotted(("stages", 2, "temperature"))
     'stages[2].temperature'

@@ -22,7 +22,7 @@ def as_input(images: Tensor) -> Tensor:
 
 
 def train_batches(dataset: Dataset, batch_size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """One shuffled, augmented pass over ``train``, balanced if so said; a last batch that is not full is left out.
+    """One shuffled, augmented pass over ``train``, balanced if so configured; an incomplete last batch is dropped.
 
     Yields:
         Images as the network sees them and their labels.
@@ -38,13 +38,13 @@ def train_batches(dataset: Dataset, batch_size: int, generator: Generator) -> It
 def shared_batches(
     dataset: Dataset, batch_size: int, generator: Generator, rank: int, size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One process's part of every batch of a pass over ``train``; the parts of all are a batch of ``train_batches``.
+    """One process's share of every batch; all shares together are a batch of ``train_batches``.
 
-    Every process draws the same order; augmentation, and what a network draws itself (dropout), differ between them
-    and follow from the generator, so that its state is enough to go on.
+    All processes draw the same order. Augmentation and dropout differ between them, but are derived from the generator,
+    so that its state is enough to resume.
 
     Args:
-        dataset: whose ``train`` is passed over.
+        dataset: its ``train`` split is used.
         batch_size: images of all processes together.
         generator: in the same state in every process.
         rank: this process's number, from 0.
@@ -53,6 +53,8 @@ def shared_batches(
     split = dataset.train
     images = split.images if split.uncropped is None else split.uncropped
     order = _order(dataset, generator)
+    # Dropout draws from the global generator. Seeded from the generator that checkpoints store, it is reproducible
+    # after a stop, and differs between processes.
     torch.manual_seed(_draw(generator) + rank)
     for start in range(0, batches_per_epoch(dataset, batch_size) * batch_size, batch_size):
         chosen = order[start : start + batch_size][rank::size]
@@ -67,12 +69,12 @@ def _order(dataset: Dataset, generator: Generator) -> Tensor:
 
 
 def balanced_order(labels: Tensor, generator: Generator) -> Tensor:
-    """As many numbers of images as there are, shuffled, of which every class has the same share, or one more.
+    """Shuffled image indices, as many as there are images, equally many (or one more) of every class.
 
-    Of a common class some are left out; of a rare one all come, and come again, none more than once oftener than
-    another.
+    Of a frequent class some are left out; those of a rare class are repeated, equally often or once more.
     """
     classes = labels.bincount().nonzero()[:, 0]
+    # Shuffled, so that the extra images do not always go to the first classes.
     classes = classes[torch.randperm(len(classes), generator=generator)]
     shares = torch.full((len(classes),), len(labels) // len(classes))
     shares[: len(labels) % len(classes)] += 1
@@ -107,16 +109,16 @@ def batches(split: Split, batch_size: int = 256) -> Iterator[tuple[Tensor, Tenso
 
 
 def calibration_batches(dataset: Dataset, images: int, batch_size: int = 64) -> Iterator[Tensor]:
-    """Unchanged images of ``train``, spread evenly over it."""
+    """Unaugmented images of ``train``, spread evenly over it."""
     for batch, _ in spread_batches(dataset.train, images, batch_size):
         yield batch
 
 
 def spread_batches(split: Split, images: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Unchanged images and their labels, spread evenly over a split, and so is each batch.
+    """Unaugmented images and their labels; each batch is spread evenly over the split.
 
-    It may be sorted by class, and ranges and variances that are found batch by batch would be those of a few classes.
-    Sizes of batches differ by one image at most.
+    A split may be sorted by class, and statistics of consecutive images would be those of a few classes. Batch sizes
+    differ by one image at most.
     """
     count = min(images, len(split))
     chosen = torch.linspace(0, len(split) - 1, count).round().long()

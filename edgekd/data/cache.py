@@ -1,4 +1,4 @@
-"""A bounded folder of finished folders: written beside and renamed into place, the least recently used goes first."""
+"""A size-bounded cache of folders, renamed into place when complete; the least recently used is evicted first."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from edgekd.store.disk import disk_errors
 from edgekd.store.folder import delete, written_beside
 
 SEAL = "about.json"
-"""Written last into a folder; its time of change is when the folder was last used."""
+"""Written last into a folder; its modification time says when the folder was last used."""
 _WRITING, _LOCK, _RESERVED = ".writing-", "lock", "reserved"
 ELSEWHERE = "set data.cache to a folder with room"
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -24,6 +24,7 @@ T = TypeVar("T")
 def default_place() -> Path:
     """``$XDG_CACHE_HOME/edgekd`` or ``~/.cache/edgekd``."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG standard requires relative paths to be ignored.
     return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "edgekd"
 
 
@@ -31,35 +32,38 @@ class Cache:
     """Folders by key. Several processes may use it at once, and any of them may be killed.
 
     Args:
-        root: made where it is missing; whatever else lies there is left alone.
-        bound: most bytes that all folders together may have.
+        root: created if missing; other files there are left alone.
+        bound: largest total size in bytes.
     """
 
     def __init__(self, root: Path, bound: int) -> None:
         self.root, self.bound = root, bound
 
     def find(self, key: str) -> Path | None:
-        """The folder of a key, now the most recently used; None where there is none."""
+        """The folder of a key, marked as just used; None if there is none."""
         folder = self.root / key
         if not (folder / SEAL).is_file():
             return None
-        with contextlib.suppress(OSError):  # somebody else's folder may be read, and nobody need touch it
+        # Another user's folder may be readable although its time cannot be set.
+        with contextlib.suppress(OSError):
             os.utime(folder / SEAL)
         return folder
 
     @contextlib.contextmanager
     def writing(self, key: str, needed: int) -> Iterator[Path]:
-        """A fresh folder to fill, ``SEAL`` last; on leaving it is renamed into place.
+        """A new folder to fill, ``SEAL`` last; renamed into place on exit.
 
         Args:
             key: 64 hexadecimal digits.
-            needed: bytes it will have at most; older folders are deleted to make room for them.
+            needed: largest size it may get, in bytes; older folders are evicted to make room.
 
         Raises:
             DataError: it needs more than the bound, or the disk refuses.
         """
         self._check_fits(needed)
         with contextlib.ExitStack() as stack:
+            # Room is reserved and the folder locked under the lock of the cache: processes that start together must not
+            # overfill the disk together, and a folder that nobody holds would be cleared away as a killed process's.
             with self._locked():
                 self._make_room(needed)
                 folder = stack.enter_context(written_beside(self.root / key, _WRITING, DataError, ELSEWHERE))
@@ -69,13 +73,15 @@ class Cache:
                 stack.callback(lock.release, folder / _LOCK, held)
             yield folder
             (folder / _RESERVED).unlink()
-            with self._locked():  # so that nobody takes it for left behind between its lock's end and its new name
+            # Under the lock of the cache: between releasing its own lock and the rename the folder looks like one that
+            # a killed process left.
+            with self._locked():
                 stack.close()
 
     def read_or_drop(self, key: str, read: Callable[[Path], T | None]) -> T | None:
-        """What a folder holds; it is deleted where that is nothing. Who reads from it may go on.
+        """What ``read`` makes of a folder; a folder of which it makes None is deleted. Open readers are not disturbed.
 
-        Meanwhile no process deletes or begins a folder: what another one has just placed is read, not deleted.
+        The cache is locked meanwhile, so that a folder which another process has just repaired is read, not deleted.
         """
         folder = self.root / key
         if not folder.exists():
@@ -95,6 +101,7 @@ class Cache:
         for folder in self.root.glob(f"{_WRITING}*"):
             if lock.holder(folder / _LOCK) is None:
                 shutil.rmtree(folder, ignore_errors=True)
+        # All checks come before the first deletion: a refused request must not cost anybody a folder.
         being_written = sum(_reserved(folder) for folder in self.root.glob(f"{_WRITING}*"))
         if being_written + needed > self.bound:
             raise DataError(
@@ -107,7 +114,7 @@ class Cache:
             _drop(folder)
 
     def _least_recently_used(self, wanted: int) -> list[Path]:
-        """The folders that must go for so many bytes."""
+        """The folders to evict for so many bytes."""
         whole = sorted((f for f in self.root.iterdir() if _KEY.fullmatch(f.name)), key=_last_used)
         left, going = sum(map(_size, whole)), []
         for folder in whole:
@@ -126,7 +133,8 @@ class Cache:
 
 
 def _drop(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # what stays of it is cleared away later, or found too large
+    # What cannot be deleted now is cleared away later, or still counts towards the bound.
+    with contextlib.suppress(OSError):
         delete(folder, _WRITING)
 
 

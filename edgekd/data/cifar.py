@@ -41,13 +41,13 @@ class Cifar100(PublishedSettings):
 
 
 def _cifar(source: Any, name: str, settings: PublishedSettings, augment: Augment) -> Dataset:
-    """The files are pickles; torchvision 0.29 compares the MD5 of each with its own list before it opens any.
+    """The dataset from torchvision's files.
 
-    (``CIFAR10.__init__`` calls ``_check_integrity`` over all batches, ``_load_meta`` checks the names' file.) MD5 keeps
-    out damage and chance, not somebody who makes a second file with the same sum.
+    These are pickles. torchvision 0.29 compares their MD5 with its own list before it opens any (``_check_integrity``,
+    ``_load_meta``). MD5 detects damage, but not an attacker who constructs a file with the same sum.
 
     Raises:
-        DataError: a file is missing or is not the one that was published.
+        DataError: a file is missing or differs from the published one.
     """
     how = f"set data.root to the folder that holds {source.base_folder}/ ({source.url}), or data.download: true"
     if settings.root is None:
@@ -55,6 +55,7 @@ def _cifar(source: Any, name: str, settings: PublishedSettings, augment: Augment
     root = Path(settings.root).expanduser()
     try:
         files = [source(str(root), train=part, download=settings.download) for part in (True, False)]
+    # torchvision raises RuntimeError for a missing or damaged file.
     except (OSError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(str(root / source.base_folder), f"{name} is not there, or damaged ({reason})", how) from None

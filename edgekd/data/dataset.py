@@ -1,4 +1,4 @@
-"""What a dataset is: three splits that share no image."""
+"""A dataset: three disjoint splits."""
 
 import hashlib
 import itertools
@@ -13,6 +13,7 @@ from torch import Tensor
 from edgekd.data.augment import Augment
 from edgekd.data.stored import Images
 
+# With these the uint8 image itself is the quantized input (scale 1/64, zero point 128), and nothing is rounded.
 PIXEL_CENTRE, PIXEL_SCALE = 128.0, 64.0
 
 
@@ -23,7 +24,7 @@ class Split:
     Args:
         images: uint8 pixels, shape ``(count, height, width, channels)``, in memory or on disk.
         labels: class numbers, int64, shape ``(count,)``.
-        uncropped: the same images with a margin around, which augmentation crops in its own way; None: no margin.
+        uncropped: the same images with a margin, for augmentations that crop; None: no margin.
     """
 
     images: Images
@@ -43,13 +44,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Three splits that share no image.
+    """Three disjoint splits.
 
-    ``train`` teaches, ``val`` decides, ``test`` is for the report alone. ``augment`` changes a batch of float images.
+    ``train`` is trained on, ``val`` decides, ``test`` is only for the report. ``augment`` changes float batches.
 
     Args:
-        notes: what the report should say of the images, a sentence each.
-        known_fingerprint: the fingerprint where it was just computed over the very same files.
+        notes: sentences about the images for the report.
+        known_fingerprint: the fingerprint, if it was just computed over the same files.
         balance: in training every class is drawn equally often.
     """
 
@@ -81,7 +82,9 @@ class Dataset:
             return self.known_fingerprint
         digest = hashlib.sha256(repr(self.class_names).encode())
         for split in (self.train, self.val, self.test):
+            # With margins, because augmentation shows them to the network.
             images = split.images if split.uncropped is None else split.uncropped
+            # The same bytes in another shape are other images.
             digest.update(repr(tuple(images.shape)).encode())
             for block in itertools.chain(blocks(images), [split.labels.numpy()]):
                 digest.update(np.ascontiguousarray(block).data)
@@ -90,6 +93,7 @@ class Dataset:
 
 def blocks(images: Images, size_bytes: int = 2**23) -> Iterator[np.ndarray[Any, Any]]:
     """Every image in order, some megabytes at a time."""
+    # In blocks, because images on disk may not fit into memory.
     rows = max(1, size_bytes // math.prod(images.shape[1:]))
     for start in range(0, len(images), rows):
         yield images[start : start + rows].numpy()

@@ -22,6 +22,7 @@ class Digits(DataSettings):
         from sklearn.datasets import load_digits
 
         raw = load_digits()
+        # scikit-learn's digits have 17 levels of grey, 0 to 16.
         grey = torch.from_numpy(raw.images).float() * (255.0 / 16.0)
         images = resize(grey[..., None].round().to(torch.uint8), self.image_size)
         return split_dataset(self.name, tuple("0123456789"), images, torch.from_numpy(raw.target).long(), augment)

@@ -1,4 +1,4 @@
-"""Files that are byte for byte the same, and splits that do not tear them apart."""
+"""Finds files that are byte for byte the same, and keeps them in one split."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,9 +18,10 @@ HELD_OUT = 0.2
 
 
 def first_alike(root: Path, files: Sequence[File], progress: Progress) -> Numbers:
-    """For every file the number of the first one that is the same; only files of the same size are read."""
+    """For every file the index of the first identical one; only files of equal size are read."""
     sizes = np.array([file.size for file in files])
     values, counts = np.unique(sizes, return_counts=True)
+    # Empty files are broken, not copies of each other.
     candidates = np.flatnonzero(np.isin(sizes, values[(counts > 1) & (values > 0)]))
     digests = np.zeros(len(candidates), np.uint64)
     for done, number in enumerate(candidates.tolist()):
@@ -33,26 +34,27 @@ def first_alike(root: Path, files: Sequence[File], progress: Progress) -> Number
 
 
 def _digest(path: Path) -> int:
-    """64 bits of BLAKE2 over the file; over its name where it cannot be read, which is told when it is decoded."""
+    """64 bits of BLAKE2 of the file; of its name if it cannot be read, which is reported when it is decoded."""
     try:
         content = path.read_bytes()
     except OSError:
         content = bytes(path)
+    # 64 bits are enough: a million files have a chance of 3 in 100 million that any two collide.
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def set_apart(
     numbers: Numbers, files: Sequence[File], alike: Numbers, names: Sequence[str], where: Path, least: int
 ) -> tuple[Numbers, Numbers]:
-    """Of some files, those that stay and those set apart: a fixed share of each class, copies together.
+    """Split files into those that stay and those held out: a fixed share of each class, copies together.
 
     Args:
-        numbers: of the files in question.
-        files: all of them.
-        alike: their first copies.
+        numbers: indices of the files to split.
+        files: all files.
+        alike: for every file the index of its first copy.
         names: of the classes.
         where: for errors.
-        least: different images that every class must have.
+        least: number of different images that every class must have.
 
     Raises:
         DataError: a class has too few.
@@ -65,12 +67,13 @@ def set_apart(
             problem = f"the class {name!r} has {images}, too few for every split to have one"
             raise DataError(str(where), problem, f"give it {least} or more, or remove its folder")
     held_out = firsts[hold_out_each(labels, HELD_OUT)[1]]
+    # Copies follow the first of them: in another split they would test the network on its training images.
     apart = np.isin(alike[numbers], held_out)
     return numbers[~apart], numbers[apart]
 
 
 def copies_note(files: Sequence[File], alike: Numbers) -> list[str]:
-    """What to say of copies where the splits were made here."""
+    """Notes about copies, if the splits were made here."""
     copies = np.flatnonzero(alike != np.arange(len(files)))
     labels = np.array([file.label for file in files])
     torn = int((labels[copies] != labels[alike[copies]]).sum())
@@ -79,7 +82,7 @@ def copies_note(files: Sequence[File], alike: Numbers) -> list[str]:
 
 
 def leak_notes(parts: dict[str, list[File]], alike: dict[str, Numbers]) -> list[str]:
-    """How many images of val and of test are in train too, where the splits were given."""
+    """Notes about images of val and test that are in train as well, if the splits were given."""
     notes = []
     for part in ("val", "test"):
         leaked = int(np.isin(alike[part], alike["train"]).sum()) if part in parts else 0

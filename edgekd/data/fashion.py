@@ -85,5 +85,6 @@ def _idx(folder: Path, name: str, shape: tuple[int, ...]) -> Tensor:
         raise DataError(str(path), f"cannot be read ({error})", HOW_TO_GET) from None
     header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
     if not raw.startswith(header) or len(raw) != len(header) + int(np.prod(shape)):
-        raise DataError(str(path), f"is no IDX file of {' x '.join(map(str, shape))} bytes", HOW_TO_GET)
+        raise DataError(str(path), f"is not an IDX file of {' x '.join(map(str, shape))} bytes", HOW_TO_GET)
+    # Copied, because frombuffer returns read-only memory, about which torch warns.
     return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=len(header)).reshape(shape).copy())

@@ -25,7 +25,7 @@ from edgekd.ondevice.machine import usable_cores
 from edgekd.ondevice.pixels import BadImage, Pixels, fit_image, quiet, read_image, square, with_margin
 
 STORE_VERSION = 1
-"""Part of every key: raised when the same files become other pixels or another layout."""
+"""Part of every key; increased when the same files give other pixels or another layout."""
 MOST_THREADS = 8
 Parts = dict[str, list[File]]
 
@@ -35,7 +35,7 @@ class Folder(OwnSettings):
 
     One tree is split 64/16/20 %, and a missing ``val`` is a fifth of train, each class by itself and by a fixed seed;
     copies of an image stay in one split. The resized images are written to a folder of the cache whose name depends
-    on every file's path, size and time of change, and on what was done to it.
+    on every file's path, size and modification time, and on how it was processed.
     """
 
     USUAL_AUGMENT: ClassVar[str] = "photo"
@@ -81,7 +81,7 @@ class Plan:
 
 
 def _stored(cache: Cache, root: Path, found: Found, plan: Plan, augment: Augment, progress: Progress) -> Dataset:
-    """From the cache, where it is written if need be."""
+    """The dataset from the cache, written there first if necessary."""
     key = _key(found, plan)
     place = cache.find(key)
     data = read_stored(place, augment) if place else None
@@ -111,7 +111,7 @@ def _key(found: Found, plan: Plan) -> str:
 
 def _scan_notes(found: Found) -> list[str]:
     return [
-        *found.ignored.note("file that is no image was ignored", "files that are no images were ignored"),
+        *found.ignored.note("file that is not an image was ignored", "files that are not images were ignored"),
         *found.bad.note("link out of the folder was skipped", "links out of the folder were skipped"),
     ]
 
@@ -140,9 +140,10 @@ def _at(files: Sequence[File], numbers: Numbers) -> list[File]:
 def _write(
     cache: Cache, key: str, root: Path, found: Found, plan: Plan, augment: Augment, progress: Progress
 ) -> Dataset:
-    """Fill a folder of the cache and read it before it is in place, from where another process may delete it."""
+    """Fill a folder of the cache, and read it before it is in place, where another process may evict it."""
     parts, notes = _splits(root, found, progress)
     sizes = {part: plan.train_size if part == "train" else plan.size for part in PARTS}
+    # Eight bytes per label, and 1 MiB for headers and the description.
     needed = sum(len(parts[part]) * (size**2 * plan.channels + 8) for part, size in sizes.items()) + 2**20
     reader = _Reader(root, plan, sum(map(len, parts.values())), progress)
     with cache.writing(key, needed) as beside:
@@ -172,7 +173,7 @@ def _write_part(beside: Path, part: str, images: Iterator[tuple[Pixels, int]]) -
 
 
 class _Reader:
-    """Decodes and resizes in threads, a few images ahead of what is written."""
+    """Decodes and resizes in threads, a few images ahead of the writer."""
 
     def __init__(self, root: Path, plan: Plan, total: int, progress: Progress) -> None:
         self._root, self._plan, self._total, self._progress = root, plan, total, progress
@@ -181,6 +182,8 @@ class _Reader:
 
     def images(self, files: Sequence[File], part: str) -> Iterator[tuple[Pixels, int]]:
         """Pixels and label of every file that can be read."""
+        # Threads suffice, because Pillow releases the GIL while it decodes and resizes. They get a few files at a time:
+        # pool.map submits everything at once, and would fill memory ahead of the writer.
         with quiet(), ThreadPoolExecutor(self._threads) as pool:
             for start in range(0, len(files), 4 * self._threads):
                 some = files[start : start + 4 * self._threads]
@@ -209,13 +212,13 @@ class _Reader:
     def _refuse_or_skip(self, file: File, error: BadImage) -> None:
         if not self._plan.skip_bad:
             problem = f"cannot be read as an image ({error})"
-            remedy = "mend or remove it, or set data.on_bad_image: skip"
+            remedy = "fix or remove it, or set data.on_bad_image: skip"
             raise DataError(str(self._root / file.path), problem, remedy)
         self._skipped.add(file.path)
 
 
 def _check_left(root: Path, names: Sequence[str], labels: Sequence[Numbers]) -> None:
-    """Skipping may leave nothing."""
+    """Raise DataError if skipping left a split or a class empty."""
     for part, found in zip(PARTS, labels, strict=True):
         if len(found) == 0:
             raise DataError(str(root), f"no image is left for {part}", "add images")
@@ -225,7 +228,7 @@ def _check_left(root: Path, names: Sequence[str], labels: Sequence[Numbers]) -> 
 
 
 def _absent(names: Sequence[str], labels: Sequence[Numbers]) -> list[str]:
-    """Classes that the report cannot speak of."""
+    """A note about classes without a test image."""
     absent = Tally()
     for number, name in enumerate(names):
         if number not in labels[PARTS.index("test")]:

@@ -1,4 +1,4 @@
-"""The dataset ``function``: images that a function of the user's gives; the only code that a pipeline file may name.
+"""The dataset ``function``: images that a user's function returns.
 
 def images():
     return {
@@ -30,7 +30,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Function(OwnSettings):
-    """What a function gives, each image made a square of the wanted size."""
+    """Images that a user's function returns, each resized to a square."""
 
     name: Literal["function"] = "function"
     function: str = Field(pattern=FUNCTION, description="package.module:name, called without arguments")
@@ -53,7 +53,8 @@ def _called(name: str) -> Mapping[str, Any]:
     try:
         with importable_here():
             found = wanted()
-    except Exception as error:  # whatever the user's own code raises
+    # The user's own code may raise anything.
+    except Exception as error:
         reason = (str(error).splitlines() or [""])[0]
         problem = f"fails ({type(error).__name__}: {reason})"
         raise DataError(name, problem, "it is called without arguments; --debug shows where it fails") from error
@@ -69,6 +70,7 @@ def _class_names(found: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if len(names) < 2 or len(set(names)) < len(names):
         raise DataError(name, "gives fewer than two class_names, or one twice", "one name for each class")
     for item in names:
+        # Lone surrogates cannot be encoded as UTF-8: writing labels.txt would fail after the whole training.
         if any("\ud800" <= letter <= "\udfff" for letter in item):
             raise DataError(name, f"gives the class name {item!r}, which is not UTF-8", "rename it")
     return tuple(names)
@@ -86,7 +88,7 @@ def _parts(found: Mapping[str, Any], name: str) -> list[str]:
 def _arrays(given: Any, where: str, classes: int) -> tuple[Array, Array]:
     """Pixels, shape ``(count, height, width, channels)``, and labels of one split."""
     if not isinstance(given, tuple | list) or len(given) != 2:
-        raise DataError(where, "is no pair", "give (pixels, labels)")
+        raise DataError(where, "is not a pair", "give (pixels, labels)")
     pixels, labels = (np.asarray(item) for item in given)
     pixels = pixels[..., None] if pixels.ndim == 3 else pixels
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or 0 in pixels.shape:
@@ -125,4 +127,5 @@ def _with_val(arrays: dict[str, tuple[Array, Array]], name: str) -> dict[str, tu
 def _split(pixels: Array, labels: Array, size: int, rule: Rule) -> Split:
     if pixels.shape[1:3] != (size, size):
         pixels = np.stack([fit_image(image, size, rule) for image in pixels])
+    # Copied: if the user's code changes its array later, the images must still match the fingerprint.
     return Split(torch.from_numpy(np.array(pixels)), torch.from_numpy(labels))

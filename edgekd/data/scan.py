@@ -13,11 +13,11 @@ from edgekd.store.disk import reading
 
 JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin"})
 NAMED = 3
-"""So many file names stand in a note."""
+"""Number of file names in a note."""
 
 
 class File(NamedTuple):
-    """An image file: its path below the root, its class's number, its size in bytes, when it was last changed."""
+    """An image file: path below the root, class number, size in bytes, modification time."""
 
     path: str
     label: int
@@ -38,7 +38,7 @@ class Tally:
             self.first.append(printable(name))
 
     def note(self, one: str, many: str) -> list[str]:
-        """A sentence of what happened, none where nothing did.
+        """A list of one sentence, or of none if nothing happened.
 
         >>> Tally(4, ["a", "b", "c"]).note("file was ignored", "files were ignored")
         ['4 files were ignored: a, b, c and 1 more']
@@ -50,13 +50,13 @@ class Tally:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies below a root.
+    """The images below a root folder.
 
     Args:
         class_names: sorted; a class's number is its place.
         parts: files, sorted by path, by ``train``, ``val`` (perhaps) and ``test``, or all under ``all``.
-        ignored: files that are no images by their name.
-        bad: links that lead nowhere or out of the root, where such are skipped.
+        ignored: files whose names are not those of images.
+        bad: skipped links that are dangling or lead out of the root.
     """
 
     class_names: tuple[str, ...]
@@ -68,16 +68,16 @@ class Found:
 def scan(root: Path, *, skip_bad: bool) -> Found:
     """Every image below ``root`` by split and class.
 
-    Hidden files and what file managers leave behind are passed over; other files that are no images by their name
-    are counted. Folders below a class belong to it. A folder is read once for a class, however many links lead there.
+    Hidden files and files of file managers are skipped silently; other files without an image's extension are counted.
+    Folders below a class belong to it. A folder is read only once per class, however many links lead there.
 
     Args:
         root: the dataset's folder.
-        skip_bad: pass over links that lead nowhere or out of the root.
+        skip_bad: skip links that are dangling or lead out of the root.
 
     Raises:
-        DataError: there are no classes, one has no training image, two have the same name but for case, a folder
-            cannot be read, or a bad link.
+        DataError: there are no classes, one has no training image, two names differ only in case, a folder
+            cannot be read, or there is a bad link.
     """
     walk = _Walk(root, skip_bad)
     places = _places(walk)
@@ -90,10 +90,11 @@ def scan(root: Path, *, skip_bad: bool) -> Found:
 
 
 def _places(walk: "_Walk") -> dict[str, str]:
-    """Where each split is below the root; the whole of it is ``all``."""
+    """Split -> its folder below the root; ``all`` -> the root itself if there are no splits."""
     present = {name for name in ("train", "val", "test") if walk.has_folder(name)}
     if present >= {"train", "test"}:
         return {part: part for part in ("train", "val", "test") if part in present}
+    # A separate walk, so that ignored files are not counted twice.
     others = {name for name, _ in _Walk(walk.root, skip_bad=True).classes("")} - present
     if "train" in present and ("val" in present or not others):
         remedy = "add test/, or put the classes' folders side by side to have them split"
@@ -112,6 +113,8 @@ def _check_names(root: Path, names: tuple[str, ...]) -> None:
         raise DataError(str(root), f"has {found} in it", "make a folder of images for each class")
     seen: dict[str, str] = {}
     for name in names:
+        # Such names usually are one class in two spellings, left by copying between systems; it would silently be
+        # learned as two.
         alike = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if alike != name:
             problem = f"the classes {alike!r} and {name!r} differ only in case or in how letters are encoded"
@@ -135,7 +138,7 @@ class _Walk:
         self._skip, self._real = skip_bad, os.path.realpath(root)
 
     def has_folder(self, name: str) -> bool:
-        """Is there a folder of that name in the root? A link astray is refused: a whole split is not passed over."""
+        """Is there a folder of that name in the root? A bad link is always an error: it is a whole split."""
         path = self.root / name
         problem = self._astray(path) if path.is_symlink() else None
         if problem is not None:
@@ -158,6 +161,7 @@ class _Walk:
         while waiting:
             folder = waiting.pop()
             real = os.path.realpath(self.root / folder)
+            # Links may form a cycle.
             if real in seen:
                 continue
             seen.add(real)
@@ -177,20 +181,21 @@ class _Walk:
             return sorted((e for e in entries if not _junk(e.name)), key=lambda entry: entry.name)
 
     def _kind(self, entry: os.DirEntry[str], path: str) -> Literal["folder", "image"] | None:
-        """What an entry is; None where it is passed over, which is told if it need be."""
+        """What an entry is; None if it is skipped, in which case it is counted where that matters."""
         folder = _is_dir(Path(entry.path))
         image = Path(entry.name).suffix.lower() in EXTENSIONS
         if (folder or image) and not self._stays(entry, path):
             return None
         if folder:
             return "folder"
-        if image and entry.is_file():  # not a pipe, which would never end
+        # is_file: reading a FIFO would block for ever.
+        if image and entry.is_file():
             return "image"
         self.ignored.add(path)
         return None
 
     def _stays(self, entry: os.DirEntry[str], path: str) -> bool:
-        """Is it below the root, wherever it is linked to? Otherwise it is refused, or passed over."""
+        """Does an entry, after following links, lie below the root? If not, it is an error or skipped."""
         if not entry.is_symlink():
             return True
         problem = self._astray(Path(entry.path))
@@ -202,7 +207,7 @@ class _Walk:
         return False
 
     def _astray(self, link: Path) -> str | None:
-        """What is wrong with a link; None where it leads to something below the root."""
+        """What is wrong with a link; None if it leads to something below the root."""
         real = os.path.realpath(link)
         if not real.startswith(self._real + os.sep):
             return "is a link out of the dataset's folder"
@@ -212,7 +217,8 @@ class _Walk:
 def _is_dir(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # a link to itself, or behind a folder that may not be entered
+    # A link to itself, or something behind a folder that may not be entered.
+    except OSError:
         return False
 
 

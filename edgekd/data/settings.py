@@ -16,7 +16,7 @@ class DataSettings(Settings, ABC):
     """A dataset: which images, at which size. Its attributes are its settings."""
 
     USUAL_AUGMENT: ClassVar[str] = "crop_flip"
-    """What becomes of its training images where augment is not given."""
+    """Augmentation if ``augment`` is not given."""
 
     image_size: int = Field(32, ge=8, le=1024, description="pixels a side; images are resized once")
     augment: Literal["none", "shift_rotate_scale", "crop_flip", "photo"] | None = Field(
@@ -33,7 +33,7 @@ class DataSettings(Settings, ABC):
 
     @property
     def resize_rule(self) -> Rule:
-        """How an image file becomes the square; of published datasets all is squeezed in."""
+        """How an image becomes a square; published datasets are stretched."""
         return "stretch"
 
     @abstractmethod
@@ -41,8 +41,8 @@ class DataSettings(Settings, ABC):
         """Read the images.
 
         Args:
-            augment: what becomes of training images.
-            progress: told about reading them, where that takes a while.
+            augment: the augmentation of training images.
+            progress: informed about reading them, if that takes long.
 
         Raises:
             DataError: they cannot be read, or are not what they should be.

@@ -33,7 +33,7 @@ def load_dataset(settings: DataSettings, progress: Progress | None = None) -> Da
 
     Args:
         settings: which images, at which size.
-        progress: told about reading them, where that takes a while.
+        progress: informed about reading them, if that takes long.
 
     Raises:
         DataError: the images cannot be read.

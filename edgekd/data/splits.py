@@ -1,4 +1,4 @@
-"""Fixed splits of images in memory, and their size."""
+"""Fixed splits and resizing of images in memory."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from edgekd.data.augment import Augment
 from edgekd.data.dataset import Dataset, Split
 
 SPLIT_SEED = 0
-"""Splits never change with a pipeline's seed: results of two seeds stay comparable."""
+"""Splits do not depend on a pipeline's seed, so that results of different seeds are comparable."""
 
 
 def split_dataset(name: str, class_names: tuple[str, ...], images: Tensor, labels: Tensor, augment: Augment) -> Dataset:
@@ -22,7 +22,7 @@ def split_dataset(name: str, class_names: tuple[str, ...], images: Tensor, label
 
 
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
-    """What stays of a split in memory and a ``share`` (0..1) set apart, each class in the same shares."""
+    """Split into the rest and a held-out ``share`` (0..1), stratified by class."""
     from sklearn.model_selection import train_test_split
 
     every, labels = np.arange(len(split)), split.labels.numpy()
@@ -32,12 +32,13 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
 
 
 def hold_out_each(labels: np.ndarray[Any, Any], share: float) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """As ``hold_out``, but with at least one image of every class apart, however few there are.
+    """As ``hold_out``, but at least one image of every class is held out.
 
     Returns:
-        Indices in ascending order, of the images that stay and of those that are set apart.
+        Indices, ascending, of the images that stay and of those held out.
     """
-    order = np.random.RandomState(SPLIT_SEED)  # the one generator of numpy's whose numbers never change
+    # RandomState's stream is frozen (NEP 19); default_rng's may change with numpy, and the splits with it.
+    order = np.random.RandomState(SPLIT_SEED)
     apart = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = order.permutation(np.flatnonzero(labels == label))
@@ -57,6 +58,7 @@ def resize(images: Tensor, size: int) -> Tensor:
     """
     if images.shape[1:3] == (size, size):
         return images
+    # In parts: as float32 all images at once would need four times their memory.
     small = [_resized(part, size) for part in torch.split(images, 4096)]
     return torch.cat(small)
 

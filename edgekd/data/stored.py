@@ -1,4 +1,4 @@
-"""Images that stay on disk: the rows that are asked for are read, and nothing else."""
+"""Images that stay on disk: only the requested rows are read."""
 
 import os
 import weakref
@@ -14,15 +14,14 @@ from edgekd.store.disk import reading
 
 
 class StoredImages:
-    """uint8 pixels in a file, one image behind the other, without a header.
+    """uint8 pixels in a file, one image after the other, without a header.
 
-    They are read, not mapped: pages of a mapped file would count as this process's memory. The file may be deleted
-    while it is in use.
+    Read, not memory-mapped: mapped pages would count as this process's memory. The file may be deleted while in use.
 
     Args:
         path: the file.
         shape: ``(count, height, width, channels)`` in the file.
-        size: pixels a side of the middle that is given; all of it where it is as large as the image.
+        size: side, in pixels, of the central crop that is returned; the image's own size for no crop.
 
     Raises:
         DataError: the file is missing or does not have that many bytes.

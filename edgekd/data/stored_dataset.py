@@ -1,6 +1,6 @@
-"""A dataset in a folder on disk: three files of pixels, three of labels, and what they are.
+"""A dataset in a folder on disk: three files of pixels, three of labels, and a description.
 
-It is read back only if its fingerprint, computed anew over every byte, is the one it was written with.
+It is used only if its fingerprint, computed again over every byte, is the recorded one.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ PARTS = ("train", "val", "test")
 
 
 class About(BaseModel):
-    """What the files of a stored dataset are.
+    """The description of a stored dataset.
 
     Args:
         class_names: in the order of their numbers.
@@ -48,7 +48,7 @@ class About(BaseModel):
     seal: str = ""
 
     def sealed(self) -> "About":
-        """With the seal that these words have."""
+        """A copy with its own checksum as ``seal``."""
         text = self.model_copy(update={"seal": ""}).model_dump_json()
         return self.model_copy(update={"seal": hashlib.sha256(text.encode()).hexdigest()})
 
@@ -82,18 +82,19 @@ class PartWriter:
 
 
 def seal(folder: Path, about: About) -> None:
-    """Write down what the files are, with their fingerprint: the folder is whole from now on."""
+    """Write the description with the fingerprint, which makes the folder complete."""
     fingerprint = _dataset(folder, about).fingerprint()
     finished = about.model_copy(update={"fingerprint": fingerprint}).sealed()
     (folder / SEAL).write_text(finished.model_dump_json(), encoding="utf-8")
 
 
 def read_stored(folder: Path, augment: Augment) -> Dataset | None:
-    """The dataset in a folder; None where a byte of it is not what was written."""
+    """The dataset in a folder; None if any byte has changed."""
     try:
         about = About.model_validate_json((folder / SEAL).read_text(encoding="utf-8"))
         data = _dataset(folder, about)
         whole = about == about.sealed() and data.fingerprint() == about.fingerprint
+    # np.load raises EOFError for an empty file, ValueError for a damaged one.
     except (OSError, ValueError, ValidationError, EOFError, DataError):
         return None
     return replace(data, augment=augment, known_fingerprint=about.fingerprint) if whole else None

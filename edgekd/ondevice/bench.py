@@ -24,7 +24,7 @@ def bench(
         threads: of one inference.
         batch: images of one inference.
         seed: of the order.
-        told: is given the rounds done and their number.
+        told: called with the number of rounds done and their total.
 
     Returns:
         Plain data: ``machine``, ``threads``, ``batch``, ``files`` (``file``, ``name``, ``sha256``,
@@ -34,6 +34,7 @@ def bench(
     Raises:
         Fault: a file that ONNX Runtime refuses, or of unknown input; more threads than cores; a process died.
     """
+    # Pinning would silently give fewer CPUs than threads, which would then take turns on them.
     if threads > usable_cores():
         raise Fault("--threads", f"{threads} threads on {usable_cores()} cores", "ask for no more than there are")
     load = Load(threads, batch)
@@ -46,6 +47,8 @@ def bench(
         "threads": threads,
         "batch": batch,
         "files": [
+            # A process of its own for each file: peak memory never falls, so in a shared one every later file would be
+            # charged for the largest before it.
             {**_about(path, found, index), "peak_rss_bytes": in_own_process("memory", [path], load)}
             for index, path in enumerate(files)
         ],
@@ -68,7 +71,7 @@ def _about(path: Path, found: Any, index: int) -> Dict[str, Any]:
 
 
 def bench_lines(found: Mapping[str, Any]) -> List[str]:
-    """The figures as lines of a table: the machine, the header, one for each file, what the kernel told."""
+    """The figures as lines of a table: the machine, the header, one for each file, what the kernel reported."""
     machine, names = found["machine"], [printable(about["name"]) for about in found["files"]]
     width = max(4, *(len(name) for name in names))
     where = f"{machine['cpu']}, {machine['isa']}, ONNX Runtime {machine['onnxruntime']}"

@@ -1,4 +1,4 @@
-"""A Python process of its own for a piece of measuring: fresh memory, nothing loaded but numpy and ONNX Runtime."""
+"""Measuring in a separate Python process: fresh memory, nothing loaded but numpy and ONNX Runtime."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.rounds import Load, peak_memory_of, pin, timed
 
 ANSWER = b"edgekd-answer: "
-"""Begins every line of the process that is meant for the one that started it."""
+"""Prefix of the lines that the child writes for its parent."""
 
 
 def in_own_process(
@@ -26,14 +26,14 @@ def in_own_process(
     seed: Sequence[int] = (0,),
     told: Callable[[int], None] = lambda rounds: None,
 ) -> Any:
-    """Have a new process measure files, and wait for it.
+    """Measure files in a new process, and wait for it.
 
     Args:
         do: ``time`` (``rounds.timed``) or ``memory`` (``rounds.peak_memory_of`` the first file).
         files: ONNX files.
         load: what they are run on.
         seed: of the order, and of the length of the environment, which decides where the stack begins.
-        told: is given the rounds done.
+        told: called with the number of rounds done.
 
     Returns:
         What it found, plain data.
@@ -45,6 +45,9 @@ def in_own_process(
     order = {"do": do, "files": names, "seed": list(seed), "threads": load.threads, "batch": load.batch}
     at: Optional[int] = None
     said = b""
+    # The environment lies above the stack, so its length shifts every address on the stack, which alone changes run
+    # times (Mytkowicz et al. 2009, "Producing wrong data without doing anything obviously wrong"). Each process draws
+    # another length, so that this averages out over processes.
     with _started(int(np.random.RandomState(list(seed)).randint(4096))) as child:
         try:
             _send(child, order, load.pixels)
@@ -60,12 +63,13 @@ def in_own_process(
                 said = said if answer else line.strip() or said
             child.wait()
         finally:
+            # Ctrl-C must stop the child as well: if it went on measuring it would disturb whatever runs next.
             child.kill()
     raise _death(child.returncode, said, [files[at]] if at is not None else files)
 
 
 def work() -> None:
-    """What the process does: carry out the order on stdin, and answer on stdout, a line of JSON each."""
+    """Main function of the child: read an order from stdin, write answers to stdout, one line of JSON each."""
     order = json.loads(sys.stdin.buffer.readline())
     rest = sys.stdin.buffer.read()
     pixels = np.load(io.BytesIO(rest), allow_pickle=False) if rest else None
@@ -84,6 +88,8 @@ def work() -> None:
 def _started(padding: int) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "EDGEKD_PADDING": "x" * padding}
     try:
+        # stderr shares the pipe of the answers: its last line says why a process died, and a second pipe that nobody
+        # reads would fill up and block the process.
         return subprocess.Popen(  # noqa: S603
             _command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
         )
@@ -92,17 +98,18 @@ def _started(padding: int) -> "subprocess.Popen[bytes]":
 
 
 def _command() -> List[str]:
-    """A Python that calls ``work`` of this very file, of edgekd or of a bundle's ``edgekd_run.py``.
+    """A Python command that calls ``work`` of this file, be it edgekd's or a bundle's ``edgekd_run.py``.
 
-    It looks for modules where this one does, so that it measures with the same packages.
+    It gets this process's sys.path, so that it measures with the same packages.
     """
     file, places = str(Path(__file__).resolve()), [str(place) for place in sys.path]
+    # ``-c`` puts the current folder first in sys.path: a user's numpy.py there would be imported instead of numpy.
     code = f"import sys; sys.path[:] = {places!r}; import runpy; runpy.run_path({file!r})['work']()"
     return [sys.executable, "-c", code]
 
 
 def _send(child: "subprocess.Popen[bytes]", order: Dict[str, Any], pixels: Any) -> None:
-    """Everything that the process must know; one that died already tells by its end."""
+    """Send the order; if the child has died already, its exit code says why."""
     content = io.BytesIO()
     if pixels is not None:
         np.save(content, pixels, allow_pickle=False)
@@ -113,6 +120,7 @@ def _send(child: "subprocess.Popen[bytes]", order: Dict[str, Any], pixels: Any) 
 
 
 def _say(answer: Dict[str, Any]) -> None:
+    # A line break first: a library may have printed an unfinished line.
     sys.stdout.buffer.write(b"\n" + ANSWER + json.dumps(answer).encode() + b"\n")
     sys.stdout.buffer.flush()
 
@@ -120,6 +128,7 @@ def _say(answer: Dict[str, Any]) -> None:
 def _death(code: int, said: bytes, files: Sequence[Path]) -> Fault:
     """Why the process ended without an answer."""
     where = ", ".join(path.name for path in files)
+    # The signal that Linux sends when memory runs out.
     if code == -signal.SIGKILL:
         return Fault(where, "the process that measured it was killed", "is there enough memory?")
     if code < 0:

@@ -34,8 +34,10 @@ def classify(
 def _classified(session: Any, manifest: Dict[str, Any], image: Path, top: int) -> Dict[str, Any]:
     wanted, names = manifest["input"], manifest["classes"]
     logits = logits_of_pixels(session, _square_pixels(image, wanted)[None])[0]
+    # Without the subtraction exp overflows in float32 from a logit of 89 on.
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
+    # Stable: equal probabilities come in the same order on every machine.
     best = np.argsort(-shares, kind="stable")[:top]
     classes = [{"name": str(names[index]), "probability": round(float(shares[index]), 6)} for index in best]
     return {"image": str(image), "classes": classes}

@@ -13,7 +13,7 @@ MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
 MOST_BYTES = 4_000_000
-"""No manifest is longer."""
+"""Largest manifest that is read."""
 _WANTED = {
     "name": str,
     "files": dict,
@@ -36,20 +36,22 @@ def read_manifest(folder: Path) -> Dict[str, Any]:
     """The manifest of a bundle, checked: whole, of a known format, naming only files inside of the bundle.
 
     Raises:
-        Fault: it is not.
+        Fault: it is not valid.
     """
     text = _manifest_text(folder)
     try:
         body = json.loads(text)
+    # RecursionError: brackets nested thousands deep, as in a hostile file.
     except (ValueError, RecursionError):
-        raise Fault(MANIFEST, "is no JSON: damaged", "take the bundle from where it was made") from None
+        raise Fault(MANIFEST, "is not valid JSON: damaged", "take the bundle from where it was made") from None
     if not isinstance(body, dict) or not isinstance(body.get("format"), int):
-        raise Fault(MANIFEST, "is no manifest of a bundle", "take the bundle from where it was made")
+        raise Fault(MANIFEST, "is not a bundle manifest", "take the bundle from where it was made")
+    # Before the checksum: a newer format may be sealed differently, and then an update helps.
     if body["format"] > FORMAT:
         raise Fault(MANIFEST, f"has format {body['format']}, newer than {FORMAT}, which is known here", "update edgekd")
     digest = body.pop("digest", None)
     if sealed(body) != text:
-        raise Fault(MANIFEST, "was changed: it does not have the checksum that it names", "take the bundle anew")
+        raise Fault(MANIFEST, "was changed: its checksum does not match", "copy the bundle again")
     _check_body(body)
     return {**body, "digest": digest}
 
@@ -63,18 +65,18 @@ def _check_body(body: Dict[str, Any]) -> None:
     for about in body["models"]:
         if not isinstance(about, dict) or about.get("file") not in body["files"]:
             named = about.get("file") if isinstance(about, dict) else about
-            raise Fault(MANIFEST, f"names {named!r}, which is none of its files", "do not use this bundle")
+            raise Fault(MANIFEST, f"names {named!r}, which is not one of its files", "do not use this bundle")
     if MODEL not in body["files"] or GOLDEN not in body["files"]:
         raise Fault(MANIFEST, f"names no {MODEL} or no {GOLDEN}", "take the bundle from where it was made")
 
 
 def file_problems(folder: Path, manifest: Dict[str, Any], everything: bool) -> List[str]:
-    """Every file of the bundle that is missing or not what the manifest says, a line each.
+    """One line for each file that is missing or differs from the manifest.
 
     Args:
         folder: the bundle.
         manifest: its manifest.
-        everything: unless so, as on a device, what does not go to one may be missing; what is there must be right.
+        everything: also require the files that are not for the device; existing files must be intact in any case.
     """
     files = manifest["files"]
     names = {about["sha256"]: name for name, about in files.items()}
@@ -90,8 +92,10 @@ def _problem(folder: Path, name: str, about: Dict[str, Any], names: Dict[str, st
     path = folder / name
     if not os.path.lexists(path):
         return "is missing"
+    # Through a link the check and ONNX Runtime may read different files, or one outside the bundle. A FIFO would block
+    # the check forever.
     if any(part.is_symlink() for part in (path, *path.parents) if folder in part.parents) or not path.is_file():
-        return "is no plain file"
+        return "is not a regular file"
     try:
         size, sha256 = path.stat().st_size, sha256_of(path)
     except OSError as error:
@@ -116,7 +120,7 @@ def sha256_of(path: Path) -> str:
 
 
 def is_inside(name: str) -> bool:
-    """Is it the name of a file below a folder, written plainly? No '..', no root, no drive, no backslash.
+    """Is it a plain relative path below a folder? No '..', root, drive or backslash.
 
     >>> [is_inside(name) for name in ("model.onnx", "../x", "/x", "a//b", "C:x", "a\\\\b", "")]
     [True, False, False, False, False, False, False]
@@ -126,19 +130,21 @@ def is_inside(name: str) -> bool:
 
 
 def _check_entry(name: str, about: Any) -> None:
+    # A manifest cannot contain its own checksum.
     if not is_inside(name) or name in (".", MANIFEST):
-        raise Fault(MANIFEST, f"names {name!r}, which is no file of the bundle", "do not use this bundle")
+        raise Fault(MANIFEST, f"names {name!r}, which is not a file of the bundle", "do not use this bundle")
     kinds = {"sha256": str, "size_bytes": int, "device": bool}
     if not isinstance(about, dict) or any(not isinstance(about.get(key), kind) for key, kind in kinds.items()):
-        raise Fault(MANIFEST, f"says nothing whole about {name}", "take the bundle from where it was made")
+        raise Fault(MANIFEST, f"has an incomplete entry for {name}", "take the bundle from where it was made")
 
 
 def _manifest_text(folder: Path) -> str:
     path = folder / MANIFEST
     if not path.is_file() or path.is_symlink():
-        raise Fault(str(folder), f"is no bundle: it has no {MANIFEST}", "name a folder below exports/")
+        raise Fault(str(folder), f"is not a bundle: it has no {MANIFEST}", "name a folder below exports/")
     try:
         with path.open("rb") as file:
+            # One byte beyond the limit: a file of any size is refused without being read whole.
             read = file.read(MOST_BYTES + 1)
         if len(read) > MOST_BYTES:
             raise Fault(MANIFEST, f"is longer than {MOST_BYTES} bytes", "do not use this bundle")
@@ -146,7 +152,7 @@ def _manifest_text(folder: Path) -> str:
     except OSError as error:
         raise Fault(MANIFEST, f"cannot be read ({(error.strerror or str(error)).lower()})") from None
     except UnicodeDecodeError:
-        raise Fault(MANIFEST, "is no text: damaged", "take the bundle from where it was made") from None
+        raise Fault(MANIFEST, "is not UTF-8 text: damaged", "take the bundle from where it was made") from None
 
 
 def _canonical(body: Dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""The one error of the files that go along."""
+"""The only error class of the code that also runs on the device."""
 
 
-class Fault(Exception):  # noqa: N818  (told further as an EdgekdError, or as one line on a device)
+# edgekd re-raises it as an EdgekdError; a device prints it as one line.
+class Fault(Exception):  # noqa: N818
     """What is wrong, in one line.
 
     Args:
@@ -20,7 +21,7 @@ class Fault(Exception):  # noqa: N818  (told further as an EdgekdError, or as on
 
 
 def printable(text: str) -> str:
-    r"""Text with every character that a terminal would obey, or that has no shape, written as its escape.
+    r"""Text in which every control or invisible character is replaced by its escape sequence.
 
     >>> print(printable("a\x1b[2Jb"))
     a\x1b[2Jb

@@ -1,4 +1,4 @@
-"""The machine: its CPU, instruction set, memory, temperature, as far as Linux shows them."""
+"""The machine: CPU, instruction set, memory and temperature, as far as Linux exposes them."""
 
 import os
 import platform
@@ -18,20 +18,20 @@ ISAS: Tuple[Isa, ...] = ("x86-avx2", "x86-vnni", "arm64")
 
 @cache
 def host_isa() -> str:
-    """This machine's instruction set as far as integer multiplication goes; one of ``ISAS``, or another's name."""
+    """This machine's instruction set with regard to integer multiplication: one of ``ISAS``, or the machine's name."""
     return isa_of(machine_name(), cpu_flags())
 
 
 def machine_name() -> str:
-    """The kind of this machine as Python calls it; a 32-bit Python on a 64-bit system is told: it has other kernels."""
+    """The machine type as Python reports it; marked if Python is 32-bit on a 64-bit system: its kernels differ."""
     name = platform.machine()
     return f"{name} (32-bit)" if "64" in name and sys.maxsize < 2**32 else name
 
 
 def isa_of(machine: str, flags: Iterable[str]) -> str:
-    """The instruction set of a machine by its name and its CPU's flags; another machine's is its name.
+    """The instruction set, from a machine's name and its CPU's flags; for unknown machines their name.
 
-    A 64-bit x86 without AVX2 counts as x86-avx2: ONNX Runtime's SSE4.1 kernel adds two products in 16 bits just so.
+    A 64-bit x86 without AVX2 counts as x86-avx2: ONNX Runtime's SSE4.1 kernel adds two products in 16 bits as well.
 
     >>> isa_of("aarch64", ()), isa_of("x86_64", ("avx2", "avx_vnni")), isa_of("x86_64", ("sse4_1",))
     ('arm64', 'x86-vnni', 'x86-avx2')
@@ -49,19 +49,20 @@ def isa_of(machine: str, flags: Iterable[str]) -> str:
 def cpu_flags() -> FrozenSet[str]:
     """The flags that Linux lists for this CPU; empty where it lists none."""
     for line in cpuinfo():
+        # The key is ``flags`` on x86, ``Features`` on ARM.
         if line.startswith(("flags", "Features")):
             return frozenset(line.partition(":")[2].split())
     return frozenset()
 
 
 def multiplies_bf16() -> bool:
-    """Has this CPU instructions for bfloat16? Without them each product is computed in float32, slowly."""
+    """Does this CPU have bfloat16 instructions? Without them products are computed in float32, slowly."""
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 @cache
 def cpu_name() -> str:
-    """This CPU's name as the system gives it; a board's name where the CPU has none."""
+    """This CPU's name as the system reports it; the board's name if the CPU has none."""
     names = [line.partition(":")[2].strip() for line in cpuinfo() if line.startswith("model name")]
     board = _text(Path("/proc/device-tree/model"))
     return names[0] if names else board or platform.processor() or platform.machine()
@@ -83,7 +84,7 @@ def exact_bits(isa: str) -> int:
 
 
 def isa_warning(target_isa: str, bits: int, device_isa: str) -> str:
-    """What it means that a model made for one instruction set runs on another; empty where they agree.
+    """A warning that a model made for one instruction set runs on another; empty if they are the same.
 
     >>> isa_warning("arm64", 8, "arm64"), isa_warning("any", 7, "x86-avx2")
     ('', '')
@@ -103,7 +104,7 @@ def isa_warning(target_isa: str, bits: int, device_isa: str) -> str:
 def _unknown(bits: int) -> str:
     if bits <= 7:
         return "7-bit weights saturate nowhere"
-    return "whether its sums saturate with them only the self-test tells"
+    return "only the self-test shows whether its sums saturate with them"
 
 
 def machine_facts() -> Dict[str, Any]:
@@ -122,13 +123,14 @@ def machine_facts() -> Dict[str, Any]:
 
 def usable_cores() -> int:
     """CPU cores that this process may use."""
+    # os.cpu_count() ignores taskset and a container's CPU set.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_rss_bytes() -> Optional[int]:
-    """The most memory this process has held; None where the system does not tell.
+    """Peak memory of this process; None if the system does not report it.
 
-    Linux's ``ru_maxrss`` begins at what the process that started this one held: VmHWM does not.
+    VmHWM, because Linux's ``ru_maxrss`` starts at what the parent process held.
     """
     marks = [line.split() for line in _text(Path("/proc/self/status")).splitlines() if line.startswith("VmHWM:")]
     if marks:
@@ -138,21 +140,22 @@ def peak_rss_bytes() -> Optional[int]:
     except ImportError:
         return None
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, Linux kilobytes.
     return int(used if sys.platform == "darwin" else used * 1024)
 
 
 def temperature_c(root: Path = Path("/sys")) -> Optional[float]:
-    """The hottest of the kernel's thermal zones, degrees Celsius; None where there are none."""
+    """Temperature of the hottest thermal zone, degrees Celsius; None if there are no zones."""
     found = [_text(path).strip() for path in sorted(root.glob("class/thermal/thermal_zone*/temp"))]
     degrees = [int(text) / 1000 for text in found if text.lstrip("-").isdigit()]
+    # Zones without a working sensor report temperatures that no running machine has.
     return max((value for value in degrees if -50 < value < 200), default=None)
 
 
 def throttle_marks(root: Path = Path("/sys")) -> Optional[List[str]]:
-    """What tells whether the CPU was slowed down: counters and flags as text; None where the kernel shows none.
+    """Throttling counters (x86, per core) and firmware flags (Raspberry Pi) as text; None if the kernel exposes none.
 
-    On x86 the counters of every core, on a Raspberry Pi the firmware's flags; other marks at the end of a measurement
-    than at its beginning mean that it was slowed down.
+    If they change during a measurement, the CPU was throttled.
     """
     patterns = ("devices/system/cpu/cpu*/thermal_throttle/*_count", "devices/platform/soc/*firmware/get_throttled")
     found = [f"{path}: {_text(path).strip()}" for pattern in patterns for path in sorted(root.glob(pattern))]
@@ -160,7 +163,7 @@ def throttle_marks(root: Path = Path("/sys")) -> Optional[List[str]]:
 
 
 def slowed_down(before: Optional[List[str]], after: Optional[List[str]]) -> Optional[bool]:
-    """Was the CPU slowed down in between? A Raspberry Pi's low four flag bits say that it is right now."""
+    """Was the CPU throttled in between? A Raspberry Pi's low four flag bits mean that it is throttled now."""
     if before is None or after is None:
         return None
     return before != after or any(_throttled_now(mark) for mark in after if "get_throttled" in mark)
@@ -175,6 +178,7 @@ def _throttled_now(mark: str) -> bool:
 
 def _text(path: Path) -> str:
     try:
+        # Strings of the device tree end in a NUL byte.
         return path.read_text(encoding="utf-8", errors="replace").replace("\0", "")
     except OSError:
         return ""

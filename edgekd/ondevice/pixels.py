@@ -1,6 +1,6 @@
-"""From an image file to the pixels a model takes.
+"""From an image file to a model's input pixels.
 
-What a model was taught and what a device shows it must be the same to the last pixel: both go through here.
+Training and device both decode here, so that their pixels are exactly the same.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ Pixels = np.ndarray[Any, Any]
 Rule = Literal["crop", "stretch"]
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-"""What every Pillow opens; none that runs another program, as EPS does. MPO, of many phones, goes as JPEG."""
+"""Formats that every Pillow opens without running another program, as EPS would. MPO, from phones, opens as JPEG."""
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm"}
@@ -36,15 +36,16 @@ _UPRIGHT = {
 }
 
 
-class BadImage(ValueError):  # noqa: N818  (a finding about a file, told further as a DataError)
-    """A file that is no image, is damaged, or is too large; says why in a few words."""
+# A finding about a file: re-raised as a DataError, or counted as skipped.
+class BadImage(ValueError):  # noqa: N818
+    """A file that is not an image, is damaged or too large; says why in a few words."""
 
 
 def read_image(file: Union[str, Path, IO[bytes]], channels: Literal[1, 3]) -> Pixels:
-    """The first frame of an image file, upright as its EXIF data say, in sRGB or grey as it is stored.
+    """The first frame of an image file, rotated as its EXIF data say.
 
-    Transparent pixels lie over white (straight alpha). 16 bits become 8 by their high byte, so nothing is clipped.
-    CMYK, palettes and 1-bit images become RGB; colour becomes grey by ITU-R 601. Colour profiles are not applied.
+    Transparent pixels are blended over white. 16 bits become 8 by their high byte, so that nothing is clipped. CMYK,
+    palettes and 1-bit images become RGB; colour becomes grey by ITU-R 601. Colour profiles are not applied.
 
     Args:
         file: a path, or a file opened for reading bytes.
@@ -61,18 +62,21 @@ def read_image(file: Union[str, Path, IO[bytes]], channels: Literal[1, 3]) -> Pi
 
     try:
         with Image.open(file, formats=FORMATS) as image:
+            # A decompression bomb: the header is read before anything is unpacked. Pillow itself only warns up to twice
+            # this limit.
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} pixels are too many")
             image.load()
             return _pixels(_in_8_bits(_upright(image)), "RGB" if channels == 3 else "L")
     except BadImage:
         raise
-    except Exception as error:  # decoders meet damaged files with every kind of error there is
+    # Pillow's decoders raise every kind of error on damaged files.
+    except Exception as error:
         raise BadImage(_reason(error)) from None
 
 
 def fit_image(pixels: Pixels, size: int, rule: Rule) -> Pixels:
-    """An image as the square that a model takes, bilinear, antialiased.
+    """Make an image the square that a model takes; bilinear, antialiased.
 
     ``crop``: the middle square is resized to ``with_margin(size)``, and its middle is kept: 7/8 of the shorter side.
     ``stretch``: the whole image becomes the square.
@@ -93,11 +97,12 @@ def fit_image(pixels: Pixels, size: int, rule: Rule) -> Pixels:
 
 
 def with_margin(size: int) -> int:
-    """Pixels a side of the square whose middle is kept.
+    """Side, in pixels, of the square from whose middle the crop is taken.
 
     >>> with_margin(224)
     256
     """
+    # As ImageNet networks are evaluated: on the middle 224 of 256 pixels.
     return round(size * 8 / 7)
 
 
@@ -116,7 +121,7 @@ def stretched(pixels: Pixels, size: int) -> Pixels:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings of Pillow's about odd files; the filter is the process's, so enter this once around all reading."""
+    """Silence Pillow's warnings about odd files; the filter is global, so enter this once around all reading."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -127,13 +132,14 @@ def _upright(image: "Picture") -> "Picture":
 
     try:
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF data: the picture itself may be whole
+    # With damaged EXIF data the picture itself may be whole.
+    except Exception:
         turn = None
     return image if turn is None else image.transpose(Image.Transpose[turn])
 
 
 def _in_8_bits(image: "Picture") -> "Picture":
-    """Pillow keeps 16-bit grey as it is; 16-bit colour it has already brought down to the high byte."""
+    """Reduce 16-bit grey to 8 bits; 16-bit colour Pillow has already reduced to the high byte."""
     from PIL import Image
 
     if image.mode == "F":
@@ -169,6 +175,6 @@ def _reason(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return "no image format that is known"
+        return "not a known image format"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).splitlines()[0][:200]

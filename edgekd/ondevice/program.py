@@ -15,7 +15,7 @@ from edgekd.ondevice.selftest import self_test
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Run with the arguments; exit code 0 good, 1 the self-test failed, 2 bad input."""
+    """Run with the arguments; exit code 0: success, 1: the self-test failed, 2: bad input."""
     parser = argparse.ArgumentParser(description="Classify images with this bundle's model, test it, measure it.")
     parser.add_argument("files", nargs="*", type=Path, help="image files; with --bench ONNX files, all unless given")
     parser.add_argument("--selftest", action="store_true", help="checksums, and the golden images' logits")
@@ -25,6 +25,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("--batch", type=_positive, default=1, help="images of one inference, for --bench")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
+    # Resolved: started through the link ``current``, it stays with one version even if a deploy switches meanwhile.
     folder = Path(__file__).resolve().parent
     try:
         if given.selftest:
@@ -83,7 +84,7 @@ def _classify(given: Any, folder: Path) -> int:
     manifest = read_manifest(folder)
     problems = file_problems(folder, manifest, everything=False)
     if problems:
-        raise Fault(str(folder), problems[0], "take the bundle anew")
+        raise Fault(str(folder), problems[0], "copy the bundle again")
     for found in classify(folder / MODEL, manifest, given.files, given.top):
         if given.json:
             print(json.dumps(found))

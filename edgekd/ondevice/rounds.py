@@ -1,4 +1,4 @@
-"""What one process measures: files in randomly interleaved rounds, or the memory that one file takes."""
+"""What one process measures: the latency of files in randomly interleaved rounds, or the memory of one file."""
 
 import os
 import time
@@ -12,17 +12,19 @@ from edgekd.ondevice.sessions import noise_for, open_session
 
 BLOCKS_PER_PROCESS, ROUNDS_PER_BLOCK = 2, 5
 ROUNDS_PER_PROCESS = BLOCKS_PER_PROCESS * ROUNDS_PER_BLOCK
+# Short, so that a slow phase of the machine hits all files of a round and cancels in their ratio.
 SECONDS_PER_VISIT = 0.004
+# The first runs of a session allocate memory and fill caches.
 WARM_UP_SECONDS = 0.03
 
 
 class Load(NamedTuple):
-    """What files are run on.
+    """The input of a measurement.
 
     Args:
         threads: of one inference.
         batch: images of one inference.
-        pixels: these images, uint8, shape ``(batch, height, width, channels)``; None: noise of what a file takes.
+        pixels: images, uint8, shape ``(batch, height, width, channels)``; None: noise of the shape that a file takes.
     """
 
     threads: int
@@ -35,15 +37,15 @@ def timed(
 ) -> Dict[str, Any]:
     """Run several files in randomly interleaved rounds.
 
-    Each round visits every file once, in random order, and runs it for a few milliseconds; so whatever slows the
-    machine down for a while slows all files down alike. Every few rounds all sessions are made anew, in random order:
-    where a session's memory happens to lie makes a few per cent, which must not pass for a difference between files.
+    Each round runs every file in random order for a few milliseconds, so that a slow phase of the machine affects all
+    files equally. Every few rounds all sessions are created again, in random order: the addresses of a session's
+    memory change its latency by a few per cent, which must not look like a difference between files.
 
     Args:
         files: ONNX files.
         load: what they are run on.
         seed: of the order.
-        told: is given ``file``, the number of the one that is opened and run for the first time, and ``rounds`` done.
+        told: called with ``file``, the index of a file about to be opened and run, or with ``rounds``, the number done.
 
     Returns:
         Plain data, milliseconds: ``runs_ms``, every run of each file; ``rounds_ms``, each file's median per round.
@@ -67,24 +69,27 @@ def timed(
 
 
 def peak_memory_of(file: Path, load: Load) -> Optional[int]:
-    """The most memory, in bytes, that this process has held, once it has run the file; None where it is not known."""
+    """Peak memory of this process, in bytes, after it has run the file; None if unknown."""
     _opened(file, load)
     return peak_rss_bytes()
 
 
 def pin(threads: int) -> None:
-    """This process on the last ``threads`` CPUs that it may use."""
+    """Pin this process to the last ``threads`` CPUs that it may use."""
+    # Pinned, because a thread that moves to another core finds its caches cold. The last CPUs, because Linux serves
+    # interrupts and its own work mostly on the first.
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[-threads:]))
 
 
 def _opened(file: Path, load: Load) -> Tuple[Any, Dict[str, Any], int]:
-    """A session that has warmed up, its input, and how many runs a visit shall have."""
+    """A warmed-up session, its input, and how many runs it makes per round."""
     runner = open_session(file, load.threads)
     given = {} if load.pixels is None else {runner.get_inputs()[0].name: load.pixels}
     feed = given or noise_for(runner, load.batch, file.name)
     begin = time.perf_counter()
     times: List[float] = []
+    # At least three: for a model slower than the warm-up the median would be its cold first run.
     while time.perf_counter() - begin < WARM_UP_SECONDS or len(times) < 3:
         times.append(_time_ms(runner, feed))
     return runner, feed, int(min(50, max(1, SECONDS_PER_VISIT * 1000 / float(np.median(times)))))

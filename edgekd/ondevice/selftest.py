@@ -1,4 +1,4 @@
-"""The self-test: every file is what it was, and the model answers here as it did where it was made."""
+"""The self-test: every file is intact, and the model answers here as it did where it was exported."""
 
 import zipfile
 from pathlib import Path
@@ -21,9 +21,9 @@ def self_test(
 
     Args:
         folder: the bundle.
-        everything: the reports too must be there, which do not go to a device.
-        read_model: is given the manifest when the files were found whole, and gives the model's bytes or refuses;
-            unless given ONNX Runtime opens the file.
+        everything: also require the reports, which are not sent to a device.
+        read_model: called with the manifest once all files are intact, returns the model's bytes or raises; unless
+            given, ONNX Runtime opens the file.
 
     Returns:
         Plain data: ``ok``, ``problems`` (a line each), ``warnings``, ``files`` (how many were checked), ``golden``
@@ -39,6 +39,7 @@ def self_test(
     golden = None
     if not problems:
         problems += _too_old(manifest)
+    # A damaged model is not run: it may crash the process before the damaged file is reported.
     if not problems:
         model = read_model(manifest) if read_model else folder / MODEL
         golden = compare_golden(model, folder / GOLDEN, float(manifest["golden"]["tolerance"]))
@@ -54,19 +55,21 @@ def self_test(
 
 
 def compare_golden(model: Union[Path, bytes], golden: Path, tolerance: float) -> Dict[str, Any]:
-    """A model's logits of the golden images against those that were recorded.
+    """Compare a model's logits of the golden images with the recorded ones.
 
     The class must be the same, unless the recorded logits of two classes are closer than the tolerance.
 
     Args:
         model: the ONNX file, or its bytes.
         golden: the images and logits that were recorded.
-        tolerance: so far off a logit may be.
+        tolerance: largest allowed difference of a logit.
     """
     pixels, wanted = read_golden(golden)
     found = logits_of_pixels(open_session(model), pixels)
     if found.shape != wanted.shape:
-        raise Fault(MODEL, f"gives logits of shape {found.shape}, recorded were {wanted.shape}", "take the bundle anew")
+        raise Fault(
+            MODEL, f"gives logits of shape {found.shape}, recorded were {wanted.shape}", "copy the bundle again"
+        )
     rows = np.arange(len(wanted))
     behind = wanted[rows, wanted.argmax(1)] - wanted[rows, found.argmax(1)]
     return {
@@ -82,18 +85,19 @@ def read_golden(path: Path) -> Tuple[Any, Any]:
     """Pixels (uint8, count x height x width x channels) and recorded logits (float32, count x classes).
 
     Raises:
-        Fault: the file is none of ours.
+        Fault: the file does not hold golden images.
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            # A zip bomb: numpy would unpack all of it into memory.
             if sum(item.file_size for item in archive.infolist()) > MOST_GOLDEN_BYTES:
                 raise Fault(path.name, "is too large once unpacked", "do not use this bundle")
         with np.load(path, allow_pickle=False) as file:
             pixels, logits = file["images"], file["logits"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise Fault(path.name, f"holds no golden images ({error})", "take the bundle anew") from None
+        raise Fault(path.name, f"holds no golden images ({error})", "copy the bundle again") from None
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or logits.ndim != 2 or not 0 < len(pixels) == len(logits):
-        raise Fault(path.name, "holds no golden images", "take the bundle anew")
+        raise Fault(path.name, "holds no golden images", "copy the bundle again")
     return pixels, logits
 
 
@@ -102,8 +106,11 @@ def _differences(golden: Dict[str, Any]) -> List[str]:
     problems = []
     if golden["wrong_top1"]:
         problems.append(f"{MODEL}: another class than recorded for {golden['wrong_top1']} of {golden['images']} images")
+    # Not ``found > allowed``: every comparison with NaN is false, and NaN must fail.
     if not found <= allowed:
-        problems.append(f"{MODEL}: logits differ from the recorded by up to {found:.4g}, allowed are {allowed:.4g}")
+        problems.append(
+            f"{MODEL}: logits differ from the recorded ones by up to {found:.4g}, allowed are {allowed:.4g}"
+        )
     return problems
 
 

@@ -1,4 +1,4 @@
-"""ONNX files: written, made ready for ONNX Runtime's integer kernels, and audited."""
+"""Exports ONNX files, rewrites them for ONNX Runtime's integer kernels, and audits them."""
 
 from edgekd.onnx_export.audit import Census, census, count_macs, count_params, weight_range, weights_by_bits, with_taps
 from edgekd.onnx_export.export import IR_VERSION, ONNXRUNTIME_MIN, OPSET, export_onnx, recaptured

@@ -1,4 +1,4 @@
-"""What an ONNX file holds and what ONNX Runtime makes of it."""
+"""Counts what an ONNX file contains and which kernels ONNX Runtime runs for it."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ SHAPE_OPS = {
 }  # fmt: skip
 INTEGER_OPS = {"QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"}
 TYPELESS_OPS = {"MaxPool", "NhwcMaxPool"}
-"""Integer kernels where they read integers."""
+"""Operators that are integer kernels if they read integers."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Census:
 def census(optimised: Path) -> Census:
     """Count the kernels of the graph that ONNX Runtime made of a file.
 
-    A float kernel is whatever reads or writes float numbers and is neither a shape operator nor the last
-    DequantizeLinear behind which the logits leave. A QuantizeLinear or DequantizeLinear elsewhere is a float kernel
-    too: it is where an island begins or ends.
+    Everything that reads or writes floats counts as a float kernel, except shape operators and the final
+    DequantizeLinear that produces the logits. QuantizeLinear and DequantizeLinear elsewhere count too: a float island
+    begins or ends there.
     """
     model = onnx.load(optimised)
     graph = model.graph
@@ -61,7 +61,7 @@ def _is_integer(node: Node, integer_tensors: set[str]) -> bool:
 
 
 def _integer_tensors(graph: Graph) -> set[str]:
-    """Tensors that are integers: what integer kernels give, also behind shape operators."""
+    """Tensors that hold integers: outputs of integer kernels, also behind shape operators."""
     found = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.UINT8}
     for node in graph.node:
         quantizes = node.op_type.startswith("QLinear") or node.op_type == "QuantizeLinear"
@@ -87,6 +87,7 @@ def weights_by_bits(path: Path) -> dict[int, int]:
 def _weight_tensors(path: Path) -> list[tuple[int, int]]:
     """Largest |q| and number of weights of every int8 weight tensor."""
     return [
+        # As int32, since abs(-128) is -128 in int8.
         (int(np.abs(numpy_helper.to_array(tensor).astype(np.int32)).max(initial=0)), int(np.prod(tensor.dims)))
         for tensor in unpacked(path).graph.initializer
         if tensor.data_type == TensorProto.INT8 and len(tensor.dims) > 1
@@ -104,18 +105,19 @@ def count_macs(path: Path) -> int:
 
 
 def _layer_sizes(path: Path) -> list[tuple[int, int]]:
-    """Parameters and MACs of every convolution and matrix product, read off the file.
+    """Parameters and MACs of every convolution and matrix product in the file.
 
-    A norm that no convolution could take in stands there as a 1x1 convolution of single channels: it only scales, as it
-    does in torch, and is no multiply-accumulate.
+    A batch norm that could not be folded is exported as a 1x1 depthwise convolution. It counts no MACs, as in torch.
     """
     model = unpacked(path)
     for given in model.graph.input:
+        # One image: a free batch reads as size 0, and matrix products would count nothing.
         given.type.tensor_type.shape.dim[0].dim_value = 1
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     values = (*graph.input, *graph.value_info, *graph.output)
     shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
     sizes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    # In an integer file the weights of a layer stand behind a DequantizeLinear.
     sources = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     found = []
     for node in graph.node:
@@ -137,9 +139,9 @@ def _layer_sizes(path: Path) -> list[tuple[int, int]]:
 
 
 def with_taps(path: Path) -> tuple[bytes, list[str]]:
-    """The file with every activation as a further output, and their names, for finding where two runtimes part.
+    """The model with every activation as an additional output, and their names, to find where two runtimes diverge.
 
-    In an integer file the activations are what DequantizeLinear gives back, so that integer kernels stay as they are.
+    In an integer file these are the outputs of DequantizeLinear, so that integer kernels are still fused.
     """
     model = onnx.load(path)
     graph = model.graph

@@ -30,13 +30,13 @@ def constants(graph: Graph) -> dict[str, Array]:
 
 
 def add_constant(graph: Graph, name: str, value: Array) -> str:
-    """A new constant; gives its name back."""
+    """Add a constant and return its name."""
     graph.initializer.append(numpy_helper.from_array(value, name))
     return name
 
 
 def rename(graph: Graph, old: str, new: str) -> None:
-    """Let everything that reads ``old`` read ``new``."""
+    """Make all nodes that read ``old`` read ``new``."""
     for node in graph.node:
         for i, name in enumerate(node.input):
             if name == old:

@@ -1,4 +1,4 @@
-"""Rewrites of an exported graph after which ONNX Runtime fuses it into integer kernels; no answer changes."""
+"""Graph rewrites without which ONNX Runtime would not fuse an exported graph into integer kernels; answers stay."""
 
 import numpy as np
 from onnx import helper
@@ -7,12 +7,13 @@ from edgekd.onnx_export.graph import Array, Graph, Node, add_constant, constants
 
 
 def pool_globally(graph: Graph) -> None:
-    """Write a mean over height and width as GlobalAveragePool, which ONNX Runtime has an integer kernel for."""
+    """Replace a mean over height and width by GlobalAveragePool, for which ONNX Runtime has an integer kernel."""
     known = constants(graph)
     for node in graph.node:
         if node.op_type != "ReduceMean" or len(node.input) != 2 or node.input[1] not in known:
             continue
         axes = sorted(int(axis) for axis in known[node.input[1]].ravel())
+        # A missing keepdims means 1.
         keeps = all(attribute.i == 1 for attribute in node.attribute if attribute.name == "keepdims")
         if keeps and axes in ([2, 3], [-2, -1]):
             node.op_type = "GlobalAveragePool"
@@ -21,19 +22,21 @@ def pool_globally(graph: Graph) -> None:
 
 
 def absorb_factors(graph: Graph) -> None:
-    """Let a dequantized value that is multiplied by a positive constant be dequantized with another scale instead."""
+    """Fold a positive constant factor of a dequantized value into its scale."""
     known, makers = constants(graph), producers(graph)
     for node in graph.node:
         found = _with_scalar(node, known) if node.op_type == "Mul" else None
         source = makers.get(found[0]) if found else None
+        # A scale must be positive.
         if found and source is not None and _dequantizes(source, known) and found[1] > 0:
             scale = (known[source.input[1]] * found[1]).astype(np.float32)
+            # The Mul becomes a second DequantizeLinear of the same integers, because the first may have other readers.
             node.op_type = "DequantizeLinear"
             node.input[:] = [source.input[0], add_constant(graph, f"{node.output[0]}_scale", scale), source.input[2]]
 
 
 def integer_scalars(graph: Graph) -> None:
-    """Give a number that is added to or multiplied with integers a scale that represents it exactly."""
+    """Quantize a constant operand of an integer Add or Mul with a scale that represents it exactly."""
     known, makers = constants(graph), producers(graph)
     for node in list(graph.node):
         found = _with_scalar(node, known) if node.op_type in ("Add", "Mul") else None
@@ -54,7 +57,7 @@ def _with_scalar(node: Node, known: dict[str, Array]) -> tuple[str, float] | Non
 
 
 def _dequantized_scalar(graph: Graph, reader: Node, value: float) -> str:
-    """A value that is 1 x its own magnitude, or -1 x it: exact whatever it is."""
+    """A number as 1 or -1 times its magnitude, which is the scale: exact for any number."""
     stem = f"{reader.output[0]}_number"
     names = [
         add_constant(graph, f"{stem}_quantized", np.array(int(value > 0), np.uint8)),
@@ -67,9 +70,9 @@ def _dequantized_scalar(graph: Graph, reader: Node, value: float) -> str:
 
 
 def drop_vain_clips(graph: Graph) -> None:
-    """Remove a Relu or Clip whose bounds lie at or beyond the ends of the integer range that follows.
+    """Remove a redundant Relu or Clip: one whose bounds the following QuantizeLinear clips to anyway.
 
-    ONNX Runtime does so too, but gives up where a bound is half a rounding step inside.
+    ONNX Runtime does so too, except where a bound lies up to half a rounding step inside the range.
     """
     known, makers = constants(graph), producers(graph)
     for node in list(graph.node):
@@ -93,12 +96,13 @@ def _bounds(clip: Node, known: dict[str, Array]) -> tuple[float, float]:
 
 
 def integer_bias(graph: Graph) -> None:
-    """Give every integer Conv and Gemm its bias as int32 with the scale of the products it is added to."""
+    """Store the bias of every integer Conv and Gemm as int32, with the scale of its products."""
     known, makers = constants(graph), producers(graph)
     for node in list(graph.node):
         if node.op_type not in ("Conv", "Gemm") or len(node.input) < 3 or node.input[2] not in known:
             continue
         sources = [makers[name] for name in node.input[:2] if name in makers and _dequantizes(makers[name], known)]
+        # ONNX Runtime 1.32 rounds a float bias of a Conv by itself, but leaves a Gemm that has one in float.
         if len(sources) == 2:
             _set_integer_bias(graph, node, known[node.input[2]], (sources[0].input[1], sources[1].input[1]), known)
 
@@ -107,6 +111,7 @@ def _set_integer_bias(graph: Graph, node: Node, real: Array, scales: tuple[str, 
     """The bias's scale is the product of two constants that are in the file anyway: a node costs less than a vector."""
     scale = (known[scales[0]] * known[scales[1]]).astype(np.float64)
     limits = np.iinfo(np.int32)
+    # A channel of zeros has the smallest possible scale, in units of which its bias can exceed int32.
     bias = np.clip(np.round(real / scale), limits.min, limits.max).astype(np.int32)
     stem = f"{node.output[0]}_bias"
     names = [add_constant(graph, stem, bias), f"{stem}_scale"]

@@ -17,8 +17,8 @@ def session(path: Path | bytes, threads: int = 1, *, exact: bool = False, optimi
     Args:
         path: the file, or its bytes.
         threads: of one inference.
-        exact: run the graph as written, in float arithmetic between the rounding steps: the reference.
-        optimised: where ONNX Runtime shall write the graph it runs.
+        exact: run the graph unfused, with float arithmetic between the rounding steps: the reference.
+        optimised: where ONNX Runtime writes its optimised graph.
 
     Raises:
         ExportError: ONNX Runtime refuses the file.
@@ -44,11 +44,12 @@ def predict(runner: Any, pixels: np.ndarray | Images, batch: int = 64) -> np.nda
     return found
 
 
+# The least number of outputs for ONNX Runtime's fast integer convolution; with fewer another kernel would be probed.
 PROBE_CHANNELS = 16
 
 
 def saturates() -> bool:
-    """Does this CPU's integer multiply saturate with 8-bit weights? A tiny model with a known answer is run.
+    """Does this CPU's integer multiply saturate with 8-bit weights? Found by running a tiny model with a known answer.
 
     A 3x3 convolution of pixels of 255 with weights of 127: each pair of products is 64770, beyond what 16 bits hold.
     """
@@ -56,12 +57,12 @@ def saturates() -> bool:
 
 
 def probe_answer(weight: int) -> int:
-    """What the probe gives where nothing saturates, by integer arithmetic."""
+    """The probe's answer without saturation, by integer arithmetic."""
     return round(PROBE_CHANNELS * 9 * 255 * weight / 2**16)
 
 
 def probe(weight: int) -> int:
-    """What this CPU gives for the probe with weights of this value."""
+    """This CPU's answer to the probe with weights of this value."""
     from onnx import TensorProto, helper, numpy_helper
 
     channels = PROBE_CHANNELS
@@ -71,6 +72,7 @@ def probe(weight: int) -> int:
         "zero": np.array(0, np.uint8),
         "zeros": np.zeros(channels, np.int8),
         "weight": np.full((channels, channels, 3, 3), weight, np.int8),
+        # Scales the sum into the range of uint8; the right answer is 71.
         "wide": np.array(2.0**16, np.float32),
     }
     inputs = ["x", "one", "zero", "weight", "ones", "zeros", "wide", "zero"]

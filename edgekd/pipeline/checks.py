@@ -1,4 +1,4 @@
-"""What can be known to be wrong before anything runs."""
+"""Checks that can be made before anything runs."""
 
 import tempfile
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ TAKEN = {
     "model": "model.onnx ships",
     "report": "what is shipped in the end is called so",
 }
-"""Names that a stage cannot have, in any case of letters -> why."""
+"""Reserved names of stages, case-insensitive -> why."""
 
 
 def check_name_of_stage(name: str, earlier: Sequence[str], where: str) -> None:
-    """A stage's name becomes a file's, and a disk may take two names that differ in case alone for one."""
+    """Raise ConfigError for a reserved or repeated name; names become file names, and a disk may ignore case."""
     if name.casefold() in TAKEN:
         found = f"{name!r} is no name for a stage: {TAKEN[name.casefold()]}"
         raise ConfigError(where, found, "choose another id")
@@ -35,18 +35,19 @@ def check_name_of_stage(name: str, earlier: Sequence[str], where: str) -> None:
 
 
 def check_writable(*folders: Path) -> None:
-    """Say it before the work, not after it."""
+    """Raise ArtifactError now, rather than after the work, if a folder cannot be written."""
     for folder in folders:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             try:
                 tempfile.TemporaryFile(dir=folder).close()
-            except OSError as error:  # which names a file that never was
+            # The error names a random temporary file; the user needs the folder.
+            except OSError as error:
                 raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 def check_same_target(target: Target, processes: Processes) -> None:
-    """Every process must take the target for the same."""
+    """Raise ConfigError unless ``host`` is the same target in every process."""
     isa = processes.of_first(target.resolved_isa)
     if target.resolved_isa != isa:
         found = f"host is {target.resolved_isa} for process {processes.rank + 1}, {isa} for the first"
@@ -54,7 +55,7 @@ def check_same_target(target: Target, processes: Processes) -> None:
 
 
 def check_same_images(data: Dataset, processes: Processes) -> None:
-    """Every process must read the same images."""
+    """Raise DataError unless every process reads the same images."""
     if processes.size == 1:
         return
     fingerprint = data.fingerprint()
@@ -64,7 +65,7 @@ def check_same_images(data: Dataset, processes: Processes) -> None:
 
 
 def checked(plan: list[Planned], data: Dataset, target: Target, processes: Processes) -> list[Planned]:
-    """The plan, of which everything that can be refused before it runs was refused."""
+    """The plan, after every check that is possible before it runs."""
     _check_networks(plan, data, target)
     for index, item in enumerate(plan):
         if item.stage.trains and item.artifact is None:
@@ -75,13 +76,14 @@ def checked(plan: list[Planned], data: Dataset, target: Target, processes: Proce
 
 
 def _check_networks(plan: Sequence[Planned], data: Dataset, target: Target) -> None:
-    """What cannot be built, pruned, quantized or exported is refused before the training that would come first."""
+    """Refuse what cannot be built, pruned, quantized or exported before anything is trained."""
     specs: dict[str, ModelSpec] = {}
     untrained: dict[str, ModelSpec] = {}
     left: dict[str, Widths] = {}
     for index, item in enumerate(plan):
         source = item.references.get("source", "")
         spec = item.stage.network(data, specs.get(source))
+        # What is up to date was checked when it was made.
         if item.artifact is None:
             with placed(index, item.name):
                 item.stage.check_inputs([untrained[name] for name in item.references.values() if name in untrained])
@@ -93,5 +95,6 @@ def _check_networks(plan: Sequence[Planned], data: Dataset, target: Target) -> N
         else:
             untrained[item.name] = spec
             with placed(index, item.name):
+                # At the widths that earlier stages leave: once pruned, a network may have nothing left to prune.
                 model = with_widths(build(spec), left.get(source, {}))
                 left[item.name] = widths(item.stage.check_network(model, spec, target))

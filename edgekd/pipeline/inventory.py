@@ -1,4 +1,4 @@
-"""What lies in the model store, what refers to it, and what may go."""
+"""What the model store contains, what refers to it, and what can be collected."""
 
 import contextlib
 import re
@@ -27,18 +27,18 @@ _STATES: dict[str, State] = {
     rf"{_DIGEST}({re.escape(LOCK)}|{re.escape(IN_USE)})": "left-over",
     rf"({re.escape(WRITING)}|{re.escape(REPLACED)})({_DIGEST}-)?\w+": "left-over",
 }
-"""What a name in the store means; whatever has another name is not ours."""
+"""Name in the store -> state; files with other names are not edgekd's."""
 _BESIDE = re.compile(r"\.(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*?)-(?P<old>old-)?[a-z0-9_]{8}")
-"""A folder that was to become ``exports/<name>/``, or was it."""
+"""A temporary folder that was to become ``exports/<name>/``, or that was replaced as it."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One folder or file that edgekd left.
+    """A folder or file that edgekd wrote.
 
     Args:
-        path: where it lies.
-        state: what it is; left-over: of a killed run, never taken for whole.
+        path: its path.
+        state: what it is; left-over: of a killed run, never mistaken for complete.
         digest: first 16 digits of the artifact it belongs to; empty where that is not known.
         stage: the stage that made it, ``kind id``; ``measurement`` of exported files.
         size_bytes: of everything in it.
@@ -61,12 +61,12 @@ class Entry:
 
     @property
     def kept(self) -> bool:
-        """Is it spared: used by a run, or part of something that is shipped?"""
+        """Is it protected: in use by a run, or part of something shipped?"""
         return self.live or (self.state in ("complete", "damaged") and bool(self.exports))
 
 
 def inventory(store: Store, exports: Path) -> list[Entry]:
-    """Everything of edgekd's in the store and beside the exports, every checksum verified; nothing is changed.
+    """Everything that edgekd wrote to the store and beside the exports, with all checksums verified; read-only.
 
     Raises:
         ArtifactError: there is no such folder, or a report below ``exports`` cannot be read.
@@ -100,7 +100,7 @@ def _described(path: Path, state: State, digest: str, store: Store) -> Entry:
 
 
 def _examined(entry: Entry, store: Store) -> Entry:
-    """An artifact by what its manifest says, or what is wrong with it."""
+    """An artifact with the facts of its manifest, or with what is wrong with it."""
     found = store.inspected(entry.path)
     if not isinstance(found, Artifact):
         return replace(entry, state="damaged", detail=found)
@@ -113,12 +113,12 @@ def _examined(entry: Entry, store: Store) -> Entry:
 
 
 def _guards(entry: Entry) -> tuple[str, ...]:
-    """The digests whose locks say that an entry is in use: a measurement's own, and those of what was measured."""
+    """The digests whose locks protect an entry: its own and, for a measurement, those of what was measured."""
     return (entry.digest, *(entry.parents if entry.stage == MEASUREMENT else ()))
 
 
 def _extent(path: Path) -> tuple[int, float]:
-    """Bytes of everything in it, and when it was changed; what vanishes meanwhile counts nothing."""
+    """Total size in bytes and latest modification time; files that vanish meanwhile are ignored."""
     size_bytes, changed = 0, 0.0
     for each in (path, *path.rglob("*")):
         with contextlib.suppress(OSError):
@@ -133,7 +133,7 @@ def _is_live(digest: str, store: Store) -> bool:
 
 
 def _shipped(exports: Path, parents: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
-    """The digests that each report refers to, with all that these were made from."""
+    """Export -> the digests that its report refers to, and all their ancestors."""
     shipped: dict[str, set[str]] = {}
     for folder in sorted(exports.iterdir()):
         digests = None if folder.name.startswith(".") else shipped_digests(folder / "report.json")
@@ -153,13 +153,13 @@ def _with_ancestors(digests: set[str], parents: Mapping[str, Sequence[str]]) -> 
 
 
 def _names(entry: Entry, shipped: Mapping[str, set[str]]) -> tuple[str, ...]:
-    """Who refers to an entry; a measurement belongs to whoever ships the export that was measured."""
+    """The exports that refer to an entry; a measurement belongs to those that ship what was measured."""
     own = set(entry.parents) if entry.stage == MEASUREMENT else {entry.digest}
     return tuple(name for name, digests in shipped.items() if own & digests)
 
 
 def _beside_exports(exports: Path) -> Iterator[Entry]:
-    """What killed runs left of folders below ``exports``."""
+    """Leftovers of killed runs beside the exports."""
     for path in sorted(exports.iterdir()):
         places = _export_locks(path)
         if places:
@@ -168,10 +168,11 @@ def _beside_exports(exports: Path) -> Iterator[Entry]:
 
 
 def _export_locks(path: Path) -> list[Path]:
-    """The locks of what a killed run left beside the exports; none where it is something else."""
+    """The locks of a killed run's leftover beside the exports; empty if it is something else."""
     match = _BESIDE.fullmatch(path.name)
     if match is not None and path.is_dir() and not path.is_symlink():
         inside = {each.name for each in path.iterdir()}
+        # A user's hidden folder may match the pattern: edgekd's own is empty or holds what an export holds.
         if inside and not any(name in ("old", "report.json") or name.endswith(".onnx") for name in inside):
             return []
         names = [match["name"], *([f"{match['name']}-old"] if match["old"] else [])]
@@ -180,10 +181,10 @@ def _export_locks(path: Path) -> list[Path]:
 
 
 def collect(entries: Sequence[Entry], store: Store, exports: Path) -> tuple[list[Entry], list[Entry]]:
-    """Delete what is not kept.
+    """Delete what is not protected.
 
     Returns:
-        What is gone, and what stays because a run has come to use it or to ship it meanwhile.
+        What was deleted, and what stays because a run has begun to use or ship it meanwhile.
 
     Raises:
         ArtifactError: the disk refuses.
@@ -198,15 +199,17 @@ def collect(entries: Sequence[Entry], store: Store, exports: Path) -> tuple[list
 
 
 def _deleted(entry: Entry, store: Store, exports: Path, parents: Mapping[str, Sequence[str]]) -> bool:
-    """Delete an entry unless a run has any of its locks, or a report has come to refer to it."""
+    """Delete an entry unless a run holds any of its locks, or a new report refers to it."""
     with contextlib.ExitStack() as stack, disk_errors(entry.path):
         for place in _locks(entry, store):
             held = lock.take(place)
             if held is None:
                 return False
             stack.callback(lock.release, place, held)
+        # Checked again with the locks held: a run may have shipped the artifact since the inventory was taken.
         if replace(entry, exports=_names(entry, _shipped(exports, parents))).kept:
             return False
+        # With this prefix the next collection recognises what a killed one leaves behind.
         delete(entry.path, WRITING)
     return True
 

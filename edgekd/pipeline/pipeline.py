@@ -1,4 +1,4 @@
-"""Pipeline: reads a file, plans, runs what is not up to date, reports."""
+"""Pipeline: reads a file, plans, runs what is not up to date, and reports."""
 
 import contextlib
 import time
@@ -31,7 +31,7 @@ from edgekd.training.parallel import ALONE, Processes
 
 
 class Pipeline(Settings):
-    """Stages in order, and what they share."""
+    """Stages in order, and the settings that they share."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$", description="names the folder below exports/")
     seed: int = Field(0, ge=0, lt=2**31, description="of weights, order and augmentation; splits do not depend on it")
@@ -46,7 +46,7 @@ class Pipeline(Settings):
 
         Args:
             path: the YAML file.
-            overrides: ``key.path=value`` each, put in before the check.
+            overrides: ``key.path=value`` each, applied before validation.
 
         Raises:
             ConfigError: one line per mistake.
@@ -57,10 +57,10 @@ class Pipeline(Settings):
         return pipeline
 
     def check(self, where: str = "pipeline") -> None:
-        """Everything that can be known to be wrong before anything runs.
+        """Check everything that can be checked without data.
 
         Raises:
-            ConfigError: an id used twice, a reference to a stage that is not before, an unknown model.
+            ConfigError: an id used twice, a reference to a stage that does not come earlier, an unknown model.
         """
         for index, stage in enumerate(self.stages):
             place, earlier = f"{where}: stages[{index}]", list(self.stages[:index])
@@ -84,7 +84,7 @@ class Pipeline(Settings):
                 raise ConfigError(f"{place}.{stage.key_of(role)}", found, remedy)
 
     def plan(self, models: str | Path = "models", progress: Progress | None = None) -> list[Planned]:
-        """Every stage with its digest, and its artifact where that is up to date; nothing is run."""
+        """Every stage with its digest, and its artifact if that is up to date; nothing is run."""
         progress = progress or Progress()
         return looked_up(self._drafts(load_dataset(self.data, progress)), Store(Path(models)))
 
@@ -102,16 +102,17 @@ class Pipeline(Settings):
         Args:
             models: folder of the model store.
             exports: folder that receives ``<name>/`` with the ONNX files and the reports.
-            force: run stages and measurements that are up to date too.
-            progress: told what happens.
-            processes: those that train together; the first one does the rest alone.
+            force: also run stages and measurements that are up to date.
+            progress: informed about what happens.
+            processes: that train together; the first one does everything else.
 
         Returns:
-            The report; None where the pipeline has no export stage, and in all processes but the first.
+            The report; None without an export stage, and in all processes but the first.
 
         Raises:
-            EdgekdError: a mistake, told in one line.
+            EdgekdError: a mistake, reported in one line.
         """
+        # A pipeline that was built in Python has not been checked yet.
         self.check()
         progress = progress or Progress()
         folder = Path(exports) / self.name
@@ -122,6 +123,7 @@ class Pipeline(Settings):
         drafts = self._drafts(data)
         with processes.store_root(Path(models)) as root:
             run = _Run(data, Store(root), force, progress, processes)
+            # Before anything is looked up: an artifact that was found must not be collected while the run needs it.
             with run.store.in_use(draft.digest for draft in drafts):
                 return self._run_planned(drafts, folder, run)
 
@@ -140,12 +142,13 @@ class Pipeline(Settings):
         progress.stage("report", len(self.stages), len(self.stages) + 1)
         measured = measure(subject, exported[-1], store, progress, run.force)
         report = build_report(subject, exported[-1], measured)
+        # Locked only while writing: other runs of this pipeline need not wait for the measurement.
         with alone(folder, progress):
             ship(folder, report, exported[-1], measured, data, self.data.resize_rule)
         return report
 
     def _drafts(self, data: Dataset) -> list[Planned]:
-        """Every stage with its digest; the store is not looked into."""
+        """Every stage with its digest, without looking into the store."""
         fingerprint = data.fingerprint()
         planned: list[Planned] = []
         digests: dict[str, str] = {}
@@ -157,7 +160,8 @@ class Pipeline(Settings):
         return planned
 
     def _facts(self, stage: Stage, parents: dict[str, str], fingerprint: str) -> dict[str, Any]:
-        """What decides a stage's result."""
+        """Everything that decides a stage's result: the content of its digest."""
+        # Only for stages that read it: another target must not train the teacher again.
         target = {"isa": self.target.resolved_isa} if stage.reads_target else {}
         return {
             "settings": stage.deciding_settings(),
@@ -170,7 +174,8 @@ class Pipeline(Settings):
 
     def _data_facts(self, fingerprint: str) -> dict[str, Any]:
         source = {"source": source_digest(self.data.function)} if isinstance(self.data, Function) else {}
-        balance = {"balance": True} if self.data.balance else {}  # where it is not, digests are those of old
+        # Left out where it is false, so that artifacts from before the setting existed are still found.
+        balance = {"balance": True} if self.data.balance else {}
         augment = {"augment": self.data.augment_name, "version": AUGMENT_VERSION}
         return {"fingerprint": fingerprint, **augment, **balance, **source}
 
@@ -181,13 +186,16 @@ class Pipeline(Settings):
             return planned.artifact
         with contextlib.ExitStack() as claim, placed(index, planned.name):
             claimed = run.store.claimed(planned.digest, run.progress.note)
+            # Only the first process takes the lock, for all of them: the others would wait for it forever.
             found = run.processes.by_first(lambda: claim.enter_context(claimed))
+            # Another run may have made it while this one waited for the lock.
             if found is not None and not run.force:
                 run.progress.note(f"{planned.name} is up to date")
                 return found
             return self._made(index, planned, done, run)
 
     def _made(self, index: int, planned: Planned, done: dict[str, Artifact], run: "_Run") -> Artifact:
+        # Seeded anew for each stage: its result must not depend on which earlier stages were up to date.
         seed_everything(self.seed)
         facts = Facts(**planned.facts, id=planned.name, stage=planned.stage.kind)
         inputs = {role: done[name] for role, name in planned.references.items()}
@@ -207,8 +215,10 @@ class Pipeline(Settings):
             run.processes,
         )
         if run.force:
+            # The digest is unchanged, so training would otherwise resume from the old checkpoints.
             ctx.checkpoints.discard()
         if planned.stage.trains:
+            # The first process's artifact: the others wrote theirs into scratch folders.
             return run.processes.of_first(planned.stage.run(ctx))
         return run.processes.by_first(lambda: planned.stage.run(ctx))
 
@@ -227,8 +237,9 @@ class Pipeline(Settings):
         return Subject(self.name, self.seed, data, self.target, self.budget, stages, sources, self._data_settings())
 
     def _data_settings(self) -> dict[str, Any]:
-        """What decides which images are seen, without where they lie."""
-        unsaid = set() if self.data.balance else {"balance"}  # reports from before there was such a setting lack it
+        """The data settings for the report, without paths."""
+        # Reports from before the setting existed lack it, and must not seem to differ from new ones.
+        unsaid = set() if self.data.balance else {"balance"}
         settings = self.data.model_dump(exclude_none=True, exclude={"root", "download", "cache", "cache_gb", *unsaid})
         return {**settings, "augment": self.data.augment_name}
 

@@ -1,4 +1,4 @@
-"""A pipeline's stages with what decides their results."""
+"""A pipeline's stages with their digests."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from edgekd.store.artifacts import Artifact, Store
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage, the digest its artifact has, the stages it reads by role, and the artifact where it is up to date."""
+    """A stage, its digest, the stages it reads (by role), and its artifact if that is up to date."""
 
     name: str
     stage: Stage
@@ -23,13 +23,13 @@ class Planned:
 
 
 def looked_up(drafts: Sequence[Planned], store: Store) -> list[Planned]:
-    """The stages with the artifacts of those that are up to date."""
+    """The stages, with artifacts where they are up to date."""
     return [replace(draft, artifact=store.find(draft.digest)) for draft in drafts]
 
 
 @contextlib.contextmanager
 def placed(index: int, name: str) -> Iterator[None]:
-    """Say in every error which stage it is about."""
+    """Add the stage to the place of every error."""
     try:
         yield
     except EdgekdError as error:

@@ -1,4 +1,4 @@
-"""What a pipeline has done, has under way and has still to do, read from the store while others work on it."""
+"""How far a pipeline is, read from the store while other processes work on it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +21,11 @@ class Status:
 
     Args:
         name: the stage's id; ``report`` for what comes after the last.
-        state: stopped: checkpoints lie there and nobody goes on from them.
-        detail: who is at it, or what is wrong; empty where there is nothing to say.
-        epoch: whole passes over the training split of a stage that is under way or stopped; None where it has none.
-        epochs: how many it will be; None where the stage has none.
-        seconds: how long the run that finished it took; None where that is not known.
+        state: stopped: there are checkpoints, and no run is continuing them.
+        detail: the process that works on it, or what is wrong; may be empty.
+        epoch: finished epochs of a stage that is under way or stopped; None if there are none.
+        epochs: planned epochs; None if the stage has none.
+        seconds: how long it took; None if unknown.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Status:
 
 
 def pipeline_status(pipeline: Pipeline, models: Path, exports: Path) -> list[Status]:
-    """Every stage's status and, where there is an export stage, the report's; nothing is run or changed."""
+    """Every stage's status and, if there is an export stage, the report's; nothing is run or changed."""
     planned, store = pipeline.plan(models), Store(models)
     reported = any(issubclass(stage.leaves, ExportedFiles) for stage in pipeline.stages)
     return [
@@ -52,6 +52,7 @@ def _stage(item: Planned, store: Store) -> Status:
     about = (item.name, item.stage.kind, item.digest)
     epochs = getattr(item.stage, "epochs", None)
     who = lock.holder(store.lock(item.digest))
+    # Checked first: a run with --force remakes artifacts that are up to date.
     if who is not None:
         return Status(*about, "under way", who, _epoch(item, store), epochs)
     if item.artifact is not None:

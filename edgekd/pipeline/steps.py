@@ -1,4 +1,4 @@
-"""One step of the chain on a network, a file or a run of one's own; ``edgekd.prune`` and the like."""
+"""Single steps of the chain on your own network, files or runs: ``edgekd.prune`` and the like."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ AnyIsa = Literal["host", "any", "x86-avx2", "x86-vnni", "arm64"]
 
 
 class FileLatency(Record):
-    """How long one file takes, and that divided by what the first file takes."""
+    """One file's latency, and its ratio to that of the first file."""
 
     file: Path
     latency_ms: Latency
@@ -40,7 +40,7 @@ def prune(
         ratio: share of channels to remove, 0..1.
         importance: which channels matter; the norm of their weights unless given. For ``Taylor`` the model's
             parameters carry gradients.
-        isa: widths are rounded to what its kernels like.
+        isa: widths are rounded to what suits its kernels.
 
     Returns:
         The copy, in eval mode. Train it again: nothing else brings its accuracy back.
@@ -53,7 +53,14 @@ def prune(
 
     spec, resolved = spec_of(model, images), Target(isa=isa).resolved_isa
     found = pruned(
-        model, spec, ratio, importance=importance or L2(), scope="layer", max_ratio=max(ratio, 0.8), isa=resolved
+        # 0.8 is the prune stage's default; a larger ratio raises it.
+        model,
+        spec,
+        ratio,
+        importance=importance or L2(),
+        scope="layer",
+        max_ratio=max(ratio, 0.8),
+        isa=resolved,
     )
     return found.model
 
@@ -87,9 +94,9 @@ def export(model: nn.Module, path: str | Path, images: Tensor | None = None) -> 
     The file turns a pixel into ``(pixel - 128) / 64``, which is what the network must have been trained with.
 
     Args:
-        model: a float classifier, or what ``quantize`` gave.
+        model: a float classifier, or the result of ``quantize``.
         path: the file to write.
-        images: some that it takes, shape ``(count, channels, size, size)``; what ``quantize`` gave needs none.
+        images: sample input, shape ``(count, channels, size, size)``; not needed for a result of ``quantize``.
 
     Raises:
         QuantizationError: the network cannot be captured.
@@ -100,6 +107,7 @@ def export(model: nn.Module, path: str | Path, images: Tensor | None = None) -> 
     if isinstance(model, QuantizedModel):
         export_onnx(model.integers(), model.spec, path)
     else:
+        # Without images spec_of refuses the empty tensor with the right message.
         spec = spec_of(model, torch.empty(0) if images is None else images)
         export_onnx(float_graph(model, spec), spec, path)
     return path
@@ -131,7 +139,7 @@ def measure(files: Sequence[str | Path], *, threads: int = 1, batch: int = 1) ->
 
 
 def compare(*exports: str | Path) -> Comparison:
-    """Hold finished runs against each other, as ``edgekd compare`` does.
+    """Compare finished runs, as ``edgekd compare`` does.
 
     Args:
         exports: two or more folders ``exports/<name>/``.
@@ -155,7 +163,7 @@ def verify(bundle: str | Path) -> dict[str, Any]:
         Plain data: ``ok``, ``problems``, and what was found of the golden images and of this machine.
 
     Raises:
-        BundleError: it is no bundle, or none to trust.
+        BundleError: it is not a bundle, or not to be trusted.
     """
     from edgekd.bundle.check import verify as verified
 
@@ -163,10 +171,10 @@ def verify(bundle: str | Path) -> dict[str, Any]:
 
 
 def spec_of(model: nn.Module, images: Tensor) -> ModelSpec:
-    """What a classifier takes and gives, by asking it about images.
+    """Infer a classifier's input and output sizes by running it on images.
 
     Raises:
-        ShapeError: these are no square images, or it gives no logits ``(count, classes)``.
+        ShapeError: the images are not square, or the output is not logits ``(count, classes)``.
     """
     if images.dim() != 4 or images.shape[2] != images.shape[3]:
         found = tuple(images.shape)

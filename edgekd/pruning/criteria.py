@@ -1,4 +1,4 @@
-"""What makes a channel worth keeping: criteria with their own parameters, by torch-pruning's measures."""
+"""Pruning criteria with their own parameters, computed by torch-pruning."""
 
 from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
@@ -13,12 +13,12 @@ class Importance(Named, ABC):
 
     @property
     def gradient_images(self) -> int:
-        """So many training images' gradients it needs; 0: none."""
+        """Number of training images whose gradients it needs; 0: none."""
         return 0
 
     @abstractmethod
     def measure(self) -> Any:
-        """Takes a torch-pruning group, gives scores of its channels, shape ``(channels,)``, or None."""
+        """A function from a torch-pruning group to scores of its channels, shape ``(channels,)``, or None."""
 
 
 class L2(Importance):
@@ -64,7 +64,7 @@ AnyImportance = Annotated[L2 | Taylor | BatchNormScale, Field(discriminator="nam
 
 
 def _measures() -> Any:
-    """torch-pruning's, imported late: with timm beside it that takes 1.7 s, and a criterion is read with every file."""
+    """torch-pruning's measures, imported late: that takes 1.7 s with timm, and every command reads this module."""
     from torch_pruning import importance
 
     return importance

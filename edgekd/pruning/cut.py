@@ -1,4 +1,4 @@
-"""What is cut from which layer: applied to a copy of a network, or silenced in one."""
+"""Channels to cut from each layer: removed from a copy of a network, or silenced in one."""
 
 import copy
 from collections.abc import Collection, Iterable, Mapping
@@ -17,8 +17,8 @@ class Cut:
     """Channels to remove, by layer.
 
     Args:
-        outputs: numbers among a layer's outputs, as the whole network counts them.
-        inputs: numbers among a layer's inputs; of a layer that takes each channel by itself, those of its outputs.
+        outputs: layer -> indices of its output channels in the unpruned network.
+        inputs: layer -> indices of its input channels; for a depthwise layer or a norm those of its outputs.
     """
 
     outputs: Numbers
@@ -26,7 +26,7 @@ class Cut:
 
 
 def together(cuts: Iterable[Cut]) -> Cut:
-    """All of them at once: a layer behind a concatenation loses inputs by several."""
+    """The union of several cuts: a layer behind a concatenation loses inputs through several of them."""
     cuts = list(cuts)
     return Cut(_union(cut.outputs for cut in cuts), _union(cut.inputs for cut in cuts))
 
@@ -40,7 +40,7 @@ def _union(parts: Iterable[Numbers]) -> Numbers:
 
 
 def removed(model: nn.Module, cut: Cut) -> nn.Module:
-    """A copy without these channels, and without gradients.
+    """A copy without these channels and without gradients.
 
     Raises:
         IndexError: a layer has no such channel.
@@ -54,7 +54,7 @@ def removed(model: nn.Module, cut: Cut) -> nn.Module:
 
 
 def silenced(model: nn.Module, cut: Cut) -> nn.Module:
-    """A copy of the same size in which no layer heeds the inputs that the cut takes from it."""
+    """A copy of the same size in which the weights of the inputs to be cut are zero."""
     twin = copy.deepcopy(model)
     for name, layer in twin.named_modules():
         if name in cut.inputs and not each_by_itself(layer):
@@ -64,7 +64,9 @@ def silenced(model: nn.Module, cut: Cut) -> nn.Module:
 
 
 def each_by_itself(layer: nn.Module) -> bool:
-    """Does every output depend on the one input of the same number? So in norms and depthwise convolutions."""
+    """Does every output depend only on the input of the same index, as in norms and depthwise convolutions?"""
+    # Only depthwise convolutions get here with groups: the channels of other grouped convolutions are kept
+    # (``graph.py``).
     return not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) or getattr(layer, "groups", 1) > 1
 
 
@@ -82,7 +84,7 @@ def _shrink(layer: nn.Module, outputs: Collection[int], inputs: Collection[int])
 
 
 def _axes(layer: nn.Module) -> tuple[int, int]:
-    """Where a weight counts outputs and inputs."""
+    """The axes of a weight: outputs, inputs."""
     return (1, 0) if isinstance(layer, nn.ConvTranspose2d) else (0, 1)
 
 

@@ -1,4 +1,4 @@
-"""torch-pruning's dependency graph: which channels of which layers go together."""
+"""torch-pruning's dependency graph: which channels of which layers must be removed together."""
 
 import copy
 import warnings
@@ -25,17 +25,17 @@ Layer = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
 
 OPTYPE = tp.ops.OPTYPE
 REARRANGING = {OPTYPE.CONCAT, OPTYPE.SPLIT, OPTYPE.RESHAPE, OPTYPE.UNBIND, OPTYPE.EXPAND, OPTYPE.SLICE}
-"""Kinds of operations behind which torch-pruning numbers channels anew."""
+"""Kinds of operations behind which torch-pruning renumbers channels."""
 
 MOVING = (
     "cat", "chunk", "flip", "index", "permute", "reshape", "roll", "select", "shuffle", "slice", "split", "transpose",
     "unbind", "unfold", "view",
 )  # fmt: skip
-"""Words in the names of operations that may put channels elsewhere."""
+"""Words in the names of operations that may move channels."""
 
 
 class Graph(tp.DependencyGraph):  # type: ignore[misc]
-    """A dependency graph that ends at operations which cannot be followed, instead of raising there."""
+    """A dependency graph that stops at operations which it cannot follow, instead of raising."""
 
     def _build_dependency(self, module2node: dict[Any, Any]) -> None:
         super()._build_dependency(module2node)
@@ -44,11 +44,13 @@ class Graph(tp.DependencyGraph):  # type: ignore[misc]
         self.widest = max(width for layer in widths(self.model).values() for width in layer.values())
         while found := [node for node in module2node.values() if node not in self.lost and not self._follows(node)]:
             for node in found:
+                # torch-pruning 1.6.1 raises at an operation whose channels it cannot index. Without dependencies the
+                # operation ends the walk instead, and the groups that reach it are kept.
                 node.type, node.dependencies = OPTYPE.ELEMENTWISE, []
                 self.lost.add(node)
 
     def lose(self, dep: Any) -> None:
-        """Channels are lost on a dependency: the operation at one of its ends is to blame."""
+        """Record the operation at which channels could not be followed any further."""
         self.lost.add(dep.source if dep.source.type in REARRANGING else dep.target)
 
     def _follows(self, node: Any) -> bool:
@@ -63,15 +65,16 @@ class Graph(tp.DependencyGraph):  # type: ignore[misc]
 
 
 def dependency_graph(model: nn.Module, spec: ModelSpec) -> Graph:
-    """The graph of a model in eval mode, whose parameters want gradients.
+    """The graph of a model in eval mode, whose parameters require gradients.
 
     Raises:
         PruningError: the network cannot be traced.
     """
     try:
-        # warnings are of what is not followed, whose groups are kept
+        # torch-pruning warns of what it cannot follow; such groups are kept, with a reason.
         with torch.enable_grad(), warnings.catch_warnings(action="ignore"):
             graph: Graph = Graph().build_dependency(model, example_inputs=example_images(spec))
+    # torch-pruning 1.6.1 has no errors of its own: shufflenet_v2_x1_0, for one, ends in a bare ZeroDivisionError.
     except Exception as error:
         problem = f"torch-pruning cannot follow its channels from layer to layer ({first_line(error)})"
         raise PruningError(spec.name, problem, "leave the prune stage out") from None
@@ -79,7 +82,7 @@ def dependency_graph(model: nn.Module, spec: ModelSpec) -> Graph:
 
 
 def find_groups(graph: Graph, heads: Sequence[nn.Module]) -> Iterator[Group]:
-    """Every group but the heads', with scores of one: those that cannot be followed say why they are kept."""
+    """Every group but the heads', with scores of 1; a group that cannot be followed says why it is kept."""
     seen: set[nn.Module] = set()
     for root in list(graph.module2node):
         if not isinstance(root, Layer) or root in seen or root in heads:
@@ -91,7 +94,7 @@ def find_groups(graph: Graph, heads: Sequence[nn.Module]) -> Iterator[Group]:
 
 
 def _followed(graph: Graph, root: Layer) -> tuple[Group, list[nn.Module]]:
-    """The group of a layer's outputs, and all layers whose outputs they are."""
+    """The group of a layer's outputs, and all layers that share them as outputs."""
     channels = outputs_of(root)
     items = _reached(graph, root, range(channels))
     outputs = [dep.target.module for dep, _ in items if graph.is_out_channel_pruning_fn(dep.handler)]
@@ -103,7 +106,7 @@ def _followed(graph: Graph, root: Layer) -> tuple[Group, list[nn.Module]]:
 
 
 def _first_owner(group: Group, owned: set[str]) -> Group:
-    """The group, kept where some of its layers are in another one."""
+    """The group; kept if some of its layers belong to another group."""
     free = tuple(layer for layer in group.layers if layer not in owned)
     if free == group.layers:
         return group
@@ -111,10 +114,10 @@ def _first_owner(group: Group, owned: set[str]) -> Group:
 
 
 def _reached(graph: Graph, root: Layer, channels: Iterable[int]) -> Any:
-    """What goes with these outputs of a layer: torch-pruning's dependencies with the numbers of channels.
+    """Everything that must go with these outputs of a layer: dependencies with channel indices.
 
-    Each channel of each layer is reached once. torch-pruning's own walk takes it again on every path that leads there,
-    of which a network of shifted windows has millions.
+    Each channel of each layer is visited once. torch-pruning's own walk visits it again on every path, of which a
+    network with shifted windows has millions.
     """
     fn, node = graph.get_pruner_of_module(root).prune_out_channels, graph.module2node[root]
     start = {number: _HybridIndex(number, number) for number in channels}
@@ -133,13 +136,15 @@ def _reached(graph: Graph, root: Layer, channels: Iterable[int]) -> Any:
 
 
 def _mapped(graph: Graph, dep: Any, numbers: list[Any]) -> list[Any]:
-    """The numbers that channels have behind a dependency; none where they are lost on it."""
+    """The indices of channels behind a dependency; empty if they cannot be followed across it."""
     try:
         for mapping in dep.index_mapping:
             numbers = numbers if mapping is None else mapping(numbers)
-    except Exception:  # whatever torch-pruning meets there
+    # torch-pruning's mappings may raise anything.
+    except Exception:
         numbers = []
         graph.lose(dep)
+    # No layer is that wide: a mapping went wrong without raising.
     if any(number.idx >= graph.widest for number in numbers):
         numbers = []
         graph.lose(dep)
@@ -147,7 +152,7 @@ def _mapped(graph: Graph, dep: Any, numbers: list[Any]) -> list[Any]:
 
 
 def _as_group(found: Iterable[tuple[Any, dict[int, Any]]]) -> Any:
-    """What was found, as torch-pruning's measures of importance take it."""
+    """Dependencies and channels as a torch-pruning group, for its importance measures."""
     group = tp.dependency.Group()
     for dep, held in found:
         group.add_dep(dep, list(held))
@@ -156,12 +161,12 @@ def _as_group(found: Iterable[tuple[Any, dict[int, Any]]]) -> Any:
 
 
 def outputs_of(layer: nn.Module) -> int:
-    """How many outputs a layer of its own width has."""
+    """Number of a layer's output channels."""
     return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)  # type: ignore[arg-type]
 
 
 def _kept_because(graph: Graph, sharing: list[nn.Module | nn.Parameter]) -> str:
-    """Why channels stay, given whatever has a size of that many channels."""
+    """Why channels are kept, given everything whose size depends on them; empty if they may go."""
     if any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) and _grouped(m) for m in sharing):
         return "kept: a grouped convolution"
     if graph.tied.intersection(sharing):
@@ -171,7 +176,7 @@ def _kept_because(graph: Graph, sharing: list[nn.Module | nn.Parameter]) -> str:
 
 
 def _tied(model: nn.Module) -> set[nn.Module]:
-    """Layers that have a parameter in common with another one."""
+    """Layers that share a parameter with another one."""
     of = {layer: {id(parameter) for parameter in layer.parameters(recurse=False)} for layer in model.modules()}
     count = Counter(number for numbers in of.values() for number in numbers)
     return {layer for layer, numbers in of.items() if any(count[number] > 1 for number in numbers)}
@@ -182,7 +187,7 @@ def _resizable(layer: nn.Module | nn.Parameter) -> bool:
 
 
 def _grouped(layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
-    """Are several channels mixed, but not all?"""
+    """Is it a grouped convolution that is not depthwise?"""
     return layer.groups > 1 and not layer.groups == layer.in_channels == layer.out_channels
 
 
@@ -191,10 +196,10 @@ def _has_size(layer: nn.Module | nn.Parameter) -> bool:
 
 
 def cut_of(graph: Graph, group: Group, channels: Sequence[int]) -> Cut:
-    """What goes from which layer with these channels of a group.
+    """The cut that removes these channels of a group.
 
     Raises:
-        PruningError: others of the group would go with them.
+        PruningError: other channels of the group would have to go as well.
     """
     root = graph.model.get_submodule(group.layers[0])
     outputs, inputs = dict[str, frozenset[int]](), dict[str, frozenset[int]]()
@@ -213,7 +218,7 @@ def cut_of(graph: Graph, group: Group, channels: Sequence[int]) -> Cut:
 
 
 def lost_in(nodes: Iterable[Any]) -> str:
-    """Why channels stay that cannot be followed through these nodes: the operations that may put them elsewhere."""
+    """Why channels are kept that cannot be followed through these nodes: the operations that may move them."""
     names = {type(node.grad_fn).__name__.split("Backward")[0] for node in nodes if not isinstance(node.module, Layer)}
     moving = sorted(name for name in names if any(word in name.lower() for word in MOVING))
     if moving:
@@ -222,10 +227,10 @@ def lost_in(nodes: Iterable[Any]) -> str:
 
 
 def all_of(graph: Graph, group: Group) -> Any:
-    """All channels of a group with the dependencies that they pass, as torch-pruning's measures take them."""
+    """All channels and dependencies of a group, for torch-pruning's importance measures."""
     return _reached(graph, graph.model.get_submodule(group.layers[0]), range(group.channels))
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong inside torch-pruning."""
+    """Class and first line of an error."""
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -1,4 +1,4 @@
-"""A group: channels that go or stay together."""
+"""A group of channels that are removed or kept together."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Group:
-    """Channels that go or stay together, through every layer that shares them.
+    """Channels that are removed or kept together in every layer that shares them.
 
     Args:
         layers: names of the layers whose outputs they are; the first is the root.
         channels: outputs of the root.
         scores: importance per channel, shape ``(channels,)``, mean 1.
-        kind: alike for groups of the same structure, which are ranked together.
-        kept_because: why the group is left alone; empty where it may be pruned.
+        kind: equal for groups of the same structure, which are ranked together.
+        kept_because: why the group is not pruned; empty if it may be.
     """
 
     layers: tuple[str, ...]

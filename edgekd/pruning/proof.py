@@ -1,7 +1,7 @@
-"""Proof that a cut removes what it says: the smaller network answers as the whole one that heeds the rest alone.
+"""Proof of a cut: the smaller network must answer like the whole one in which the cut channels are silenced.
 
-Both are asked with random weights and images. Where channels were followed to the wrong place, the answers differ by
-as much as the cut changes them; else by float rounding.
+Both get random weights and images. If channels were followed to the wrong place, the answers differ by about as much as
+the cut changes them; otherwise by float rounding.
 """
 
 import copy
@@ -17,12 +17,12 @@ from edgekd.zoo import ModelSpec
 
 IMAGES = 4
 TOLERANCE = 1e-3
-"""Error as a share of a cut's effect: rounding leaves less than 1e-5, one wrong layer of a hundred about 1e-2."""
+"""Largest error relative to a cut's effect: rounding gives less than 1e-5, one wrong layer in a hundred about 1e-2."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What cuts of a network are proved with.
+    """What is needed to prove cuts of a network.
 
     Args:
         model: the network with random weights.
@@ -35,26 +35,28 @@ class Proof:
     answers: Tensor
 
     def holds(self, cuts: Sequence[Cut]) -> bool:
-        """Are all of these cuts, made at once, right?"""
+        """Are these cuts right, made all at once?"""
         cut = together(cuts)
         try:
             smaller = _answers(removed(self.model, cut), self.images)
-        except Exception:  # whatever a network raises on tensors of other sizes
+        # A network may raise anything on tensors of other sizes.
+        except Exception:
             return False
         wanted = _answers(silenced(self.model, cut), self.images)
         if smaller.shape != wanted.shape:
             return False
         effect, error = (self.answers - wanted).abs().max(), (smaller - wanted).abs().max()
+        # NaN compares false, so that a broken network is refused.
         return bool(error <= TOLERANCE * effect)
 
     def wrong(self, cuts: Sequence[Cut]) -> set[int]:
-        """Numbers of the cuts to leave out, so that the others hold together."""
+        """Indices of the cuts to leave out, so that the others hold together."""
         alone = self._wrong_in(cuts, list(range(len(cuts))))
         rest = [cut for number, cut in enumerate(cuts) if number not in alone]
         return alone if not alone or self.holds(rest) else self._wrong_in_turn(cuts)
 
     def _wrong_in(self, cuts: Sequence[Cut], numbers: list[int]) -> set[int]:
-        """By halving: most networks have none."""
+        """Wrong cuts, found by bisection: most networks have none."""
         if not numbers or self.holds([cuts[number] for number in numbers]):
             return set()
         if len(numbers) == 1:
@@ -63,7 +65,7 @@ class Proof:
         return self._wrong_in(cuts, numbers[:middle]) | self._wrong_in(cuts, numbers[middle:])
 
     def _wrong_in_turn(self, cuts: Sequence[Cut]) -> set[int]:
-        """One after the other, each beside all that hold: for cuts that are right alone and wrong together."""
+        """Wrong cuts, found by adding one at a time: for cuts that are right alone but wrong together."""
         right: list[int] = []
         for number in range(len(cuts)):
             if self.holds([cuts[other] for other in (*right, number)]):
@@ -72,7 +74,7 @@ class Proof:
 
 
 def proof_of(model: nn.Module, spec: ModelSpec) -> Proof:
-    """What cuts of a model are proved with; the model stays as it is.
+    """The ``Proof`` for a model, which is left unchanged.
 
     Raises:
         PruningError: it does not run on several images at once.
@@ -90,7 +92,7 @@ def proof_of(model: nn.Module, spec: ModelSpec) -> Proof:
 
 @torch.inference_mode()
 def _answers(model: nn.Module, images: Tensor) -> Tensor:
-    """Logits, shape ``(images, classes)``; batch norms take the images' own statistics, which suit any weights."""
+    """Logits, shape ``(images, classes)``; batch norms use batch statistics, which suit any weights."""
     for module in model.eval().modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train()
@@ -99,7 +101,7 @@ def _answers(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def randomised(model: nn.Module) -> nn.Module:
-    """A copy with weights of usual size, none of them zero, whatever training or initialisation left."""
+    """A copy with random non-zero weights of the usual size."""
     generator = torch.Generator().manual_seed(0)
     twin = copy.deepcopy(model).requires_grad_(False)
     twin.zero_grad(set_to_none=True)
@@ -107,6 +109,8 @@ def randomised(model: nn.Module) -> nn.Module:
         if parameter.dim() < 2:
             parameter.uniform_(0.5, 1.5, generator=generator)
         else:
+            # Kaiming's bound keeps activations at the same size through any depth, so that the effect of a wrong cut
+            # neither vanishes nor explodes.
             bound = (6 / max(1, parameter[0].numel())) ** 0.5
             parameter.uniform_(-bound, bound, generator=generator)
     return twin

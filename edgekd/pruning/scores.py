@@ -1,4 +1,4 @@
-"""Channels with their scores."""
+"""Importance scores of channels."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,7 +14,7 @@ from edgekd.training.safe_backward import trained_safely
 
 
 def accumulate_gradients(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Leave the cross-entropy's gradient over these batches in every parameter, for ``Taylor``."""
+    """Accumulate the cross-entropy's gradient over these batches in every parameter, for ``Taylor``."""
     model.zero_grad()
     with trained_safely(model):
         for images, labels in batches:
@@ -22,7 +22,7 @@ def accumulate_gradients(model: nn.Module, batches: Iterable[tuple[Tensor, Tenso
 
 
 def scored(graph: Graph, group: Group, importance: Importance) -> Group:
-    """The group with its channels' scores, which is kept where there are none that rank it.
+    """The group with its channels' scores; kept if scores cannot be computed or are not finite.
 
     Raises:
         PruningError: this importance finds nothing to score in it.
@@ -31,8 +31,9 @@ def scored(graph: Graph, group: Group, importance: Importance) -> Group:
         return group
     try:
         scores = importance.measure()(all_of(graph, group))
+    # torch-pruning 1.6.1 may raise anything on unusual groups; what cannot be ranked is kept.
     except Exception as error:
-        return replace(group, kept_because=f"kept: its importance cannot be told ({first_line(error)})")
+        return replace(group, kept_because=f"kept: its importance cannot be computed ({first_line(error)})")
     if scores is None:
         problem = f"importance {importance.name} finds nothing to score in this group of layers"
         raise PruningError(group.layers[0], problem, "take importance: l2")

@@ -1,4 +1,4 @@
-"""A network as pruning sees it: groups of channels, each proved to be right."""
+"""A network's groups of channels, each proved to be prunable."""
 
 import copy
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from edgekd.zoo import ModelSpec, count_macs, ends_of, example_images
 
 @dataclass(frozen=True)
 class Structure:
-    """A network, the groups of its channels, and what cuts of them are proved with."""
+    """A network, its groups of channels, and what is needed to prove their cuts."""
 
     model: nn.Module
     spec: ModelSpec
@@ -28,14 +28,14 @@ class Structure:
     proof: Proof
 
     def macs(self, keep: Sequence[int]) -> int:
-        """Multiply-accumulates where each group keeps so many channels."""
+        """Multiply-accumulates if each group keeps that many channels."""
         return count_macs(removed(self.model, self._cut(keep)), self.spec)
 
     def proved(self, keep: Sequence[int]) -> nn.Module:
-        """A copy in eval mode in which each group has kept so many channels, those of the highest scores.
+        """A copy in eval mode in which each group keeps that many channels, those with the highest scores.
 
         Raises:
-            PruningError: it is not the network without these channels.
+            PruningError: the copy does not answer like the network without these channels.
         """
         cut = self._cut(keep)
         if not self.proof.holds([cut]):
@@ -53,7 +53,7 @@ class Structure:
 
 
 def structure_of(model: nn.Module, spec: ModelSpec, importance: Importance) -> Structure:
-    """The groups of a network; those that cannot be followed, or that a proof fails for, are kept.
+    """The groups of a network; those that cannot be followed, or whose proof fails, are kept.
 
     Raises:
         PruningError: the network cannot be traced, or no layer can lose channels.
@@ -61,6 +61,7 @@ def structure_of(model: nn.Module, spec: ModelSpec, importance: Importance) -> S
     twin = copy.deepcopy(model).eval()
     for own, twins in zip(model.parameters(), twin.parameters(), strict=True):
         twins.requires_grad_(True)
+        # torch copies a parameter without its gradient, which ``Taylor`` reads.
         twins.grad = own.grad
     heads = [twin.get_submodule(name) for name in ends_of(twin, example_images(spec)).heads]
     graph, proof = dependency_graph(twin, spec), proof_of(model, spec)
@@ -72,7 +73,7 @@ def structure_of(model: nn.Module, spec: ModelSpec, importance: Importance) -> S
 
 
 def _proved(graph: Graph, groups: list[Group], proof: Proof) -> list[Group]:
-    """The groups; one of which half cannot be cut and proved is kept."""
+    """The groups; kept if cutting half of their channels cannot be proved."""
     free = [group for group in groups if not group.kept_because and group.channels > 1]
     cuts = {group.layers[0]: cut for group in free if (cut := _half(graph, group)) is not None}
     wrong = proof.wrong(list(cuts.values()))
@@ -87,9 +88,11 @@ def _proved(graph: Graph, groups: list[Group], proof: Proof) -> list[Group]:
 
 
 def _half(graph: Graph, group: Group) -> Cut | None:
-    """The cut of half of the channels, here and there; None where they do not go alone."""
+    """The cut of a random half of the channels; None if other channels would have to go as well."""
+    # Scattered, because a wrong cut of exactly the first half can look right behind a split in the middle.
     order = torch.randperm(group.channels, generator=torch.Generator().manual_seed(0))
     try:
         return cut_of(graph, group, sorted(order[: group.channels // 2].tolist()))
-    except Exception:  # whatever torch-pruning meets on its way
+    # torch-pruning may raise anything on its way.
+    except Exception:
         return None

@@ -1,1 +1,1 @@
-"""What a report is and how it is made; its page and comparisons stand in packages of their own."""
+"""The report: measuring, verdict, record and terminal output; the page and comparisons are packages of their own."""

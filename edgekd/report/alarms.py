@@ -1,11 +1,11 @@
-"""What stands in red in the report: what a reader must not overlook whatever the verdict."""
+"""Warnings shown in red in the report, whatever the verdict is."""
 
 from edgekd.report import wording as w
 from edgekd.report.roles import recommended_of, teacher_of
 from edgekd.report.schema import ModelReport, Report
 
 FAR_BELOW = 0.03
-"""From so much accuracy below its teacher on, a file is not what most would take it for."""
+"""Accuracy below the teacher's from which on a recommended file is flagged."""
 
 
 def alarms(report: Report) -> list[str]:
@@ -17,7 +17,7 @@ def alarms(report: Report) -> list[str]:
 
 
 def _astray(model: ModelReport, teacher: ModelReport | None) -> list[str]:
-    """Where a file answers otherwise than torch, or far worse than its teacher."""
+    """A sentence if a file answers differently from torch, or is far less accurate than its teacher."""
     if model.drift is not None and model.drift.kind != "rounding":
         return [f"{model.id}: {w.drift(model.drift)}."]
     if teacher is None or model == teacher or model.accuracy_drop <= FAR_BELOW:

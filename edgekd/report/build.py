@@ -1,4 +1,4 @@
-"""Puts the report together."""
+"""Builds the report from what was measured."""
 
 import datetime
 from dataclasses import asdict
@@ -68,7 +68,7 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
 
 
 def _baseline(subject: Subject, measured: Measured) -> str:
-    """The file that all others are compared with: the first teacher's, else the first."""
+    """The file that all others are compared with: the first teacher's, else the first file."""
     teachers = [file.id for file in measured.files if subject.stages[file.stage].kind == "teacher"]
     return [*teachers, measured.files[0].id][0]
 
@@ -112,6 +112,7 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         latency_ms=Latency.model_validate(percentiles(measured.latencies.runs_ms[index])),
         latency_ratio=Ratio(ratio=ratio, ci95=ci95),
         speedup=Ratio(ratio=1 / ratio, ci95=(1 / ci95[1], 1 / ci95[0])),
+        # The float source need not be among the exported files.
         source_ratio=_ratio(measured, file.id, source) if source in sizes else None,
         kernels=Kernels(**asdict(file.kernels)),
         per_class_accuracy=classes.recall,

@@ -1,4 +1,4 @@
-"""What a report says of its devices: facts, warnings, a table."""
+"""A report's devices: facts, warnings, a table of latencies."""
 
 from edgekd.report import wording as w
 from edgekd.report.roles import chosen_outcome, teacher_of
@@ -9,7 +9,7 @@ UNKNOWN = "not known"
 
 
 def device_facts(device: DeviceReport) -> dict[str, str]:
-    """What measured, and what it went through meanwhile."""
+    """The device, its settings, memory and temperature."""
     temperature = device.temperature_c
     return {
         "CPU": device.cpu,
@@ -29,13 +29,13 @@ def _memory(device: DeviceReport) -> str:
 
 
 def device_warnings(device: DeviceReport) -> list[str]:
-    """What a reader must not overlook, a sentence each."""
+    """Warnings about a device's figures, a sentence each."""
     slowed = "The clock was lowered while it measured: at its full clock it is faster."
     return [*([slowed] if device.throttled else []), *device.warnings]
 
 
 def device_table(report: Report, device: DeviceReport) -> Table:
-    """Latency of each file that it measured."""
+    """Latency of each file on the device."""
     titles = ("p50, ms", "p90, ms", "p99, ms", "ratio [95 %]")
     columns = [words("model"), *(figures(title) for title in titles)]
     return Table(columns, [_row(report, model) for model in device.models])

@@ -9,7 +9,7 @@ from edgekd.report.table import Cell, Column, Line, Row, Table, cell, figures, w
 
 
 def files_table(report: Report) -> Table:
-    """Every exported file; what is chosen is tagged with its role."""
+    """A row for each exported file; the chosen one is tagged with its role."""
     tag = Line(role_of(report), "warn" if report.verdict.outcome == "fail" else "pass")
     rows = [
         Row(
@@ -72,6 +72,7 @@ _COLUMNS: tuple[tuple[Column, Callable[[Report, ModelReport], Cell]], ...] = (
     (figures("accuracy", "[95 %]"), _accuracy),
     (figures("drop, points", "[95 %]", Line("McNemar p", "small", aside=", on val")), _drop),
     (figures("size, kB", "ratio"), _size),
+    # An interval that is wrapped onto a second line is hard to read.
     (figures("p50, ms", "ratio [95 %]", narrowest=len("0.33 [0.32, 0.34]")), _latency),
     (figures("MACs", "params", always=False), _work),
     (figures("kernels", "int/float"), _kernels),

@@ -1,4 +1,4 @@
-"""What keeps a file from being recommended, decided on val by the exported files themselves."""
+"""What keeps a file from being recommended; decided on val, with the exported files' answers."""
 
 import math
 from collections.abc import Sequence
@@ -12,16 +12,15 @@ from edgekd.report.schema import Check, ModelReport, Paired
 from edgekd.training.significance import SIGNIFICANT
 
 SAME_SIZE = 0.01
-"""Files whose bytes differ by less, in parts of the smaller, are alike: so much do names and padding vary."""
+"""Sizes that differ by less, relative to the smaller, count as equal: names and padding vary that much."""
 KEEPS_UP = 0.01
-"""So far, a point, may a file be below the teacher on val, and not measurably so, where no limit allows more."""
+"""Largest accuracy below the teacher on val, unless a limit is given; it must not be significant either."""
 
 
 class Budget(Settings):
     """What the shipped file may cost, compared with the teacher's.
 
-    A limit that is not given is not checked; yet without one on accuracy no file is recommended that does not keep up
-    with the teacher.
+    Only given limits are checked. Without a limit on accuracy a recommended file must keep up with the teacher.
     """
 
     accuracy_drop: float | None = Field(
@@ -32,7 +31,7 @@ class Budget(Settings):
 
     @property
     def limits(self) -> dict[str, float]:
-        """Those that are given."""
+        """The limits that are given."""
         return {name: limit for name, limit in self.model_dump().items() if limit is not None}
 
 
@@ -41,8 +40,8 @@ class Shortfall:
     """One thing that keeps a file from being recommended.
 
     Args:
-        words: the figure, and what it should be.
-        excess: how far beyond its limit it is, in parts of the limit (accuracy: of one point where that is more).
+        words: the figure and its limit.
+        excess: how far beyond its limit it is, relative to the limit (accuracy: to one point if that is more).
     """
 
     words: str
@@ -50,7 +49,7 @@ class Shortfall:
 
 
 def check(model: ModelReport, budget: Budget, drop: float) -> list[Check]:
-    """A file against each limit that is given, with the accuracy drop of one of the splits."""
+    """Check a file against each given limit, with the accuracy drop on one of the splits."""
     values = {"accuracy_drop": drop, "size_ratio": model.size_ratio, "latency_ratio": model.latency_ratio.ratio}
     return [
         Check(name=name, limit=limit, value=values[name], passed=values[name] <= limit)
@@ -73,13 +72,13 @@ def shortfalls(model: ModelReport, budget: Budget, base: ModelReport) -> list[Sh
 
 
 def unasked(model: ModelReport, budget: Budget, base: ModelReport) -> list[Shortfall]:
-    """What no limit says and yet is wanted: a file that keeps up with the teacher and has something over it."""
+    """Requirements beyond the limits: a file must keep up with the teacher and be better than it in something."""
     lags = [] if budget.accuracy_drop is not None else _lag(model, base)
     return [*_drifted(model), *lags, *([] if base.stage != "teacher" or model is base else _no_gain(model, base))]
 
 
 def on_val(model: ModelReport) -> Paired:
-    """A file and the teacher on val."""
+    """The paired test of a file and the teacher on val."""
     assert model.val_paired is not None, "every file was run on val"
     return model.val_paired
 
@@ -96,6 +95,7 @@ def _lag(model: ModelReport, base: ModelReport) -> list[Shortfall]:
     if found.drop <= KEEPS_UP and not measured:
         return []
     below = f"{w.points(found.drop).lstrip('+')} points below {base.id} on val ({w.p_value(found.p_value)})"
+    # A significant loss below one point exceeds no limit in points; its p-value says by how much it is a loss.
     doubt = (SIGNIFICANT - found.p_value) / SIGNIFICANT if measured else 0.0
     excess = max((found.drop - KEEPS_UP) / KEEPS_UP, doubt)
     return [Shortfall(f"{below}, which budget.accuracy_drop may allow", excess)]
@@ -113,4 +113,5 @@ def _no_gain(model: ModelReport, base: ModelReport) -> list[Shortfall]:
 
 
 def _excess(item: Check) -> float:
+    # A limit of 0 cannot divide: the excess then counts in points of accuracy.
     return (item.value - item.limit) / max(abs(item.limit), 0.01)

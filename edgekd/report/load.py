@@ -1,4 +1,4 @@
-"""Reads report.json files, which may be old, damaged, or made by an enemy."""
+"""Reads report.json files, which may be old, damaged or hostile."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ MOST_BYTES = 50_000_000
 
 
 def report_path(export: Path) -> Path:
-    """The report.json that is meant by an exported folder or by the file itself."""
+    """The path of report.json, given an exported folder or the file itself."""
     return export / FILE if export.is_dir() else export
 
 
@@ -36,8 +36,9 @@ def load_report(path: Path) -> Report:
         report = Report.model_validate_json(raw, strict=True)
     except ValidationError as error:
         raise _mistake(error, path) from None
+    # All readers of a report rely on the recommended file being there.
     if recommended_of(report) is None:
-        raise _damaged(path, f"recommends {report.recommended[:60]!r}, which is none of its files")
+        raise _damaged(path, f"recommends {report.recommended[:60]!r}, which is not one of its files")
     return report
 
 
@@ -50,9 +51,10 @@ def _bytes(path: Path) -> bytes:
 
 
 def _check_version(raw: bytes, path: Path) -> None:
-    """Said first: a newer report may well differ in every other field too."""
+    """Check the schema number first: a newer report may differ in every other field."""
     try:
         found: Any = json.loads(raw)
+    # RecursionError: brackets nested thousands deep, as in a hostile file.
     except (ValueError, RecursionError) as error:
         raise _damaged(path, f"is not valid JSON ({str(error)[:80]})") from None
     version = found.get("schema") if isinstance(found, dict) else None

@@ -1,4 +1,4 @@
-"""Measuring exported files: their answers on val and test, latency."""
+"""Measures exported files: their answers on val and test, and latency."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 
 def predictions(path: Path, split: Split, *, exact: bool = False) -> Array:
-    """The class that a file gives each image of a split, shape ``(count,)``; ``exact``: without fused kernels."""
+    """A file's class for each image of a split, shape ``(count,)``; ``exact``: without fused kernels."""
     chosen: Array = ort.predict(ort.session(path, exact=exact), split.images).argmax(1)
     return chosen
 
@@ -29,8 +29,8 @@ def answers(file: ExportedFile, path: Path, data: Dataset) -> dict[str, torch.Te
     """The classes that a file chooses, int32: of test as shipped (its id) and exact, of val as shipped.
 
     Args:
-        file: what the export says of it; one that is only there for calibration is not run on val.
-        path: where it lies.
+        file: as the export describes it; one that exists only for comparison is not run on val.
+        path: its path.
         data: the images.
     """
     runs = {file.id: (data.test, False)}
@@ -45,7 +45,7 @@ def answers(file: ExportedFile, path: Path, data: Dataset) -> dict[str, torch.Te
 
 
 def filled(images: Images, batch: int) -> Array:
-    """As many images as one inference takes, shape ``(batch, ...)``; where there are fewer, they come again."""
+    """One batch of images, shape ``(batch, ...)``; repeated if there are fewer."""
     pixels: Array = images[torch.arange(batch) % len(images)].numpy()
     return pixels
 
@@ -60,8 +60,8 @@ def measure_latency(
         pixels: one batch of uint8 images, shape ``(batch, height, width, channels)``.
         threads: of one inference.
         seed: of the order.
-        progress: told about the rounds.
-        label: names the work for it.
+        progress: informed about the rounds.
+        label: name of the work.
 
     Raises:
         ExportError: ONNX Runtime refuses a file, or a process died.
@@ -71,7 +71,7 @@ def measure_latency(
 
 
 def latencies(paths: Sequence[Path], load: Load, seed: int, told: Callable[[int, int], None]) -> Latencies:
-    """``edgekd.ondevice.latency.interleaved``, whose faults are edgekd's own errors."""
+    """``edgekd.ondevice.latency.interleaved``, with Fault re-raised as ExportError."""
     try:
         return interleaved(paths, load, seed, told)
     except Fault as fault:

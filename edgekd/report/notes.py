@@ -1,4 +1,4 @@
-"""Sentences for the report: what a reader should know beside the figures."""
+"""Notes for the report: what a reader should know besides the figures."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,13 +9,14 @@ from edgekd.report.wording import drift
 from edgekd.stages.manifests import StageManifest
 
 DECIDES_BITS = ("vector instructions", "training threads", "torch", "torchvision", "torchao", "numpy", "gpu")
-"""What of an environment decides how sums are rounded."""
+"""Entries of an environment that decide how sums are rounded."""
 CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
+# A record made without a GPU has no such entry, and must still differ from one that names a GPU.
 WITHOUT_GPU = {"gpu": "none"}
 
 
 def measured_elsewhere(target: Target) -> list[str]:
-    """Where the files are meant for another kind of CPU than the one that measured them."""
+    """A note if the files are for another kind of CPU than the one that measured them."""
     if target.resolved_isa in (host_isa(), "any"):
         return []
     return [
@@ -25,12 +26,12 @@ def measured_elsewhere(target: Target) -> list[str]:
 
 
 def told_by_stages(stages: Mapping[str, StageManifest]) -> list[str]:
-    """What stages have to tell."""
+    """The notes of the stages."""
     return [f"{name}: {text}" for name, made in stages.items() for text in made.told]
 
 
 def trained_elsewhere(stages: Mapping[str, StageManifest], here: Mapping[str, str]) -> list[str]:
-    """Stages that were made where the same file and seed need not give the same bits as here."""
+    """Notes about stages made in an environment in which the same file and seed may give other bits than here."""
     notes: dict[str, list[str]] = {}
     here = {**WITHOUT_GPU, **here}
     for name, made in stages.items():
@@ -47,10 +48,10 @@ def trained_elsewhere(stages: Mapping[str, StageManifest], here: Mapping[str, st
 
 
 def told_by_files(models: Sequence[ModelReport], recommended: str) -> list[str]:
-    """Where a file learned too little, answers otherwise than torch, gains no time, or is not wholly integer.
+    """Notes about files that learned too little, differ from torch, are not faster, or are not wholly integer.
 
-    What the recommended file has not learned stands in red instead; nobody expects a network to answer that was
-    pruned and not trained again.
+    What the recommended file has not learned is shown in red instead. Pruned networks that were not trained again are
+    not expected to have learned anything.
     """
     notes = []
     for model in models:
@@ -72,7 +73,7 @@ def told_by_files(models: Sequence[ModelReport], recommended: str) -> list[str]:
 
 
 def _kernels(model: ModelReport) -> str:
-    """What was counted; what of it takes the time was not measured."""
+    """Counts of kernels; what each costs was not measured."""
     kernels = model.kernels
     conversions = sum(kernels.ops.get(name, 0) for name in CONVERSIONS)
     return (

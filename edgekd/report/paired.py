@@ -1,4 +1,4 @@
-"""Files held against one another on the same images."""
+"""Paired comparison of files on the same images."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ def paired_test(teacher: "Tensor", model: "Tensor") -> Paired:
     """McNemar's exact test of two files.
 
     Args:
-        teacher: which images the one gets right, bool, shape ``(count,)``.
-        model: which the other does, same shape.
+        teacher: images that the one gets right, bool, shape ``(count,)``.
+        model: images that the other gets right, same shape.
     """
     only_teacher, only_model = int((teacher & ~model).sum()), int((~teacher & model).sum())
     return Paired(
@@ -36,7 +36,7 @@ def drop_interval(paired: Paired) -> tuple[float, float]:
 def rivals(
     recommended: str, models: Sequence[ModelReport], chosen: Mapping[str, "Tensor"], labels: "Tensor"
 ) -> list[Rival]:
-    """Every student against the recommended one; none where that is the teacher, which all are paired with anyway.
+    """Every student against the recommended one; none if that is the teacher, with which all are paired anyway.
 
     Args:
         recommended: a file's id.

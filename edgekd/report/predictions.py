@@ -1,4 +1,4 @@
-"""predictions.npz: the class that each exported file gave every test image, and the right one.
+"""predictions.npz: the class that each exported file chose for every test image, and the right one.
 
 ``numpy.load`` opens it: ``labels``, and ``models/<id>`` for each file; unsigned whole numbers, shape ``(count,)``.
 """
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 FILE = "predictions.npz"
 LABELS, MODELS, SUFFIX = "labels", "models/", ".npy"
 MOST_BYTES = 2**28
-"""Of all arrays together, unpacked."""
+"""Largest total size of the arrays, unpacked."""
 MOST_ARRAYS = 1000
 Numbers: TypeAlias = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What files answered on the test images.
+    """The answers of files on the test images.
 
     Args:
         labels: the right classes, shape ``(count,)``.
@@ -70,7 +70,7 @@ def _smallest(classes: Numbers) -> Numbers:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """What ``write_predictions`` wrote; nothing in the file is executed, and no more is unpacked than it says.
+    """Read what ``write_predictions`` wrote; no code is executed, and the unpacked size is limited.
 
     Raises:
         ReportError: the file is missing, damaged, too large, or holds anything else.
@@ -96,6 +96,7 @@ def _arrays(path: Path) -> dict[str, Numbers]:
 
 def _check_members(members: list[zipfile.ZipInfo]) -> None:
     names = [member.filename for member in members]
+    # A zip bomb is refused by its claimed sizes; zipfile never unpacks more than the claimed size.
     if len(members) > MOST_ARRAYS or sum(member.file_size for member in members) > MOST_BYTES:
         raise ValueError(f"more than {MOST_ARRAYS} arrays or {MOST_BYTES} bytes")
     if f"{LABELS}{SUFFIX}" not in names:
@@ -106,12 +107,13 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
         raise ValueError("a name is used twice")
     for name in set(names) - {f"{LABELS}{SUFFIX}"}:
         if not (name.startswith(MODELS) and name.endswith(SUFFIX)):
-            raise ValueError(f"{name[:60]!r} is no array of a model")
+            raise ValueError(f"{name[:60]!r} is not an array of a model")
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Numbers:
-    """One array; its header is checked before anything is made of it."""
+    """One array; its header is checked before it is used."""
     stored = io.BytesIO(archive.read(member))
+    # Later versions of the format allow headers of gigabytes.
     if np.lib.format.read_magic(stored) != (1, 0):
         raise ValueError("an array of another format")
     shape, _, kind = np.lib.format.read_array_header_1_0(stored)
@@ -122,5 +124,5 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Numbers:
 
 
 def _words(error: Exception) -> str:
-    """The first line of what went wrong, not too long."""
+    """First line of an error, shortened."""
     return str(error).partition("\n")[0][:100] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Which part each file plays in a report: the teacher, the recommended one, one that another is compared with."""
+"""The role of each file in a report: teacher, recommended, reference of another."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def teacher_of(report: Report) -> ModelReport | None:
 
 
 def reference(models: Sequence[ModelReport]) -> ModelReport | None:
-    """Of several files the one that the others are compared with: the first teacher, else the first."""
+    """The file that the others are compared with: the first teacher, else the first."""
     teachers = [model for model in models if model.stage == "teacher"]
     return next(iter([*teachers, *models]), None)
 
@@ -23,34 +23,34 @@ def recommended_of(report: Report) -> ModelReport | None:
 
 
 def role_of(report: Report) -> str:
-    """What the file that ships is called: a verdict of fail recommends none."""
+    """How the shipped file is called: after a verdict of fail no file is recommended."""
     return "chosen" if report.verdict.outcome == "fail" else "recommended"
 
 
 def chosen_outcome(report: Report, model: str) -> Outcome | None:
-    """The verdict, of the file that ships; None of every other."""
+    """The verdict for the shipped file; None for all others."""
     return report.verdict.outcome if model == report.recommended else None
 
 
 def checked_of(report: Report) -> ModelReport | None:
-    """The file that the verdict's checks are of."""
+    """The file to which the verdict's checks refer."""
     judged = report.verdict.checked or report.recommended
     return next((model for model in report.models if model.id == judged), None)
 
 
 def faster_float_than(report: Report, model: ModelReport) -> ModelReport | None:
-    """The float file that an integer one was made from, where the integer one is measurably slower."""
+    """The float source of an integer file, if the integer file is measurably slower."""
     if model.source_ratio is None or model.source_ratio.ci95[0] <= 1:
         return None
     return next((other for other in report.models if other.id == model.source), None)
 
 
 def balanced_of(report: Report, model: ModelReport) -> float | None:
-    """Balanced accuracy, where the test images are so unevenly spread over the classes that it tells more."""
+    """Balanced accuracy, if the test images are so unbalanced that it says more; else None."""
     return model.balanced_accuracy if unbalanced(report.data.test_counts) else None
 
 
 def integer_share(model: ModelReport) -> float | None:
-    """Integer kernels among all that calculate, 0..1; None where there are none."""
+    """Share of integer kernels, 0..1; None if there are no kernels."""
     kernels = model.kernels.integer + model.kernels.float
     return model.kernels.integer / kernels if kernels else None

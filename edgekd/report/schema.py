@@ -1,4 +1,4 @@
-"""What report.json holds: frozen records, the same names as in the file."""
+"""The schema of report.json: frozen records with the names of the file."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from edgekd.config.schemes import bits_of
 
 SCHEMA_VERSION = 1
-"""Raised when a report can no longer be read by what reads the one before; a new field with a default does not."""
+"""Increased when older readers can no longer read a report; a new field with a default is no reason."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -18,13 +18,14 @@ Outcome = Literal["pass", "fail", "no budget"]
 class Record(BaseModel):
     """A frozen piece of the report."""
 
+    # Reports are also read from elsewhere: unknown fields and NaN are refused before they reach a page or a comparison.
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, allow_inf_nan=False
     )
 
 
 class Check(Record):
-    """One line of the budget, held against one file."""
+    """One limit of the budget, checked for one file."""
 
     name: str = Field(description="accuracy_drop, size_ratio or latency_ratio")
     limit: float
@@ -197,7 +198,7 @@ class ModelReport(Record):
 
     @property
     def trained_in_vain(self) -> bool:
-        """The calibrated integers of a qat stage whose training did not beat them."""
+        """Does a qat stage ship calibrated integers because its training did not beat them?"""
         return self.stage == "qat" and self.kept == "ptq"
 
 

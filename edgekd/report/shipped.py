@@ -1,4 +1,4 @@
-"""Which artifacts the report of a folder below ``exports/`` speaks of."""
+"""The artifacts to which a report below ``exports/`` refers."""
 
 import contextlib
 import json
@@ -9,10 +9,10 @@ from edgekd.store.disk import reading
 
 
 def shipped_digests(report: Path) -> list[str] | None:
-    """The digests of the stages that ``report.json`` names, in order; None where there is no such file.
+    """The digests of the stages in ``report.json``, in order; None if there is no such file.
 
     Raises:
-        ArtifactError: the file is no report, so that nobody knows what it speaks of.
+        ArtifactError: the file is not a report, so that it is unknown what it refers to.
     """
     try:
         with reading(report), contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""What a report is about: a pipeline that has run, and everything that was measured on its files."""
+"""The subject of a report: a pipeline that has run, and everything measured on its files."""
 
 import functools
 import json
@@ -25,12 +25,12 @@ from edgekd.store.tensors import load_tensors, save_tensors
 from edgekd.training.environment import environment
 
 MEASURE_VERSION = 1
-"""Raised when the same files on the same machine are measured in another way than before."""
+"""Increased when the way of measuring changes."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A stage that has run: its kind, its settings, and what it left."""
+    """A stage that has run: its kind, settings and artifact."""
 
     kind: str
     settings: dict[str, Any]
@@ -38,7 +38,7 @@ class Done:
 
     @functools.cached_property
     def made(self) -> StageManifest:
-        """What the artifact says of itself."""
+        """The artifact's manifest."""
         return manifest_of(self.artifact, StageManifest)
 
 
@@ -48,8 +48,8 @@ class Subject:
 
     Args:
         stages: by id, in order.
-        sources: id -> id of the stage whose model it began with.
-        data_settings: what the pipeline says of its images, without paths.
+        sources: id -> id of the stage whose model it started from.
+        data_settings: the pipeline's data settings, without paths.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measured:
-    """Everything that was measured on the exported files, in the order of ``files``."""
+    """All measurements of the exported files, in the order of ``files``."""
 
     files: list[ExportedFile]
     folder: Path
@@ -73,7 +73,7 @@ class Measured:
     saturates: bool
 
     def predictions(self) -> dict[str, torch.Tensor]:
-        """The class that each exported file gave every test image, in order."""
+        """Each exported file's class for every test image, in order."""
         return {file.id: self.chosen[file.id] for file in self.files}
 
     def ratio(self, one: str, other: str) -> tuple[float, tuple[float, float]]:
@@ -83,10 +83,11 @@ class Measured:
 
 
 def measure(subject: Subject, exported: Artifact, store: Store, progress: Progress, force: bool = False) -> Measured:
-    """Measure the exported files on ``val`` and ``test``, or read what was measured on this machine before.
+    """Measure the exported files on ``val`` and ``test``, or read earlier measurements of this machine.
 
     This is the only place that reads ``test``.
     """
+    # Latency belongs to a machine: another CPU or ONNX Runtime must measure again.
     host = {"cpu": cpu_name(), "isa": host_isa(), "onnxruntime": environment()["onnxruntime"]}
     target = {"threads": subject.target.threads, "batch": subject.target.batch}
     counts = {"processes": PROCESSES, "rounds": ROUNDS}
@@ -101,6 +102,7 @@ def measure(subject: Subject, exported: Artifact, store: Store, progress: Progre
             "splits": ["val", "test"],
         }
     )
+    # The run protects only its stages' digests from collection; this one becomes known only here.
     with store.in_use([digest]), store.claimed(digest, progress.note) as found:
         if found is None or force:
             found = _measure(subject, exported, store, digest, progress)

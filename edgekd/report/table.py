@@ -1,4 +1,4 @@
-"""A table as a terminal and a page draw it: its columns, and the lines of each cell, are said in one place."""
+"""A table, independent of where it is drawn: terminal and page share its columns and cells."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Line:
     """One line of a cell.
 
     Args:
-        text: as it was found; whoever draws it makes it harmless.
-        look: what sets it off.
-        aside: what a page, which has room, adds.
+        text: unescaped; escaped where it is drawn.
+        look: its style.
+        aside: text that only a page adds, which has room.
     """
 
     text: str
@@ -33,9 +33,9 @@ class Column:
     """A column's title, with a line for each line of its cells.
 
     Args:
-        side: where cells and title stand.
-        always: a narrow terminal shows it too.
-        narrowest: characters that a terminal must not go below.
+        side: alignment of cells and title.
+        always: also shown in a narrow terminal.
+        narrowest: least width in a terminal, in characters.
     """
 
     title: Cell
@@ -49,9 +49,9 @@ class Row:
     """One row.
 
     Args:
-        tag: what is said beside its first word.
-        chosen: the verdict, where it is on this row's file.
-        ends_group: a line parts it from the next row.
+        tag: a label beside its first word.
+        chosen: the verdict, if this row is the chosen file.
+        ends_group: draw a line below it.
     """
 
     cells: Sequence[Cell]
@@ -69,7 +69,7 @@ class Table:
 
 
 def cell(value: str | Line, *below: str | Line) -> Cell:
-    """The value, and what belongs to it in small lines below; empty lines are left out.
+    """A cell of a value and small lines below it; empty lines are left out.
 
     >>> cell("0.53", "0.33 [0.32, 0.34]", "")
     (Line(text='0.53', look='', aside=''), Line(text='0.33 [0.32, 0.34]', look='small', aside=''))
@@ -87,10 +87,10 @@ def _lines(value: str | Line, below: Sequence[str | Line]) -> Iterator[Line]:
 
 
 def words(title: str, *below: str | Line) -> Column:
-    """A column of words, to the left."""
+    """A left-aligned column."""
     return Column(cell(title, *below), "left")
 
 
 def figures(title: str, *below: str | Line, always: bool = True, narrowest: int | None = None) -> Column:
-    """A column of figures, to the right."""
+    """A right-aligned column."""
     return Column(cell(title, *below), "right", always, narrowest)

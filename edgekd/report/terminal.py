@@ -25,21 +25,22 @@ _STYLES: Mapping[Look, str] = {
     "fail": "red",
     "quiet": "dim",
 }
-WIDE = 104  # columns of text from which on every figure fits
+# Columns of text from which on every figure fits.
+WIDE = 104
 
 
 def render_table(report: Report) -> RenderableType:
-    """The verdict on the first line, then a table as wide as the console allows, then one line for each note."""
+    """The verdict, a table as wide as the console allows, and one line for each note."""
     return _Rendered(report)
 
 
 def render_device(report: Report, device: DeviceReport) -> RenderableType:
-    """What one device measured."""
+    """The figures of one device."""
     return Group(*_device(report, device))
 
 
 def drawn(table: Table, wide: bool) -> RenderableType:
-    """A table; what is chosen is marked with an arrow where it is tagged."""
+    """A table; a row that is chosen and tagged is marked with an arrow."""
     marked = any(row.chosen and row.tag for row in table.rows)
     shown = [index for index, column in enumerate(table.columns) if wide or column.always]
     grid = rich_table.Table(
@@ -56,7 +57,7 @@ def drawn(table: Table, wide: bool) -> RenderableType:
 
 
 def told(word: str, texts: Sequence[str], style: str = "") -> Iterator[Text]:
-    """One line for each sentence, after a word that says how much it matters."""
+    """One line for each sentence, prefixed with its severity."""
     for text in texts:
         yield Text(f"{word}: {w.plain(text)}", style)
 
@@ -92,6 +93,7 @@ def _device(report: Report, device: DeviceReport) -> Iterator[RenderableType]:
 
 def _text(cell: Cell, indent: str = "") -> Text:
     """A cell's lines, those below the first one indented."""
+    # Text objects, not markup: a class may be called [bold].
     return Text(f"\n{indent}").join(Text(_plain(line.text), _STYLES.get(line.look, "")) for line in cell)
 
 
@@ -107,5 +109,5 @@ def _marked(row: Row) -> Text:
 
 
 def _plain(text: str) -> str:
-    """A minus sign is a hyphen here, as whoever copies a figure needs it."""
+    """Plain text with hyphens for minus signs, so that figures can be copied."""
     return w.plain(text).replace("−", "-")

@@ -25,7 +25,7 @@ Faster = Callable[[str, str], tuple[float, tuple[float, float]]]
 
 @dataclass(frozen=True)
 class Choice:
-    """The recommended file (the nearest miss where none will do, not even the teacher) and the verdict on it."""
+    """The recommended file, or the nearest miss if no file fits, not even the teacher; and the verdict on it."""
 
     recommended: str
     verdict: Verdict
@@ -34,15 +34,15 @@ class Choice:
 def choose(models: Sequence[ModelReport], budget: Budget, ratio: Faster) -> Choice:
     """Decide on val, judge on test.
 
-    Of the files that keep the limits on val, and keep up with the teacher where none is on accuracy: those that no
-    other is measurably faster than; of those the smaller; of those the better. Only the chosen file is then held
-    against the budget on ``test``: the best of several on ``test`` would look better than it is.
+    Candidates keep the limits on val, and keep up with the teacher unless there is a limit on accuracy. Among them,
+    those that no other is measurably faster than; of these the smallest; of these the most accurate. Only the chosen
+    file is then checked against the budget on ``test``: choosing the best of several there would be biased upwards.
 
-    The teacher itself is recommended only where no other file will do, which is a failure if one was meant to.
+    The teacher itself is recommended only if no other file fits, which is a failure if one was meant to.
 
     Args:
         models: every measured file.
-        budget: the limits; where there are none the verdict is neither pass nor fail.
+        budget: the limits; without any the verdict is neither pass nor fail.
         ratio: paired latency ratio of two files.
     """
     base = reference(models)
@@ -53,10 +53,13 @@ def choose(models: Sequence[ModelReport], budget: Budget, ratio: Faster) -> Choi
     if fitting:
         chosen, why = _best(fitting, ratio, _Asked(budget, base, len(others)))
         return _judged(chosen, budget, why)
+    # No student can be recommended: from here on the report names the file that comes nearest and what it misses.
     by_excess = sorted(models, key=lambda model: max((item.excess for item in short[model.id]), default=0.0))
     near = [_Near(model, short[model.id]) for model in by_excess if model in others or short[base.id]]
+    # Not even the teacher keeps the limits, so it is no way out.
     if short[base.id]:
         return _nearest(near, budget, base)
+    # Exporting only a teacher is not a failure; a student that gains nothing over its teacher is.
     if any(_compresses(model, base) for model in others):
         return _teacher_alone(base, near[0], budget)
     return _judged(base, budget, "")
@@ -65,7 +68,7 @@ def choose(models: Sequence[ModelReport], budget: Budget, ratio: Faster) -> Choi
 def unbeaten(files: Sequence[ModelReport], ratio: Faster) -> list[ModelReport]:
     """The files that no other is measurably faster than.
 
-    Pooled medians do not decide: they hold what slowed the machine down meanwhile, which paired ratios do not.
+    Decided by paired ratios: pooled medians include whatever slowed the machine down meanwhile.
     """
     found = [file for file in files if not _any_faster(file, files, ratio)]
     # Intervals may contradict one another all round, though only by chance.
@@ -78,7 +81,7 @@ def _any_faster(file: ModelReport, files: Sequence[ModelReport], ratio: Faster) 
 
 @dataclass(frozen=True)
 class _Near:
-    """A file that will not do, and everything that keeps it from being recommended."""
+    """A file that does not fit, and all its shortfalls."""
 
     model: ModelReport
     short: Sequence[Shortfall]
@@ -90,7 +93,7 @@ class _Near:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a file must do to be recommended, in words; ``others``: files beside the teacher."""
+    """The requirements for a recommendation in words; ``others``: number of files besides the teacher."""
 
     budget: Budget
     base: ModelReport
@@ -127,7 +130,7 @@ class _Asked:
 
 
 def _best(files: Sequence[ModelReport], ratio: Faster, asked: _Asked) -> tuple[ModelReport, str]:
-    """One of several that will do, and why it."""
+    """The best of the files that fit, and the reason."""
     alike = unbeaten(files, ratio)
     smallest = min(file.size_bytes for file in alike)
     peers = [file for file in alike if file.size_bytes <= smallest * (1 + SAME_SIZE)]
@@ -150,7 +153,7 @@ def _others(models: Sequence[ModelReport], chosen: ModelReport) -> str:
 
 
 def _judged(chosen: ModelReport, budget: Budget, why: str, failed: bool = False) -> Choice:
-    """Hold the chosen file against the budget on test."""
+    """Check the chosen file against the budget on test."""
     checks = check(chosen, budget, chosen.accuracy_drop)
     misses = missed(checks)
     found = f"misses {listed([miss.words for miss in misses])}" if misses else "keeps the budget"
@@ -164,7 +167,7 @@ def _kept(chosen: ModelReport) -> str:
 
 
 def _nearest(near: Sequence[_Near], budget: Budget, base: ModelReport) -> Choice:
-    """No file will do: the one whose worst figure on val is least beyond its limit; test says whether it keeps it."""
+    """No file fits: take the one whose worst figure on val is least beyond its limit, and judge it on test."""
     nearest, worst = near[0].model, near[0].worst
     told = [miss.words for miss in missed(check(nearest, budget, nearest.accuracy_drop))]
     there = "" if worst in told else f": {worst}"
@@ -175,7 +178,7 @@ def _nearest(near: Sequence[_Near], budget: Budget, base: ModelReport) -> Choice
 
 
 def _teacher_alone(teacher: ModelReport, near: _Near, budget: Budget) -> Choice:
-    """The pipeline was to compress, and has nothing to show for it: a failure whatever the budget."""
+    """The pipeline was to compress but gained nothing: a failure whatever the budget is."""
     wanted = f"{_Asked(budget, teacher, 0).of_one} and is smaller, faster or more accurate than {teacher.id}"
     reason = f"No other file {wanted}; {near.model.id} comes nearest: {near.worst}."
     checks = check(near.model, budget, near.model.accuracy_drop)

@@ -1,4 +1,4 @@
-"""Figures in words: units, rounding, intervals, and text from elsewhere made harmless."""
+"""Formats figures: units, rounding, intervals; and makes untrusted text safe to show."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,12 @@ from edgekd.report.schema import Drift, ModelReport, Ratio
 
 NO_DIFFERENCE = "no difference measured"
 PTQ_KEPT = "ptq kept, qat did not beat it"
-_JOINERS = "\u200c\u200d"  # invisible, yet part of Persian words and of emoji
+# Invisible, yet part of Persian words and of emoji.
+_JOINERS = "\u200c\u200d"
 
 
 def plain(value: object) -> str:
-    """Text on one line: white space becomes a space, every other control or invisible character U+FFFD."""
+    """Text on one line: white space becomes a space, other control or invisible characters U+FFFD."""
     return "".join(_printable(character) for character in str(value))
 
 

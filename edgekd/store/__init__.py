@@ -1,1 +1,1 @@
-"""Folders that are whole or absent: written beside, sealed by checksums, locked, renamed into place, swept."""
+"""Folders that are complete or absent: written under a temporary name, checksummed, locked, renamed atomically."""

@@ -1,4 +1,4 @@
-"""The model store: one folder per digest, written beside and renamed into place, checked when it is read."""
+"""The model store: one folder per digest, renamed into place when complete, verified whenever it is read."""
 
 import contextlib
 import hashlib
@@ -26,11 +26,13 @@ PARTIAL, IN_USE = ".partial", ".in-use"
 
 
 def digest_of(facts: Mapping[str, Any]) -> str:
-    """SHA-256, as 64 hexadecimal digits, over what decides a result.
+    """SHA-256, as 64 hexadecimal digits, over everything that decides a result.
 
     Args:
         facts: plain data; the order of keys makes no difference.
     """
+    # One spelling for one set of facts: neither the order of keys nor white space may make another digest. The format
+    # is part of it, so that folders of an older layout are not found rather than misread.
     text = json.dumps({"format": FORMAT_VERSION, **facts}, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -47,7 +49,7 @@ class Artifact:
         return str(self.manifest["digest"])
 
     def read(self, name: str) -> bytes:
-        """A file's content, checked as it is read: what the manifest does not list is not read.
+        """A file's content, verified against its checksum; only files that the manifest lists are read.
 
         Raises:
             ArtifactError: not listed, a symbolic link, or not what was written.
@@ -57,11 +59,12 @@ class Artifact:
         except (_DamageError, KeyError) as error:
             reason = "is not in its manifest's list" if isinstance(error, KeyError) else f"is damaged ({error})"
             raise ArtifactError(
-                str(self.folder / name), reason, "run again: the artifact is set aside and made anew"
+                str(self.folder / name), reason, "run again: the artifact is set aside and made again"
             ) from None
 
     def path(self, name: str) -> Path:
-        """Where a file lies, for what reads files itself; checked as ``read`` does."""
+        """The path of a file, for libraries that open files themselves; verified as ``read`` does."""
+        # Read only for its checksum: the caller opens the path without checking it.
         self.read(name)
         return self.folder / name
 
@@ -82,12 +85,14 @@ class Store:
         Raises:
             ArtifactError: the disk refuses.
         """
+        # Damage reads as absence here: plan and status only look, and setting an artifact aside needs its lock
+        # (``claimed``).
         with contextlib.suppress(_DamageError):
             return self._examined(digest)
         return None
 
     def damage(self, digest: str) -> str | None:
-        """What is wrong with the artifact; None where it is whole or not there."""
+        """What is wrong with the artifact; None if it is intact or absent."""
         try:
             self._examined(digest)
         except _DamageError as error:
@@ -95,7 +100,7 @@ class Store:
         return None
 
     def inspected(self, folder: Path) -> Artifact | str:
-        """The artifact in a folder, whatever its digest; or what is wrong with it."""
+        """The artifact in a folder, of any digest; or what is wrong with it."""
         try:
             digest = str(_own_manifest(folder)["digest"])
             if self.folder(digest) != folder:
@@ -106,63 +111,69 @@ class Store:
 
     def _examined(self, digest: str) -> Artifact | None:
         folder = self.folder(digest)
+        # A dangling link exists for lexists: it is damage, not absence.
         if not os.path.lexists(folder):
             return None
         return Artifact(folder, _checked_manifest(folder, digest))
 
     @contextlib.contextmanager
     def claimed(self, digest: str, note: Callable[[str], None]) -> Iterator[Artifact | None]:
-        """Be the only process that makes an artifact; where another one is at it, wait.
+        """Be the only process that makes an artifact; wait while another one does.
 
         Args:
             digest: the artifact's name.
-            note: told who is waited for, and of a damaged artifact, which is set aside.
+            note: called with the process that is waited for, and with a damaged artifact, which is set aside.
 
         Yields:
-            The artifact where it is there, perhaps made by who was waited for; None where it is to be made.
+            The artifact if it exists, perhaps made by the process that was waited for; None if it has to be made.
         """
         with contextlib.ExitStack() as stack:
             with disk_errors(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
                 waiting = lambda who: note(f"another run is making this ({who}); waiting")  # noqa: E731
+                # Lock first: anything found, cleared or set aside without it may be another run's work in progress.
                 stack.enter_context(lock.held(self.lock(digest), waiting))
             self._clear_left_over(digest)
             damage = self.damage(digest)
             if damage is not None:
                 aside = self._set_aside(self.folder(digest))
-                note(f"artifact {digest[:16]} is damaged ({damage}): set aside as {aside.name}, made anew")
+                note(f"artifact {digest[:16]} is damaged ({damage}): set aside as {aside.name}, made again")
             yield self.find(digest)
 
     @contextlib.contextmanager
     def in_use(self, digests: Iterable[str]) -> Iterator[None]:
-        """Keep artifacts, there already or not, from being collected."""
+        """Keep artifacts, whether they exist yet or not, from being garbage-collected."""
         with contextlib.ExitStack() as stack:
             with disk_errors(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
+                # A shared lock: any number of runs may use an artifact, and only ``store gc``, which needs the lock
+                # exclusively, is kept out. Artifacts still to be made are locked too, or they could be collected
+                # between their rename and their first reader.
                 for name in sorted({digest[:16] for digest in digests}):
                     place = self.root / f"{name}{IN_USE}"
                     stack.enter_context(lock.held(place, lambda _: None, shared=True))
             yield
 
     def folder(self, digest: str) -> Path:
-        """Where an artifact lies when it is complete."""
+        """The folder of a complete artifact."""
+        # 64 of the 256 bits make a readable name; the manifest holds the whole digest, which is compared.
         return self.root / digest[:16]
 
     def lock(self, digest: str) -> Path:
-        """Locked by the run that makes the artifact."""
+        """The lock file that the run which makes the artifact holds."""
         return self.root / f"{digest[:16]}{LOCK}"
 
     def partial(self, digest: str) -> Path:
-        """Where work on an artifact that is not complete is kept; gone as soon as it is."""
+        """The folder of checkpoints of an unfinished artifact; deleted once it is complete."""
         return self.root / f"{digest[:16]}{PARTIAL}"
 
     @contextlib.contextmanager
     def writing(self, digest: str, facts: dict[str, Any]) -> Iterator[Path]:
-        """A fresh folder to fill; on leaving it is sealed with checksums and renamed into place.
+        """A new folder to fill; on exit it gets its manifest with checksums and is renamed into place.
 
         Args:
             digest: the name it will have.
-            facts: what the manifest says besides the checksums; filled further inside the block.
+            facts: what the manifest says besides the checksums; may be extended inside the block.
 
         Raises:
             ArtifactError: the disk refuses.
@@ -170,16 +181,18 @@ class Store:
         with written_beside(self.folder(digest), f"{WRITING}{digest[:16]}-") as folder:
             yield folder
             _seal(folder, {**facts, "digest": digest, "format": FORMAT_VERSION})
+        # Only now: until the artifact is in place, its checkpoints are all that a killed run could go on from.
         shutil.rmtree(self.partial(digest), ignore_errors=True)
 
     def _set_aside(self, folder: Path) -> Path:
         with disk_errors(folder):
+            # Kept for inspection under a fresh name: one artifact may be damaged more than once.
             aside = Path(tempfile.mkdtemp(prefix=f"{folder.name}{SET_ASIDE}", dir=self.root))
             folder.rename(aside / "artifact")
         return aside
 
     def _clear_left_over(self, digest: str) -> None:
-        """What a killed run left of this artifact, whose lock is held: nobody is writing it."""
+        """Delete what a killed run left of this artifact; its lock is held, so no process is writing it."""
         for prefix in (WRITING, REPLACED):
             for folder in self.root.glob(f"{prefix}{digest[:16]}-*"):
                 shutil.rmtree(folder, ignore_errors=True)
@@ -190,6 +203,7 @@ class _DamageError(Exception):
 
 
 def _seal(folder: Path, manifest: dict[str, Any]) -> None:
+    # Nothing is synced to the disk: what a power cut leaves half-written fails its checksum and is made again.
     files = {
         str(path.relative_to(folder)): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
         for path in sorted(folder.rglob("*"))
@@ -199,13 +213,14 @@ def _seal(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def _manifest_text(body: Mapping[str, Any]) -> str:
-    """The manifest with its own checksum; one body has one text."""
+    """The manifest with its own checksum, in canonical form."""
     seal = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     return json.dumps({**body, "sha256": seal}, indent=1, sort_keys=True)
 
 
 def _checked_manifest(folder: Path, digest: str) -> dict[str, Any]:
-    """The manifest, if it is as it was written, is about this digest, and every file in it is there and whole."""
+    """The manifest, if it is unchanged and of this digest, and every file that it lists is intact."""
+    # A link could lead out of the store, or to a file that changes after it was checked.
     if any(path.is_symlink() for path in (folder, *folder.rglob("*"))):
         raise _DamageError("it holds a symbolic link")
     manifest = _own_manifest(folder)
@@ -220,12 +235,14 @@ def _checked_manifest(folder: Path, digest: str) -> dict[str, Any]:
 
 
 def _own_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest, if it is as it was written."""
+    """The manifest, if it is unchanged."""
     text = _content(folder, MANIFEST)
     try:
         manifest: dict[str, Any] = json.loads(text)
         del manifest["sha256"]
+        # Compared as text, not as data: the same manifest in other letters was not written by edgekd.
         whole = _manifest_text(manifest).encode() == text and {"digest", "format", "files"} <= set(manifest)
+    # RecursionError: brackets nested thousands deep, as in a hostile file.
     except (ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if not whole:
@@ -241,20 +258,22 @@ def _checked(folder: Path, name: str, about: Mapping[str, Any]) -> bytes:
 
 
 def _content(folder: Path, name: str) -> bytes:
-    """What a regular file inside the folder holds.
+    """The content of a regular file inside the folder.
 
     Raises:
-        _DamageError: it is missing, leads out of the folder, or is no regular file.
+        _DamageError: it is missing, leads out of the folder, or is not a regular file.
         ArtifactError: the disk refuses.
     """
     path, parts = folder / name, PurePosixPath(name).parts
     if PurePosixPath(name).is_absolute() or ".." in parts:
         raise _DamageError(f"{name} leads out of the folder")
     try:
+        # Opened before it is examined, so that no other file can take its place in between. O_NOFOLLOW refuses a link;
+        # O_NONBLOCK keeps a FIFO in place of the file from blocking for ever.
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(file, "rb") as opened:  # noqa: PTH123  (a descriptor)
             if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise _DamageError(f"{name} is no file")
+                raise _DamageError(f"{name} is not a regular file")
             return opened.read()
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise _DamageError(f"{name} is missing") from None

@@ -1,4 +1,4 @@
-"""What a disk refuses, in one line."""
+"""Disk errors as one-line errors of edgekd."""
 
 import contextlib
 import errno
@@ -9,11 +9,11 @@ from pathlib import Path
 from edgekd.errors import ArtifactError, EdgekdError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""What no reading ends with; a copy that fails so names the file that it read."""
+"""Errors that only writing raises."""
 
 
 def reason_of(error: OSError) -> str:
-    """What the system says of it: ``no space left on device``."""
+    """The system's own words: ``no space left on device``."""
     return (error.strerror or str(error)).lower()
 
 
@@ -21,16 +21,17 @@ def reason_of(error: OSError) -> str:
 def disk_errors(
     where: Path, kind: type[EdgekdError] = ArtifactError, remedy: str = "check room and permissions"
 ) -> Iterator[None]:
-    """Turn what the disk refuses while something is written into one line.
+    """Re-raise any OSError of a write as a one-line error of edgekd.
 
     Args:
-        where: what is being written; a file elsewhere that an error names was being read.
+        where: what is being written; if the OSError names a file elsewhere, that file was being read.
         kind: of error to raise.
-        remedy: where it is the writing that failed.
+        remedy: for a failed write.
     """
     try:
         yield
     except OSError as error:
+        # A copy that fails for lack of room names the file that it read, so the error number decides before the name.
         named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
         if named is None or error.errno in FULL or _beside_or_below(Path(named), where):
             raise kind(named or str(where), f"cannot be written ({reason_of(error)})", remedy) from None
@@ -42,7 +43,7 @@ def disk_errors(
 def reading(
     path: Path, kind: type[EdgekdError] = ArtifactError, remedy: str = "check its permissions", how: str = "read"
 ) -> Iterator[None]:
-    """Turn what keeps a file or a folder from being read into one line; ``how``: what cannot be done."""
+    """Re-raise any OSError of a read as a one-line error; ``how``: the verb in 'cannot be ...'."""
     try:
         yield
     except OSError as error:
@@ -50,5 +51,5 @@ def reading(
 
 
 def _beside_or_below(path: Path, where: Path) -> bool:
-    """Files are written beside what they shall be, and folders below those that hold them."""
+    """Temporary files lie beside their final name, and a folder's files below it."""
     return path.absolute().is_relative_to(where.absolute().parent)

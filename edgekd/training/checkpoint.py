@@ -1,4 +1,4 @@
-"""Checkpoints of a training under way: one file an epoch, whole or absent, enough to go on to the bit."""
+"""Checkpoints: one file per epoch, complete or absent, from which a training resumes bit for bit."""
 
 import hashlib
 import json
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from edgekd.store.disk import disk_errors
 from edgekd.store.tensors import save_tensors
 
+# The previous one stays as well: if the last is damaged, one epoch is lost instead of all.
 KEPT = 2
 
 
@@ -44,23 +45,24 @@ class Checkpoints:
     """The checkpoints of one training.
 
     Args:
-        folder: made with the first one, gone when the training's artifact is complete.
+        folder: created with the first one, deleted once the training's artifact is complete.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def save(self, epoch: int, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint beside and rename it into place; only the last two stay.
+        """Write a checkpoint under a temporary name and rename it; only the last two are kept.
 
         Raises:
-            ArtifactError: the disk refuses; the checkpoints before stay whole.
+            ArtifactError: the disk refuses; earlier checkpoints stay intact.
         """
         facts = json.dumps(checkpoint.facts)
         about = {"facts": facts, "sha256": _sha256(checkpoint.tensors, facts)}
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            for left_over in self.folder.glob(".writing-*"):  # of a killed run: only one at a time is at this training
+            # Left by a killed run: the artifact's lock keeps every other run out.
+            for left_over in self.folder.glob(".writing-*"):
                 left_over.unlink(missing_ok=True)
             beside = self.folder / f".writing-{os.getpid()}"
             try:
@@ -72,11 +74,11 @@ class Checkpoints:
                 old.unlink()
 
     def latest(self) -> Checkpoint | None:
-        """The last whole checkpoint; one that is damaged is passed over."""
+        """The last intact checkpoint; damaged ones are skipped."""
         return next((found for path in self._files() if (found := _read(path)) is not None), None)
 
     def discard(self) -> None:
-        """Remove them all."""
+        """Delete all of them."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _files(self) -> list[Path]:
@@ -102,6 +104,8 @@ def _sha256(tensors: dict[str, Tensor], facts: str) -> str:
     digest = hashlib.sha256(facts.encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        # Viewed as bytes in torch, because numpy has no bfloat16; flattened, because a scalar has no axis to view as
+        # bytes.
         digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
@@ -113,7 +117,7 @@ def momenta(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Ten
 
 
 def restore_momenta(model: nn.Module, optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
-    """Give an optimizer the momenta back."""
+    """Restore an optimizer's momenta."""
     for name, parameter in model.named_parameters():
         if name in saved:
             optimizer.state[parameter]["momentum_buffer"] = saved[name].to(parameter.device, copy=True)
@@ -124,6 +128,7 @@ def random_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
     of_torch = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         of_torch["gpu"] = torch.cuda.get_rng_state()
+    # As lists: the facts are JSON, which has neither tuples nor arrays.
     version, numbers, gauss = random.getstate()
     drawn: Any = np.random.get_state(legacy=False)
     drawn["state"]["key"] = drawn["state"]["key"].tolist()
@@ -131,7 +136,7 @@ def random_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def restore_random_states(of_torch: dict[str, Tensor], others: dict[str, Any]) -> None:
-    """Put every generator where it was; a GPU's only where there was and is one."""
+    """Restore every generator; the GPU's only if there was and is one."""
     torch.set_rng_state(of_torch["torch"])
     if "gpu" in of_torch and torch.cuda.is_available():
         torch.cuda.set_rng_state(of_torch["gpu"])

@@ -1,4 +1,4 @@
-"""How a model answers class by class: what its accuracy alone does not say."""
+"""A model's answers class by class: what accuracy alone does not show."""
 
 import math
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNBALANCED = 2.0
-"""Images of the commonest class for one of the rarest, from which on accuracy alone misleads."""
+"""Ratio of the most to the least frequent class from which on accuracy alone misleads."""
 NAMED = 3
-"""So many classes are named in a sentence."""
+"""Number of classes named in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class ClassCounts:
 
     Args:
         images: of the class.
-        answered: taken for it, whatever they are.
-        right: of the class and taken for it.
+        answered: classified as it, rightly or wrongly.
+        right: of the class and classified as it.
     """
 
     images: Sequence[int]
@@ -32,12 +32,12 @@ class ClassCounts:
 
     @property
     def recall(self) -> list[float | None]:
-        """Share of a class's images that are taken for it, 0..1; None where there are none."""
+        """Share of each class's images that are classified as it, 0..1; None for a class without images."""
         return [right / images if images else None for right, images in zip(self.right, self.images, strict=True)]
 
     @property
     def balanced_accuracy(self) -> float:
-        """Mean recall of the classes that occur, 0..1: each counts alike, however many images it has."""
+        """Mean recall of the classes that occur, 0..1: each counts equally, however many images it has."""
         found = [share for share in self.recall if share is not None]
         return sum(found) / len(found)
 
@@ -49,7 +49,7 @@ class ClassCounts:
 
     @property
     def unanswered(self) -> list[int]:
-        """Classes that occur, and that nothing is taken for."""
+        """Classes that occur but are never answered."""
         return [
             number
             for number, (images, answered) in enumerate(zip(self.images, self.answered, strict=True))
@@ -70,7 +70,7 @@ def count_classes(chosen: "Tensor", labels: "Tensor", classes: int) -> ClassCoun
 
 
 def unbalanced(images: Sequence[int]) -> bool:
-    """Are images of some class so much more frequent than of another?
+    """Is some class at least ``UNBALANCED`` times as frequent as another?
 
     >>> unbalanced([20, 11, 0]), unbalanced([20, 10])
     (False, True)
@@ -80,13 +80,13 @@ def unbalanced(images: Sequence[int]) -> bool:
 
 
 def shortcomings(counts: ClassCounts, names: Sequence[str], split: str, balanced: bool = False) -> list[str]:
-    """What a model has not learned, as what follows its name in a sentence.
+    """What a model has not learned, each as the rest of a sentence that begins with its name.
 
     Args:
         counts: how it answered.
         names: of the classes.
         split: named in the sentences.
-        balanced: it was trained to know every class alike, whatever that costs among all images.
+        balanced: it was trained with every class drawn equally often.
 
     >>> shortcomings(ClassCounts([8, 1, 1], [10, 0, 0], [8, 0, 0]), ["a", "b", "c"], "val")[1]
     'never answers 2 of the 3 classes of val: b, c'
@@ -97,6 +97,7 @@ def shortcomings(counts: ClassCounts, names: Sequence[str], split: str, balanced
 
 def _no_better_than_one_answer(counts: ClassCounts, names: Sequence[str], split: str) -> list[str]:
     total, right, commonest = sum(counts.images), sum(counts.right), max(counts.images)
+    # The lower bound: on a small split luck alone can beat the most frequent class.
     if wilson_interval(right, total)[0] > commonest / total:
         return []
     name = names[list(counts.images).index(commonest)]

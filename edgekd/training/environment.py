@@ -11,22 +11,24 @@ PACKAGES = ("edgekd", "torch", "torchvision", "torchao", "torch-pruning", "onnx"
 
 
 def seed_everything(seed: int) -> None:
-    """Give every random number generator in use the same seed, and torch its deterministic kernels."""
+    """Seed every random number generator in use, and switch torch to deterministic kernels."""
     import numpy as np
     import torch
 
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # a GPU's matrix products repeat to the bit only so
+    # Without a fixed workspace cuBLAS matrix products are not reproducible to the bit.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # warn_only: a network must be trainable even if one of its GPU kernels has no deterministic version.
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def environment() -> dict[str, str]:
     """Versions and machine, for the record.
 
-    The same file and seed give the same weights to the bit where versions, vector instructions, training threads and
-    GPU are the same; elsewhere sums may be rounded in another order.
+    The same file and seed give bit-identical weights if versions, vector instructions, training threads and GPU are the
+    same; otherwise sums may be rounded in another order.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What a network answers on a split, and in which precision it is computed."""
+"""Evaluation on a split, batch norm statistics, and the precision of a forward pass."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from edgekd.training.classes import ClassCounts, count_classes, shortcomings, un
 
 CPU = torch.device("cpu")
 BATCH = 64
-"""Images that batch norms see at once, or a few more, so that all batches are equal."""
+"""Batch size for batch norm statistics, or slightly more, so that all batches are equal."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy (0..1) and mean cross-entropy (nats) over a split; how each class was answered, if it was counted."""
+    """Accuracy (0..1) and mean cross-entropy (nats) over a split, and counts per class if they were taken."""
 
     accuracy: float
     loss: float
     classes: ClassCounts | None = None
 
     def better_than(self, other: "Evaluation | None", balanced: bool = False) -> bool:
-        """More right answers, balanced: with every class counting alike; else the lower cross-entropy."""
+        """Higher accuracy (balanced accuracy if ``balanced``); ties go to the lower cross-entropy."""
         return other is None or self._rank(balanced) > other._rank(balanced)
 
     def _rank(self, balanced: bool) -> tuple[float, float]:
@@ -33,14 +33,14 @@ class Evaluation:
 
 
 def evaluate(model: Callable[[Tensor], Tensor], split: Split, device: torch.device = CPU) -> Evaluation:
-    """Ask a model, which is on a device, about every image of a split, in its present mode."""
+    """Evaluate a model, which is on ``device``, on every image of a split, in its current mode."""
     logits = logits_of(lambda images: model(images.to(device)).cpu(), split)
     classes = count_classes(logits.argmax(1), split.labels, logits.shape[1])
     return Evaluation(sum(classes.right) / len(split), float(F.cross_entropy(logits, split.labels)), classes)
 
 
 def not_learned(found: ClassCounts, data: Dataset) -> list[str]:
-    """What a model has not learned, from its answers on ``val``; what to do where rare classes may be the cause."""
+    """What a model has not learned, from its answers on ``val``, with advice if rare classes may be the cause."""
     told = shortcomings(found, data.class_names, "val", data.balance)
     if told and not data.balance and unbalanced(data.train.labels.bincount().tolist()):
         told[-1] += "; data.balance: true has every class drawn equally often"
@@ -54,22 +54,23 @@ def logits_of(model: Callable[[Tensor], Tensor], split: Split) -> Tensor:
 
 
 def estimate_batchnorm(model: nn.Module, split: Split, images: int) -> None:
-    """Give every batch norm the statistics of images spread over a split: a plain mean over equal batches, in place.
+    """Set every batch norm's statistics, in place, to the plain mean over equal batches spread over a split.
 
-    Nothing else is put in training mode: dropout and stochastic depth would change what the norms see. That is why
-    this is not torch's ``update_bn``.
+    Unlike torch's ``update_bn`` only the norms are in training mode: dropout and stochastic depth would change their
+    input.
 
     Args:
         model: the network, left in eval mode.
         split: whose images they are.
-        images: how many, at most; some are left out, so that batches are equal.
+        images: largest number to use; some are dropped, so that batches are equal.
     """
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     momenta = [norm.momentum for norm in norms]
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a plain mean over the batches, each of which weighs the same
+        # None: a plain mean over the batches, in which each weighs the same.
+        norm.momentum = None
         norm.train()
     count = min(images, len(split))
     size = count // max(1, count // BATCH)
@@ -82,7 +83,7 @@ def estimate_batchnorm(model: nn.Module, split: Split, images: int) -> None:
 
 
 def in_precision(model: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
-    """The model as a function of images whose logits are float32, computed in float32 or, mixed, in bf16."""
+    """The model as a function with float32 logits, computed in float32 or in mixed bf16 precision."""
     if precision == "float32":
         return model
 

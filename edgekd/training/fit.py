@@ -19,14 +19,14 @@ from edgekd.training.parallel import ALONE, Processes
 from edgekd.training.safe_backward import trained_safely
 
 STEPS_BETWEEN_LOOKS = 16
-"""At the losses: each look waits for the arithmetic."""
+"""Steps between two checks of the losses: each check waits for the device."""
 
 
 class LossParts:
     """A batch's loss and the named parts it is made of.
 
     Args:
-        total: what is minimised; a scalar with a gradient.
+        total: minimised; a scalar with a gradient.
         parts: scalars for the log.
     """
 
@@ -41,7 +41,7 @@ BatchLoss = Callable[[Tensor, Tensor, float], LossParts]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a network is trained: SGD with Nesterov momentum, warm-up, then a cosine to zero; at will a second cosine.
+    """How a network is trained: SGD with Nesterov momentum, warm-up, a cosine to zero, and optionally a second cosine.
 
     Args:
         epochs: passes over the training split.
@@ -50,7 +50,7 @@ class Schedule:
         weight_decay: on weights only, not on norms and biases.
         warmup: share of the schedule (0..1) in which the learning rate rises to its peak.
         momentum: Nesterov's.
-        second: when the second cosine begins and where from, as shares of the schedule and of the peak.
+        second: start of the second cosine, as shares of the schedule and of the peak learning rate.
     """
 
     epochs: int
@@ -77,28 +77,28 @@ def fit(
     processes: Processes = ALONE,
     after_averaging: Callable[[], None] = lambda: None,
 ) -> History:
-    """Train ``model`` in place and leave it with the weights that were best on ``val``.
+    """Train ``model`` in place and leave it with its best weights on ``val``.
 
     Args:
-        model: what is trained.
-        batch_loss: the loss of one batch; whatever it calls, ``model`` among it, is not switched to another mode.
-        data: its train split teaches, its val split chooses the epoch.
+        model: the network to train.
+        batch_loss: the loss of one batch; must not switch the mode of ``model``.
+        data: trained on its train split; its val split chooses the epoch.
         schedule: epochs, learning rate and the rest.
         seed: of the order of the images and their augmentation.
-        progress: told about every step and epoch.
-        label: names the work for it.
+        progress: informed about every step and epoch.
+        label: name of this training in progress and errors.
         before_epoch: called with the progress (0..1) of the schedule before each epoch.
-        start: what the model as it comes reaches on val, where an epoch must beat it to be kept.
-        checkpoints: written after every epoch; where there are some, the training goes on from the last.
-        processes: those that share every batch; all leave with the same weights and history.
-        after_averaging: called whenever the buffers of ``model`` became their mean over several processes.
+        start: the untrained model's result on val; if given, an epoch must beat it to be kept.
+        checkpoints: written after every epoch; if there are any, the training resumes from the last.
+        processes: that share every batch; all end with the same weights and history.
+        after_averaging: called after the buffers of ``model`` were averaged over several processes.
 
-    Batches come on ``processes.device``, where ``model`` is too until it is trained; what else ``batch_loss`` calls
-    has to be there.
+    During training batches and ``model`` are on ``processes.device``; everything else that ``batch_loss`` calls must be
+    there too.
 
     Raises:
-        TrainingError: a loss is not a finite number (the checkpoints of the epochs before stay), a batch is too small
-            for so many processes, or the GPU's memory for the batch.
+        TrainingError: a loss is not finite (earlier checkpoints stay), a batch is too small for the processes, or the
+            GPU's memory too small for the batch.
     """
     progress = progress or Progress()
     images = min(schedule.batch_size, len(data.train))
@@ -108,6 +108,7 @@ def fit(
     model.to(processes.device)
     optimizer, generator = sgd(model, schedule), torch.Generator().manual_seed(seed)
     running = RunningHistory(processes.of_first(start), copy_state(model), processes.record(), balanced=data.balance)
+    # Only the first process reads checkpoints: the others' stores are scratch folders.
     if checkpoints is not None and (saved := processes.by_first(checkpoints.latest)) is not None:
         running = resume(saved, model, optimizer, generator, running.made_by, data.balance)
         progress.note(f"{label}: going on after epoch {len(running.logs)} of {schedule.epochs}")
@@ -122,7 +123,10 @@ def fit(
         losses = processes.mean(losses)
         processes.average_statistics(model, after_averaging)
         model.eval()
+        # All processes evaluate, but the first one's figures count: where sums are rounded differently, processes must
+        # not disagree on the best epoch.
         found = processes.of_first(evaluate(model, data.val, processes.device))
+        # Before the checkpoint is written: a run must never resume from broken weights.
         _check_finite({**losses, "val_loss": found.loss}, label, epoch + 1, schedule.lr)
         lr = float(optimizer.param_groups[0]["lr"])
         log = EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started)
@@ -139,17 +143,19 @@ def fit(
 
 
 def _reached(found: Evaluation, balanced: bool) -> dict[str, float]:
-    """What is told of an epoch; what decides comes last."""
+    """The figures reported for an epoch; the one that decides comes last."""
     decides = {"val_balanced_accuracy": found.classes.balanced_accuracy} if balanced and found.classes else {}
     return {"val_accuracy": found.accuracy, **decides}
 
 
 def _shared(batch_loss: BatchLoss, model: nn.Module, images: int, processes: Processes) -> BatchLoss:
-    """The loss of one process's part of a batch of ``images``: its mean over the processes is the loss of the batch."""
+    """The loss of one process's share of a batch of ``images``; its mean over processes is the batch's loss."""
     if processes.size == 1:
         return batch_loss
 
     def weighted(part: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+        # DDP averages over processes, whose shares may differ by one image; the weight turns that into the mean over
+        # images.
         found, weight = batch_loss(part, labels, progress), len(labels) * processes.size / images
         return {"total": weight * found.total, **{name: weight * value for name, value in found.parts.items()}}
 
@@ -193,7 +199,7 @@ def _one_epoch(
     progress: Progress,
     label: str,
 ) -> dict[str, float]:
-    """Mean losses by part; tensors are read back only every few steps and at the epoch's end.
+    """Train one epoch and return the mean losses by part; losses are read back only every few steps.
 
     Raises:
         TrainingError: the loss of a step is not a finite number.
@@ -210,7 +216,9 @@ def _one_epoch(
         loss.total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         sums = {name: sums.get(name, 0) + value for name, value in loss.parts.items()}
-        finite = finite + ((finite == step) & torch.isfinite(loss.parts["loss"]))  # counts up to the first that is not
+        # Counts the steps before the first non-finite loss, on the device: reading every loss would make each step
+        # wait.
+        finite = finite + ((finite == step) & torch.isfinite(loss.parts["loss"]))
         if step % STEPS_BETWEEN_LOOKS == 0 or step + 1 == steps:
             _check_steps(int(finite), step + 1, steps, sums, label, epoch + 1, schedule.lr)
         progress.work(label, epoch * steps + step + 1, schedule.epochs * steps)
@@ -220,7 +228,7 @@ def _one_epoch(
 def _check_steps(
     finite: int, done: int, steps: int, sums: dict[str, Tensor], label: str, epoch: int, lr: float
 ) -> None:
-    """Say which step was the first whose loss is no finite number, and which parts of the loss are none."""
+    """Raise TrainingError with the first step whose loss is not finite, and the parts of the loss that are not."""
     if finite < done:
         bad = {name: float(value) for name, value in sums.items() if not math.isfinite(float(value))}
         raise _not_finite(bad, label, f"epoch {epoch}, step {finite + 1} of {steps}", epoch, lr)
@@ -244,9 +252,9 @@ def _not_finite(bad: dict[str, float], label: str, place: str, epoch: int, lr: f
 
 
 def learning_rate(progress: float, peak: float, warmup: float, second: tuple[float, float] = (1.0, 0.0)) -> float:
-    """Rises in a line from a tenth of the peak, then falls along half a cosine to zero.
+    """Rises linearly from a tenth of the peak, then falls along half a cosine to zero.
 
-    Where a second cosine begins, the first breaks off and this one falls to zero in what is left of the schedule.
+    A second cosine cuts off the first and falls to zero over the rest of the schedule.
 
     Args:
         progress: 0..1 of the schedule.
@@ -256,6 +264,7 @@ def learning_rate(progress: float, peak: float, warmup: float, second: tuple[flo
     """
     begins, share = second
     if progress >= begins:
+        # Without a second cosine ``begins`` is 1, and progress 1 would divide by zero.
         return peak * share * _half_cosine((progress - begins) / (1 - begins)) if begins < 1 else 0.0
     if progress < warmup:
         return peak * (0.1 + 0.9 * progress / warmup)

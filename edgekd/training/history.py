@@ -1,4 +1,4 @@
-"""How a training went up to now: its epochs, its best weights, and how it goes on from a checkpoint."""
+"""The history of a training: its epochs, its best weights, and resuming from a checkpoint."""
 
 import time
 from dataclasses import asdict, dataclass
@@ -35,12 +35,12 @@ class History:
     """How a training went.
 
     Args:
-        epochs: every one of them.
-        best_epoch: the best one's number, from 1; 0: the state before training.
+        epochs: all epochs.
+        best_epoch: number of the best epoch, from 1; 0: the state before training.
         best_accuracy: on val, 0..1.
-        earlier_seconds: what those spent that were stopped and went on here.
-        made_by: what to record of all processes that had a part in it.
-        classes: how the best one answered each class of val, if that was counted.
+        earlier_seconds: time spent by interrupted runs of this training.
+        made_by: for the record: GPU, number of processes.
+        classes: the best epoch's counts per class of val, if they were taken.
     """
 
     epochs: list[EpochLog]
@@ -52,14 +52,14 @@ class History:
 
 
 class RunningHistory:
-    """How a training went up to now, and the weights that were best on val.
+    """The history of a training in progress, and the best weights on val.
 
     Args:
-        best: what the network reached on val before it was trained, if that counts.
-        best_state: its tensors then.
-        made_by: what to record of all processes that had a part in it.
-        earlier_seconds: what those spent that were stopped.
-        balanced: every class of val counts alike, however many images it has.
+        best: the network's result on val before training, if it counts.
+        best_state: its tensors before training.
+        made_by: for the record: GPU, number of processes.
+        earlier_seconds: time spent by interrupted runs.
+        balanced: compare epochs by balanced accuracy.
     """
 
     def __init__(
@@ -77,16 +77,16 @@ class RunningHistory:
 
     @property
     def seconds(self) -> float:
-        """Spent up to now, by those that were stopped too."""
+        """Time spent so far, including interrupted runs."""
         return self.earlier_seconds + time.monotonic() - self._began
 
     def history(self) -> History:
-        """The same for the record."""
+        """The history as a frozen record."""
         accuracy, classes = (self.best.accuracy, self.best.classes) if self.best else (0.0, None)
         return History(self.logs, self.best_epoch, accuracy, self.earlier_seconds, self.made_by, classes)
 
     def add(self, log: EpochLog, found: Evaluation, model: nn.Module) -> None:
-        """One more epoch and what it reached on val; the model's weights are copied where they are the best."""
+        """Add an epoch and its result on val; the model's weights are copied if they are the best so far."""
         self.logs.append(log)
         if found.better_than(self.best, self._balanced):
             self.best, self.best_epoch, self.best_state = found, log.epoch, copy_state(model)
@@ -95,7 +95,7 @@ class RunningHistory:
 def checkpoint(
     running: RunningHistory, model: nn.Module, optimizer: torch.optim.Optimizer, generator: Generator
 ) -> Checkpoint:
-    """All that ``resume`` needs."""
+    """Everything that ``resume`` needs."""
     of_torch, others = random_states()
     parts = {
         "model": model.state_dict(),
@@ -123,13 +123,14 @@ def resume(
     made_by: dict[str, str],
     balanced: bool = False,
 ) -> RunningHistory:
-    """Put everything where it was after the saved epoch."""
+    """Restore the state after the saved epoch."""
     model.load_state_dict(saved.part("model"))
     restore_momenta(model, optimizer, saved.part("momentum"))
     states = saved.part("random")
     generator.set_state(states["order"])
     restore_random_states(states, saved.facts["random"])
     best = saved.facts["best"]
+    # A training that began on a GPU or in several processes keeps that in its record.
     made_by = {**made_by, **saved.facts["made_by"]}
     running = RunningHistory(
         _evaluation(best) if best else None, saved.part("best"), made_by, saved.facts["seconds"], balanced
@@ -145,5 +146,6 @@ def _evaluation(saved: dict[str, Any]) -> Evaluation:
 
 
 def copy_state(model: nn.Module) -> dict[str, Tensor]:
-    """A network's tensors as they are now."""
+    """A copy of a network's tensors."""
+    # state_dict returns the live tensors, which the next step changes.
     return {name: value.detach().clone() for name, value in model.state_dict().items()}

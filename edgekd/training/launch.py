@@ -1,4 +1,4 @@
-"""Starts the processes that train together on this machine and watches over them; imports nothing that is slow."""
+"""Starts and supervises the processes that train together on this machine; imports nothing slow."""
 
 import contextlib
 import os
@@ -16,17 +16,18 @@ from edgekd.errors import ConfigError, LostProcessError
 from edgekd.ondevice.machine import usable_cores
 
 LAUNCHER = "EDGEKD_LAUNCHER"
-"""Names, in the environment of a process that was started here, the process that started it."""
+"""Environment variable with the pid of the launching process."""
 GOES_ON = "complete stages and epochs are kept: run the same command to go on"
 GRACE_SECONDS = 10.0
-"""So long the others may take to end by themselves after the first."""
+"""How long the other processes may take to end after the first."""
 _BUDGET_MISSED = 1
+# With the sys.path of this process, so that the others import the same packages.
 _CODE = "import sys; sys.path[:] = {path!r}; sys.argv[0] = 'edgekd'; from edgekd.cli import main; main()"
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run over several processes ended: its exit code, and what is still to be told of it."""
+    """How a run over several processes ended: its exit code, and lines still to be printed."""
 
     exit_code: int
     lines: tuple[str, ...] = ()
@@ -39,12 +40,12 @@ def has_peers(environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def quiet_torch() -> None:
-    """To be called before torch is imported: DDP would warn in C++ of parameters that are all in use."""
+    """Call before torch is imported: DDP would warn, from C++, that it found no unused parameters."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def check_devices(devices: int, environ: Mapping[str, str] = os.environ) -> None:
-    """Raise ConfigError where processes are asked for that torchrun has started already, in another number."""
+    """Raise ConfigError if --devices contradicts the number of processes that torchrun started."""
     if devices > 1 and has_peers(environ) and environ["LOCAL_WORLD_SIZE"] != str(devices):
         found = f"{devices}, but {environ['LOCAL_WORLD_SIZE']} processes were started on this machine"
         raise ConfigError("--devices", found, "leave it out: torchrun --nproc-per-node decides")
@@ -53,14 +54,14 @@ def check_devices(devices: int, environ: Mapping[str, str] = os.environ) -> None
 def launch(count: int, arguments: Sequence[str]) -> Ended:
     """Run this program ``count`` times at once with the same arguments, until all have ended.
 
-    The first writes to this process's terminal; what the others say is kept, and told where one of them fails.
+    The first writes to this process's terminal; the output of the others is kept, and reported if one fails.
 
     Args:
         count: how many processes.
         arguments: of the command line.
 
     Raises:
-        LostProcessError: a process was killed or crashed; the others are ended.
+        LostProcessError: a process was killed or crashed; the others are terminated.
     """
     with _started(count, arguments) as workers:
         while workers[0].running and not any(worker.failed for worker in workers):
@@ -95,13 +96,14 @@ class _Worker:
 
 @contextlib.contextmanager
 def _started(count: int, arguments: Sequence[str]) -> Iterator[list[_Worker]]:
-    """The processes, ended on leaving; each in a session of its own: a terminal's Ctrl-C reaches this one alone."""
+    """The processes, terminated on exit; in sessions of their own, so that Ctrl-C reaches only the launcher."""
     command = [sys.executable, "-c", _CODE.format(path=sys.path), *arguments]
     port = _free_port()
     with contextlib.ExitStack() as stack:
         workers: list[_Worker] = []
         stack.callback(_end, workers)
         for rank in range(count):
+            # A file, not a pipe: nobody reads while the process runs, and a full pipe would block it.
             said = stack.enter_context(tempfile.TemporaryFile())
             streams: dict[str, Any] = {} if rank == 0 else {"stdout": subprocess.DEVNULL, "stderr": said}
             process = subprocess.Popen(  # noqa: S603  (this very program)
@@ -116,8 +118,9 @@ def _started(count: int, arguments: Sequence[str]) -> Iterator[list[_Worker]]:
 
 
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:
-    """torchrun's variables; the cores are shared out, and no more than this machine's loopback is used."""
+    """torchrun's variables; the cores are divided among the processes, and only the loopback interface is used."""
     return {
+        # The user's own values of these two take precedence; of those below they do not.
         "OMP_NUM_THREADS": str(max(1, usable_cores() // count)),
         "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
         **os.environ,
@@ -146,6 +149,7 @@ def _wait(workers: Sequence[_Worker], seconds: float) -> None:
 def _end(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         if worker.running:
+            # SIGTERM first, so that they can delete their temporary folders.
             worker.process.terminate()
     _wait(workers, GRACE_SECONDS / 2)
     for worker in workers:
@@ -155,8 +159,9 @@ def _end(workers: Sequence[_Worker]) -> None:
 
 
 def _outcome(workers: Sequence[_Worker]) -> Ended:
-    """What the first says counts; where it lost another, the one that was lost."""
+    """The first process's exit code counts; if it lost a peer, that peer is reported."""
     first = workers[0].code
+    # A signal (negative) or LostProcessError's code means that another process may be to blame.
     if first is not None and first >= 0 and first != LostProcessError.exit_code:
         return Ended(first)
     blamed = min((worker for worker in workers if worker.failed), key=_innocence)
@@ -167,7 +172,7 @@ def _outcome(workers: Sequence[_Worker]) -> Ended:
 
 
 def _innocence(worker: _Worker) -> int:
-    """A killed process is to blame for the errors of those that lost it."""
+    """Sort key for blame: killed processes first, then failed ones, last those that only lost a peer."""
     assert worker.code is not None
     return 0 if worker.code < 0 else 2 if worker.code == LostProcessError.exit_code else 1
 

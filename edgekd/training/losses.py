@@ -42,7 +42,7 @@ def dkd_loss(
     target_weight: float = 1.0,
     others_weight: float = 8.0,
 ) -> Tensor:
-    """T^2 * (target_weight * TCKD + others_weight * NCKD): the label's share and the other classes taken apart.
+    """T^2 * (target_weight * TCKD + others_weight * NCKD): the label and the other classes are decoupled.
 
     Args:
         student_logits: scores before softmax, shape ``(batch, classes)``.
@@ -103,11 +103,12 @@ def standardized(logits: Tensor) -> Tensor:
     Source: Sun, Ren, Li, Wang, Cao (2024), algorithm 1.
     """
     centred = logits - logits.mean(1, keepdim=True)
+    # Equal logits have a standard deviation of 0.
     return centred / (centred.std(1, keepdim=True) + 1e-7)
 
 
 class Loss(Named, ABC):
-    """The teacher's term as a pipeline names it: a distance of two answers with its own parameters."""
+    """The teacher's term, chosen by name: a distance between student and teacher with its own parameters."""
 
     @abstractmethod
     def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -124,7 +125,7 @@ class Kd(Loss):
 
 
 class Dkd(Loss):
-    """Decoupled: the label's share and the other classes apart."""
+    """Decoupled: the label and the other classes have separate weights."""
 
     name: Literal["dkd"] = "dkd"
     target_weight: float = Field(1.0, ge=0, description="weight of how sure the teacher is of the label")
@@ -142,7 +143,7 @@ class Dkd(Loss):
 
 
 class Dist(Loss):
-    """By correlation instead of divergence, for teachers that are far larger."""
+    """Correlation instead of divergence, for teachers that are far larger."""
 
     name: Literal["dist"] = "dist"
 
@@ -162,11 +163,14 @@ def _check_shapes(student_logits: Tensor, teacher_logits: Tensor) -> None:
 
 def _kl(teacher: Tensor, student: Tensor) -> Tensor:
     """KL(teacher || student) of two sets of logits, mean over the batch."""
+    # batchmean, not mean: torch's "mean" divides by the number of classes too, which makes the term ten times too weak
+    # with ten classes.
     return F.kl_div(F.log_softmax(student, 1), F.log_softmax(teacher, 1), reduction="batchmean", log_target=True)
 
 
 def _label_against_others(logits: Tensor, is_label: Tensor) -> Tensor:
     """Logits of two events: the label, and any other class."""
+    # In logits, not probabilities: if the label's probability rounds to 1, the logarithm of its complement is infinite.
     others = logits.masked_fill(is_label, float("-inf")).logsumexp(1)
     return torch.stack([logits[is_label], others], 1)
 

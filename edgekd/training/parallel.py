@@ -1,4 +1,4 @@
-"""Processes that train together: one is the usual case, several go through Lightning Fabric's DDP on gloo, on CPUs."""
+"""Processes that train together: usually one; several use Lightning Fabric's DDP on gloo, on CPUs."""
 
 import contextlib
 import datetime
@@ -19,15 +19,15 @@ from edgekd.errors import ConfigError, EdgekdError, LostProcessError, TrainingEr
 from edgekd.training.launch import GOES_ON, LAUNCHER, has_peers
 
 LONGEST_WAIT = datetime.timedelta(days=7)
-"""Others wait so long while the first prunes, exports or reads images; that one of them is gone is seen at once."""
+"""How long the others wait while the first prunes, exports or reads images; a lost process is noticed at once."""
 LEAST_SHARE = 2
-"""A batch norm cannot learn from one image."""
+"""Fewest images per process: a batch norm cannot learn from one."""
 T = TypeVar("T")
 Tensors = Callable[..., dict[str, Tensor]]
 
 
 class Processes:
-    """The processes of a run; this is the only one, and it costs nothing.
+    """The processes of a run; this class is the case of a single process.
 
     Args:
         rank: this one's number, from 0. Number 0 alone writes and prints.
@@ -47,11 +47,11 @@ class Processes:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def by_first(self, work: Callable[[], T]) -> T:
-        """What the first process makes of ``work``; the others wait for it, and end quietly where it fails."""
+        """The result of ``work`` in the first process; the others wait for it, and exit silently if it fails."""
         return work()
 
     def first_then_others(self, work: Callable[[], T]) -> T:
-        """Everyone works, the first one before the others."""
+        """All processes do ``work``, the first one before the others."""
         return work()
 
     def of_first(self, value: T) -> T:
@@ -63,23 +63,23 @@ class Processes:
         return dict(values)
 
     def averaging(self, model: nn.Module, loss: Tensors) -> Tensors:
-        """A loss that calls ``model``, changed so that its gradients are the mean over the processes; to be kept."""
+        """Wrap a loss that calls ``model``, so that gradients are averaged over the processes; wrap it only once."""
         return loss
 
     def average_statistics(self, model: nn.Module, then: Callable[[], None]) -> None:
-        """Give a model's buffers (a batch norm's statistics) their mean over the processes, in place; then call."""
+        """Average a model's buffers (batch norm statistics) over the processes in place; then call ``then``."""
 
     @contextlib.contextmanager
     def store_root(self, root: Path) -> Iterator[Path]:
-        """Where to write: the given folder, but for all processes after the first one that goes on leaving."""
+        """Where to write: the given folder; for all processes but the first a temporary one, deleted on exit."""
         yield root
 
     def record(self) -> dict[str, str]:
-        """For the manifest of what was made."""
+        """GPU or number of processes, for the manifest."""
         return {"gpu": torch.cuda.get_device_name()} if self.device.type == "cuda" else {}
 
     def check_batch(self, images: int, where: str) -> None:
-        """Raise TrainingError where a batch is too small to be split."""
+        """Raise TrainingError if a batch is too small to be split."""
         if images < LEAST_SHARE * self.size and self.size > 1:
             problem = f"{images} images cannot be split over {self.size} processes"
             remedy = f"a process needs {LEAST_SHARE}: raise batch_size, or take fewer processes"
@@ -106,6 +106,7 @@ class FabricProcesses(Processes):
             try:
                 outcome = (work(), None)
             except EdgekdError as error:
+                # The error is broadcast as well: the others would wait forever for a value.
                 outcome = (None, error)
         found, failure = self.of_first(outcome)
         if failure is not None:
@@ -132,6 +133,7 @@ class FabricProcesses(Processes):
     def average_statistics(self, model: nn.Module, then: Callable[[], None]) -> None:
         buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         if buffers:
+            # One exchange for all buffers, not one for each.
             flat = torch.cat([buffer.detach().double().reshape(-1) for buffer in buffers])
             means = self._fabric.all_reduce(flat, reduce_op="mean").split([buffer.numel() for buffer in buffers])
             for buffer, mean in zip(buffers, means, strict=True):
@@ -163,10 +165,10 @@ class _Loss(nn.Module):
 
 @contextlib.contextmanager
 def joined() -> Iterator[Processes]:
-    """The processes that ``launch`` or torchrun started with this one; this one alone where neither did.
+    """The processes that ``launch`` or torchrun started; only this one if neither did.
 
     Raises:
-        LostProcessError: another process is gone; quietly so where ``launch`` watches and will say which.
+        LostProcessError: another process is gone; under ``launch``, which reports that itself, exits silently instead.
     """
     if not has_peers() or os.environ["WORLD_SIZE"] == "1":
         yield ALONE
@@ -187,7 +189,7 @@ def joined() -> Iterator[Processes]:
 
 
 def _fabric() -> Any:
-    """Fabric on torchrun's variables; ``launch`` sets the same ones."""
+    """Fabric, configured by torchrun's variables, which ``launch`` sets as well."""
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import TorchElasticEnvironment
     from lightning_fabric.strategies import DDPStrategy
@@ -201,8 +203,11 @@ def _fabric() -> Any:
         cluster_environment=TorchElasticEnvironment(),
         process_group_backend="gloo",
         timeout=LONGEST_WAIT,
+        # DDP would overwrite all buffers with those of the first process at every step; ``average_statistics`` takes
+        # their mean after every epoch instead.
         forward_sync_buffers=False,
-        find_unused_parameters=True,  # a user's own network may have layers without use
+        # A user's network may have unused layers, for whose gradients DDP would wait.
+        find_unused_parameters=True,
     )
     fabric = Fabric(accelerator="cpu", devices=here, num_nodes=everywhere // here, strategy=strategy)
     fabric.launch()
@@ -210,16 +215,19 @@ def _fabric() -> Any:
 
 
 def _is_lost_connection(error: RuntimeError) -> bool:
+    # gloo raises a plain RuntimeError when it loses a peer.
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
 
 
 def _end_with_launcher(launcher: int) -> None:
-    """End tidily when told to, and at once when the launcher is gone."""
+    """Exit cleanly on SIGTERM, and at once if the launcher is gone."""
     signal.signal(signal.SIGTERM, _end)
 
     def watch() -> None:
+        # A killed launcher cannot send a signal, but an orphan gets another parent.
         while os.getppid() == launcher:
             time.sleep(1)
+        # sys.exit would end only this thread, and the main thread may be waiting in gloo forever.
         os._exit(LostProcessError.exit_code)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,8 +1,8 @@
-"""Keeps training clear of a fault in oneDNN, which computes torch's convolutions on x86 CPUs.
+"""Works around a bug in oneDNN, which computes torch's convolutions on x86 CPUs.
 
-The gradient of the weights of a 1x1 convolution with a stride, over fewer channels than a vector register holds and
-channels last in memory, is written past its memory: training hangs, crashes or goes wrong. Other layouts take another
-path. Source: oneDNN issue 6035.
+The weight gradient of a strided 1x1 convolution over fewer channels than a vector register holds, channels last in
+memory, is written past the end of its buffer: training hangs, crashes or goes wrong. Other memory layouts are not
+affected. Source: oneDNN issue 6035.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ VECTOR = 16
 
 
 def endangered(weight: Tensor, stride: Sequence[int]) -> bool:
-    """Is it such a convolution?
+    """Is a convolution affected?
 
     Args:
         weight: shape ``(outputs, inputs / groups, height, width)``.
@@ -30,13 +30,14 @@ def endangered(weight: Tensor, stride: Sequence[int]) -> bool:
 
 
 def planar(images: Tensor) -> Tensor:
-    """The same images, each channel as a plane of its own in memory."""
+    """The same images, channels first in memory."""
     return images.contiguous()
 
 
 @contextlib.contextmanager
 def trained_safely(model: nn.Module) -> Iterator[None]:
-    """While it lasts, the endangered convolutions of a network take their images as planes."""
+    """Inside the context, affected convolutions of a network get their input channels first."""
+    # Hooks, not replaced modules: what is saved and exported must be the original network.
     hooks = [
         module.register_forward_pre_hook(_planar_first)
         for module in model.modules()

@@ -1,4 +1,4 @@
-"""How sure a measured accuracy, or a difference of two, can be."""
+"""Intervals and tests for a measured accuracy, and for the difference of two."""
 
 import math
 
@@ -18,6 +18,7 @@ def wilson_interval(correct: int, total: int) -> tuple[float, float]:
     share, z2 = correct / total, Z95**2
     centre = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    # Rounding can give bounds just outside 0..1, which the report's schema refuses.
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

@@ -1,4 +1,4 @@
-"""Architectures by name, the stem a small image needs, widths after pruning, what a network costs."""
+"""Architectures by name, stems for small images, restoring pruned widths, counting MACs and parameters."""
 
 from edgekd.zoo.build import TIMM, build, check_name, known_models
 from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth

@@ -14,17 +14,17 @@ from edgekd.zoo.ends import Ends, ends_of
 from edgekd.zoo.spec import ModelSpec, random_images
 
 SMALL_IMAGE = 64
-"""Up to this many pixels a side the stem keeps the resolution (stride 1)."""
+"""Up to this image side, in pixels, the stem keeps the resolution (stride 1)."""
 
 TIMM = "timm/"
-"""Begins the name of a network that timm builds."""
+"""Prefix of the name of a timm network."""
 
 
 def build(spec: ModelSpec) -> nn.Module:
     """A network with fresh weights drawn from torch's global generator.
 
     Raises:
-        ModelError: nobody knows the name, the architecture has no width multiplier or does not take such images.
+        ModelError: the name is unknown, the architecture has no width multiplier or does not take such images.
     """
     depth = cifar_resnet_depth(spec.name)
     if depth is not None:
@@ -75,12 +75,16 @@ def _torchvision(spec: ModelSpec) -> nn.Module:
     check_name(spec.name)
     extra: dict[str, Any] = {} if spec.width_mult == 1.0 else {"width_mult": spec.width_mult}
     if spec.name in ("googlenet", "inception_v3"):
+        # Auxiliary heads make these networks return a tuple in training. Without init_weights torchvision 0.29 warns.
         extra |= {"aux_logits": False, "init_weights": False}
     try:
         model: nn.Module = torchvision.models.get_model(spec.name, weights=None, num_classes=spec.num_classes, **extra)
+    # The builder does not know the argument width_mult.
     except TypeError:
         raise ModelError("model", f"{spec.name} has no width multiplier", "leave width_mult out") from None
-    if isinstance(model, torchvision.models.MNASNet):  # its own loader refuses tensors that come without a version
+    # MNASNet's own loader (torchvision 0.29.1) refuses tensors without a version number, which safetensors does not
+    # keep.
+    if isinstance(model, torchvision.models.MNASNet):
         model._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, model)
     return model
 
@@ -111,11 +115,13 @@ def _timm(spec: ModelSpec) -> nn.Module:
 
 
 _own_functions: set[str] = set()
-"""Functions that a pipeline file names; a model folder from elsewhere may name none."""
+"""Functions that this process's pipeline files name; an artifact may not name others."""
 
 
 def _own(spec: ModelSpec) -> nn.Module:
-    """What a user's function builds: it is told the classes, the image's channels and its size."""
+    """The network that a user's function builds from the number of classes, the image's channels and its size."""
+    # An artifact names its architecture: one from elsewhere must not make edgekd import code that no pipeline file
+    # names.
     if spec.name not in _own_functions:
         raise ModelError("model", f"{spec.name!r} is named by no pipeline file", "name it as a stage's model")
     if spec.width_mult != 1.0:
@@ -123,6 +129,7 @@ def _own(spec: ModelSpec) -> nn.Module:
     function = named_function(spec.name, "model")
     asked = {"num_classes": spec.num_classes, "in_channels": spec.in_channels, "image_size": spec.image_size}
     try:
+        # The user's own code may raise anything.
         model = function(**asked)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -134,9 +141,10 @@ def _own(spec: ModelSpec) -> nn.Module:
 
 
 def _checked(model: nn.Module, spec: ModelSpec) -> Ends:
-    """The ends of a model, if images of this size go through it and logits come out."""
+    """The ends of a model, after checking that it takes images of this size and returns logits."""
     size = f"{spec.image_size}x{spec.image_size} images"
     try:
+        # Run once, so that a network which fails on such images is refused before any training.
         ends = ends_of(model, random_images(spec, 2))
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -154,7 +162,7 @@ def _checked(model: nn.Module, spec: ModelSpec) -> Ends:
 
 
 def _refuse_probabilities(ends: Ends, spec: ModelSpec) -> None:
-    """A loss would take the softmax of a softmax, and train to chance without a word."""
+    """A loss would apply softmax to a softmax, and training would silently stay at chance level."""
     rows = ends.answer.detach()
     word = ends.softmax
     if not word and bool((rows >= 0).all()) and torch.allclose(rows.sum(1), torch.ones(len(rows)), atol=1e-4):
@@ -165,7 +173,7 @@ def _refuse_probabilities(ends: Ends, spec: ModelSpec) -> None:
 
 
 def _described(answer: Any) -> str:
-    """What a network gave in place of a tensor, with the shapes of what is in it."""
+    """What a network returned instead of a tensor, with the shapes of its parts."""
     if isinstance(answer, Mapping):
         return f"a {type(answer).__name__} of {', '.join(f'{key!r} {_shape(value)}' for key, value in answer.items())}"
     if isinstance(answer, tuple | list):
@@ -190,7 +198,7 @@ def _shape(value: Any) -> str:
 def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
     """Fit the first convolution to the image's channels and, for a small image, keep its resolution.
 
-    It is the first that is registered: images may not go through a library's network before it is fitted.
+    The first one registered, because the network may not run on such images before it is fitted.
     """
     name, stem = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
     if stem is None:
@@ -198,6 +206,8 @@ def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
     small = spec.image_size <= SMALL_IMAGE
     if stem.in_channels == spec.in_channels and not small:
         return model
+    # A 7x7 stem of stride 2 and the pool behind it would leave 8x8 pixels of a 32x32 image. CIFAR ResNets use 3x3 and
+    # no pool.
     wide = small and stem.kernel_size[0] >= 7
     kernel, padding = (3, 1) if wide else (stem.kernel_size[0], stem.padding[0])
     fresh = nn.Conv2d(

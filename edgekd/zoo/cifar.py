@@ -15,6 +15,7 @@ def cifar_resnet_depth(name: str) -> int | None:
     """
     match = re.fullmatch(r"resnet([0-9]{1,3})", name)
     depth = int(match.group(1)) if match else 0
+    # 50 is 6n+2 too, but ``resnet50`` means torchvision's.
     return depth if 8 <= depth <= 110 and depth % 6 == 2 and depth != 50 else None
 
 

@@ -1,4 +1,4 @@
-"""Where a network begins and ends: followed along an image, since the order of registration says nothing."""
+"""First and last layers of a network, found by tracing an image: the order of registration says nothing."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,9 +12,9 @@ from edgekd.zoo.modes import evaluating
 
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 FUNCTIONAL = {"ConvolutionBackward0", "AddmmBackward0", "MmBackward0", "BmmBackward0"}
-"""What a layer computes, where no layer stands for it."""
+"""Autograd nodes of convolutions and matrix products that are called as functions."""
 UNCHANGED = ("ConstantPadNd", "ReflectionPad", "ReplicationPad", "Clone", "Alias", "ToCopy", "Slice")
-"""What lets every pixel that it keeps be what it was."""
+"""Autograd nodes that do not change the pixels they keep."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Ends:
     """The layers at both ends of a network.
 
     Args:
-        stems: those that the image reaches before any other, by name.
-        changed: what the network does to the image before, in torch's words; empty: nothing but padding and cropping.
-        heads: those that the logits come from with no other behind.
-        softmax: the logits are none: they come from a softmax or a sigmoid; empty, or the name of it.
-        answer: what the network gave.
+        stems: names of the layers that the image reaches first.
+        changed: autograd operations on the image before the stems; empty if there is only padding and cropping.
+        heads: names of the layers after which no other layer comes.
+        softmax: ``softmax`` or ``sigmoid`` if the network ends in one, so that its output is not logits; else empty.
+        answer: what the network returned.
     """
 
     stems: tuple[str, ...]
@@ -37,14 +37,14 @@ class Ends:
 
 
 def ends_of(model: nn.Module, images: Tensor) -> Ends:
-    """Follow images through a network in eval mode; its mode and its parameters stay as they are.
+    """Trace images through a network in eval mode; its mode and parameters are left unchanged.
 
     Args:
         model: a network.
         images: shape ``(batch, channels, height, width)``.
 
     Raises:
-        Exception: whatever the network raises of such images.
+        Exception: anything that the network raises for such images.
     """
     made: dict[Any, str] = {}
     read: list[tuple[str, Any]] = []
@@ -60,9 +60,12 @@ def ends_of(model: nn.Module, images: Tensor) -> Ends:
 
     handles = [m.register_forward_hook(note(name)) for name, m in model.named_modules() if isinstance(m, LAYERS)]
     try:
+        # The path is read off autograd's graph, which is only recorded with gradients enabled.
         with evaluating(model), torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a network that asks for a number, as any may while it only runs
-            answer = model(shown.clone())  # a network may change its input in place
+            # torch warns about converting a tensor that needs gradients to a number, which a network may well do.
+            warnings.simplefilter("ignore")
+            # A clone: a network may change its input in place.
+            answer = model(shown.clone())
     finally:
         for handle in handles:
             handle.remove()
@@ -85,7 +88,7 @@ def _stems(read: list[tuple[str, Any]], made: dict[Any, str], shown: Tensor) -> 
 
 
 def _walk(start: Any, made: dict[Any, str]) -> Iterator[Any]:
-    """Nodes of autograd's graph from one backwards, breadth first, as far as the first layer on each way."""
+    """Autograd nodes backwards from one, breadth first, up to the first layer on each path."""
     waiting, seen = [start] if start is not None else [], {start}
     while waiting:
         node = waiting.pop(0)
@@ -99,7 +102,7 @@ def _walk(start: Any, made: dict[Any, str]) -> Iterator[Any]:
 
 
 def _squash(last: Any) -> str:
-    """softmax or sigmoid, where the answer comes from one by way of views alone."""
+    """softmax or sigmoid, if the answer comes from one through views only; else empty."""
     while last is not None and last.name().startswith(("View", "Squeeze", "Unsqueeze", "Alias", "ReshapeAlias")):
         last = last.next_functions[0][0]
     name = "" if last is None else last.name()

@@ -1,4 +1,4 @@
-"""Evaluation for a moment, after which every module is in the mode that it was in."""
+"""Temporary eval mode."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from torch import nn
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
-    """The model in eval mode; each module's own mode comes back, for a part of it may be kept from training."""
+    """The model in eval mode; afterwards each module gets its own mode back, since some may be frozen."""
     modes = {module: module.training for module in model.modules()}
     try:
         yield model.eval()

@@ -1,4 +1,4 @@
-"""Given weights: read as plain numbers, fitted to the network, and made to see edgekd's pixels."""
+"""Loads given weights without executing code, fits them to a network, and converts its input to edgekd's pixels."""
 
 import warnings
 import zipfile
@@ -17,7 +17,7 @@ from edgekd.zoo import TIMM, Ends, ModelSpec, cifar_resnet_depth, ends_of, examp
 
 IMAGENET = "imagenet"
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-"""Heads that help while GoogLeNet and Inception train, and that edgekd builds without."""
+"""Auxiliary heads of GoogLeNet and Inception, which edgekd leaves out."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by name from a .safetensors or a PyTorch file; a checkpoint's ``state_dict`` or ``model`` is looked into.
 
     Raises:
-        ModelError: the file is missing, holds more than plain numbers, no tensors, or more of them than it has bytes.
+        ModelError: the file is missing, contains code or no tensors, or claims larger tensors than it stores.
     """
     try:
         found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
@@ -46,7 +46,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         remedy = "save the state_dict alone, or as safetensors"
-        raise ModelError(str(path), f"is no file of plain weights ({reason[:120]})", remedy) from None
+        raise ModelError(str(path), f"is not a weights file ({reason[:120]})", remedy) from None
     for key in ("state_dict", "model_state_dict", "model", "model_state", "state_dict_ema"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
@@ -56,7 +56,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     odd = [str(name) for name, value in found.items() if not _is_dense(value)]
     if odd:
         raise ModelError(
-            str(path), f"{odd[0][:60]!r} is no plain array of numbers", "save a float network's state_dict()"
+            str(path), f"{odd[0][:60]!r} is not a dense array of numbers", "save a float network's state_dict()"
         )
     return {str(name).removeprefix("module."): value for name, value in found.items()}
 
@@ -68,18 +68,20 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> Any:
-    """Nothing but numbers, and not so compressed that a small file fills the memory."""
+    """The content of a PyTorch file; code in it and zip bombs are refused."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
+            # torch never compresses: an archive that unpacks to more than its size is a zip bomb.
             if sum(item.file_size for item in archive.infolist()) > path.stat().st_size:
                 raise ValueError("it unpacks to more than its own size")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's about odd pickles, which it then refuses
+        # torch warns about odd pickles before it refuses them.
+        warnings.simplefilter("ignore")
         return torch.load(path, "cpu", weights_only=True)
 
 
 def _is_dense(value: Tensor) -> bool:
-    """Is every number stored, once? Sparse and expanded tensors claim any size."""
+    """Is every number stored? Sparse and expanded tensors can claim any size."""
     if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
         return False
     return value.untyped_storage().nbytes() >= value.numel() * value.element_size()
@@ -102,13 +104,13 @@ def imagenet_weights(name: str) -> tuple[dict[str, Tensor], Normalization]:
 
 
 def check_imagenet(name: str) -> None:
-    """Raise ModelError where nobody offers ImageNet weights for an architecture."""
+    """Raise ModelError if there are no ImageNet weights for an architecture."""
     if not _offered(name):
         raise ModelError("weights", f"there are no ImageNet weights of {name}", "give a file: weights: PATH")
 
 
 def imagenet_version(name: str) -> str:
-    """Which of a network's ImageNet weights ``imagenet`` means here: what is the best of them moves with the library.
+    """Which ImageNet weights ``imagenet`` stands for: the default changes with the library's version.
 
     Raises:
         ModelError: there are none.
@@ -155,7 +157,7 @@ def _timm_weights(name: str) -> tuple[dict[str, Tensor], Normalization]:
 
 
 def needs_stem_bias(normalization: Normalization) -> bool:
-    """Does folding this normalisation shift what the first convolution gives?"""
+    """Does folding this normalisation need a bias in the first convolution?"""
     _, shifts = _as_edgekd(normalization)
     return bool((shifts.abs() > 1e-9).any())
 
@@ -170,7 +172,7 @@ def _as_edgekd(normalization: Normalization) -> tuple[Tensor, Tensor]:
 def give_weights(
     model: nn.Module, spec: ModelSpec, given: Mapping[str, Tensor], normalization: Normalization
 ) -> list[str]:
-    """Load weights into a network in place, its first convolution changed to see edgekd's pixels.
+    """Load weights into a network in place, and fold their normalisation into its first convolution.
 
     Args:
         model: what ``build(spec)`` made.
@@ -215,13 +217,13 @@ ALIASES = {
     "gamma": "weight", "kernel": "weight", "beta": "bias", "moving_mean": "running_mean",
     "moving_variance": "running_var", "moving_var": "running_var",
 }  # fmt: skip
-"""Other libraries' words for a layer's tensors."""
+"""Other libraries' names for a layer's tensors."""
 
 
 def _in_same_order(names: list[str], own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> bool:
-    """Do tensors follow one another alike: of the same kinds, in layers of as many, with the same shapes?
+    """Can tensors be paired by order: the same kinds, grouped in the same layers, with the same shapes?
 
-    Shapes alone would let a norm's mean and variance change places. Only a classifier may have other classes.
+    By shapes alone a norm's mean and variance could be swapped. Only the number of classes may differ.
     """
     if len(names) != len(given):
         return False
@@ -258,7 +260,7 @@ def _stems(model: nn.Module, ends: Ends, normalization: Normalization) -> dict[s
     if ends.changed:
         raise _unfolded(f"the network changes the image before its first convolution ({', '.join(ends.changed)})")
     if others:
-        raise _unfolded(f"{others[0]} reads the image too, and is no convolution")
+        raise _unfolded(f"{others[0]} reads the image too, and is not a convolution")
     return found
 
 
@@ -268,7 +270,7 @@ def _unfolded(why: str) -> ModelError:
 
 
 def _without_head(head: str, own: Mapping[str, Tensor], state: dict[str, Tensor]) -> list[str]:
-    """Leave out a classifier of other classes: the network keeps its fresh one."""
+    """Leave out a classifier with another number of classes: the network keeps its new one."""
     given = state.get(f"{head}.weight")
     if given is None or len(given) == len(own[f"{head}.weight"]):
         return []
@@ -287,6 +289,7 @@ def _fit_stem(name: str, stem: nn.Conv2d, state: dict[str, Tensor], normalizatio
     weight, bias = fold_normalization(state[key], state.get(f"{name}.bias"), normalization)
     notes = []
     if stem.in_channels == 1 and weight.shape[1] > 1:
+        # The sum is what the kernel gives for three equal channels.
         weight = weight.sum(1, keepdim=True)
         notes.append("the images are grey: the first convolution's channels were summed")
     if weight.shape[2:] != stem.weight.shape[2:]:
@@ -301,10 +304,10 @@ def _fit_stem(name: str, stem: nn.Conv2d, state: dict[str, Tensor], normalizatio
 
 
 def fold_normalization(weight: Tensor, bias: Tensor | None, normalization: Normalization) -> tuple[Tensor, Tensor]:
-    """A first convolution that gives for ``(pixel - 128) / 64`` what it gave for ``(pixel / 255 - mean) / std``.
+    """A first convolution whose output for ``(pixel - 128) / 64`` is the old one's for ``(pixel / 255 - mean) / std``.
 
-    Equal wherever the kernel lies inside the image. Where it reaches beyond the border, zeros that used to stand for
-    the mean colour now stand for 128.
+    Equal wherever the kernel lies inside the image. Beyond the border, zero padding that stood for the mean colour now
+    stands for 128.
 
     Args:
         weight: shape ``(outputs, channels, height, width)``.
@@ -330,6 +333,7 @@ def fold_normalization(weight: Tensor, bias: Tensor | None, normalization: Norma
 
 
 def _check_fits(own: Mapping[str, Tensor], state: Mapping[str, Tensor], optional: set[str], name: str) -> None:
+    # Weights from other libraries and old torch versions lack these counters, which evaluation never reads.
     counters = {key for key in own if key.endswith("num_batches_tracked")}
     missing = sorted(set(own) - set(state) - optional - counters)
     unknown = sorted(set(state) - set(own))

@@ -1,4 +1,4 @@
-"""A network's channels: with the architecture's name, all that a pruned network needs to be built again."""
+"""Channel counts of a network's layers: with the architecture's name enough to rebuild a pruned network."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ WIDTH_ATTRIBUTES = (
 )  # fmt: skip
 
 Norm = nn.modules.batchnorm._NormBase
-"""Batch and instance norms: each channel by itself."""
+"""Batch and instance norms, which treat each channel separately."""
 
 RESIZABLE = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, Norm, nn.PReLU)
-"""Kinds of layers, with those derived from them, whose widths ``with_widths`` restores."""
+"""Layer classes whose widths ``with_widths`` can restore."""
 
 
 Widths = Mapping[str, Mapping[str, int]]
@@ -27,13 +27,13 @@ Widths = Mapping[str, Mapping[str, int]]
 
 
 def widths(model: nn.Module) -> dict[str, dict[str, int]]:
-    """Every layer's channel counts by name: with the architecture's name, all that a pruned network needs."""
+    """Every layer's channel counts by name."""
     found = {name: _layer_widths(module) for name, module in model.named_modules()}
     return {name: about for name, about in found.items() if about}
 
 
 def fingerprint(model: nn.Module, spec: ModelSpec) -> str:
-    """The same for networks that compute the same with the same tensors: all that ``build`` and ``widths`` go by.
+    """A text that is equal for networks which differ at most in their tensors.
 
     Args:
         model: of ``build(spec)``, perhaps pruned.
@@ -50,14 +50,14 @@ def _layer_widths(module: nn.Module) -> dict[str, int]:
 
 
 def with_widths(model: nn.Module, wanted: Widths) -> nn.Module:
-    """Give a freshly built network the widths that pruning left; its weights are empty until they are loaded.
+    """Give a newly built network the widths that pruning left; resized weights are zero until they are loaded.
 
-    What layers have in common they still have in common.
+    Shared weights stay shared.
 
     Raises:
-        ModelError: a layer is not in the network, is of no kind that has widths, or got other widths than
-            one that it has weights in common with.
+        ModelError: a layer is not in the network, cannot be resized, or shares weights with one of other widths.
     """
+    # Before resizing, which gives every layer parameters of its own and so parts shared ones.
     modules, ties = dict(model.named_modules()), _ties(model)
     for name, about in wanted.items():
         if name not in modules:
@@ -72,7 +72,7 @@ def with_widths(model: nn.Module, wanted: Widths) -> nn.Module:
 
 
 def _ties(model: nn.Module) -> list[list[str]]:
-    """Names of one and the same parameter, for each that has several."""
+    """The names of each parameter that has several."""
     found: dict[nn.Parameter, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         found.setdefault(parameter, []).append(name)
@@ -80,7 +80,7 @@ def _ties(model: nn.Module) -> list[list[str]]:
 
 
 def _tie(model: nn.Module, names: Sequence[str]) -> None:
-    """Make one parameter of those that resizing parted."""
+    """Share a parameter again after resizing."""
     first = model.get_parameter(names[0])
     for name in names[1:]:
         if model.get_parameter(name).shape != first.shape:

@@ -95,14 +95,14 @@ def test_a_link_in_place_of_a_file_is_refused_whatever_it_leads_to(bundle: Path,
     shutil.move(bundle / "labels.txt", tmp_path / "elsewhere.txt")
     (bundle / "labels.txt").symlink_to(tmp_path / "elsewhere.txt")
 
-    assert told_by_verify(bundle) == "labels.txt: is no plain file"
+    assert told_by_verify(bundle) == "labels.txt: is not a regular file"
 
 
 def test_a_fifo_in_place_of_a_file_does_not_hang(bundle: Path) -> None:
     (bundle / "labels.txt").unlink()
     os.mkfifo(bundle / "labels.txt")
 
-    assert told_by_verify(bundle) == "labels.txt: is no plain file"
+    assert told_by_verify(bundle) == "labels.txt: is not a regular file"
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b", "C:\\x", "a\\b", "", ".", "a//b", "x\n"])
@@ -110,14 +110,14 @@ def test_nothing_in_a_manifest_points_outside(bundle: Path, name: str) -> None:
     files = json.loads((bundle / MANIFEST).read_text())["files"]
     reseal(bundle, files={**files, name: files["labels.txt"]})
 
-    with pytest.raises(BundleError, match="which is no file of the bundle"):
+    with pytest.raises(BundleError, match="which is not a file of the bundle"):
         verify(bundle)
 
 
 def test_every_model_that_a_manifest_names_is_one_of_its_files(bundle: Path) -> None:
     reseal(bundle, models=[{"id": "qat", "file": "../../secret.onnx", "precision": "int8"}])
 
-    with pytest.raises(BundleError, match=r"names '../../secret\.onnx', which is none of its files"):
+    with pytest.raises(BundleError, match=r"names '../../secret\.onnx', which is not one of its files"):
         checked(bundle)
 
 
@@ -142,7 +142,7 @@ def test_what_is_no_manifest_is_refused_in_one_line(bundle: Path, text: str) -> 
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"is no bundle: it has no manifest\.json; name a folder below exports/"):
+    with pytest.raises(BundleError, match=r"is not a bundle: it has no manifest\.json; name a folder below exports/"):
         verify(tmp_path)
 
 
@@ -156,7 +156,7 @@ def test_other_golden_answers_are_told_though_every_checksum_holds(bundle: Path)
     found = verify(bundle)
 
     assert not found["ok"]
-    assert "logits differ from the recorded by up to" in found["problems"][-1]
+    assert "logits differ from the recorded ones by up to" in found["problems"][-1]
 
 
 def test_a_model_that_would_open_other_files_is_refused_though_every_checksum_holds(bundle: Path) -> None:

@@ -178,14 +178,14 @@ def test_files_that_are_no_images_by_name_are_counted(root: Path) -> None:
 
     (note,) = load(root).notes
 
-    assert note == "5 files that are no images were ignored: labels.csv, a/more.json, a/notes.txt and 2 more"
+    assert note == "5 files that are not images were ignored: labels.csv, a/more.json, a/notes.txt and 2 more"
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "no image format"),
-        (b"GIF89a", "no image"),
+        (b"", "not a known image format"),
+        (b"GIF89a", "not a known image"),
         (raw_png(9, 9, 8, 2, b"\0"), "truncated"),
         (raw_png(30_000, 3_000, 8, 0, b""), "too many"),
         (raw_png(60_000, 60_000, 8, 0, b""), "exceeds limit"),
@@ -200,7 +200,7 @@ def test_a_bad_image_is_named_or_skipped_and_told(root: Path, content: bytes, re
 
     assert told.startswith(f"{root}/b/bad.png: cannot be read as an image (")
     assert reason in told
-    assert told.endswith("mend or remove it, or set data.on_bad_image: skip")
+    assert told.endswith("fix or remove it, or set data.on_bad_image: skip")
     assert data.notes == ("1 image could not be read and was skipped: b/bad.png",)
     assert sum(map(len, splits(data).values())) == 10
 
@@ -280,7 +280,7 @@ def test_links_inside_are_followed_and_loops_end(root: Path) -> None:
 
     data = load(root)
 
-    assert data.notes[0] == "1 file that is no image was ignored: b/self"
+    assert data.notes[0] == "1 file that is not an image was ignored: b/self"
     assert data.class_names == ("a", "b", "c")
     assert sum(map(len, splits(data).values())) == 6 + 7 + 7
 
@@ -317,7 +317,7 @@ def test_a_pipe_does_not_hang(root: Path) -> None:
     make_tree(root, {"a": 5, "b": 5})
     os.mkfifo(root / "a" / "pipe.png")
 
-    assert load(root).notes == ("1 file that is no image was ignored: a/pipe.png",)
+    assert load(root).notes == ("1 file that is not an image was ignored: a/pipe.png",)
 
 
 def test_copies_of_an_image_stay_in_one_split(root: Path) -> None:

@@ -100,7 +100,7 @@ def test_grey_arrays_without_channels_are_taken(place: Path) -> None:
             "found['class_names'] = ['a', '\\ud800']",
             r"mine:bad: gives the class name '.*', which is not UTF-8; rename it",
         ),
-        ("found['train'] = 5", r"mine:bad: train: is no pair; give \(pixels, labels\)"),
+        ("found['train'] = 5", r"mine:bad: train: is not a pair; give \(pixels, labels\)"),
         ("found['train'] = (x.astype(float), y)", r"mine:bad: train: has pixels of type float64"),
         ("found['train'] = (x[..., :2], y)", r"mine:bad: train: has pixels of type uint8 and shape \(20, 12, 12, 2\)"),
         ("found['train'] = (x[:0], y[:0])", r"mine:bad: train: has pixels of type uint8 and shape \(0,"),

@@ -77,7 +77,7 @@ def test_the_report_tells_what_was_odd(ran: tuple[Path, Report]) -> None:
     _, report = ran
 
     ignored, skipped, *others = report.notes
-    assert ignored == "1 file that is no image was ignored: train/blå/notes.txt"
+    assert ignored == "1 file that is not an image was ignored: train/blå/notes.txt"
     assert skipped.startswith("2 images could not be read and were skipped: train/blå/")
     assert "bad\\x1b.png" in skipped
     assert others[:2] == [

@@ -64,11 +64,11 @@ def test_fashion_mnist_lies_packed_or_plain_and_where_torchvision_puts_it(made: 
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("train-images-idx3-ubyte", idx((59_999, 28, 28)), "is no IDX file of 60000 x 28 x 28 bytes"),
-        ("t10k-images-idx3-ubyte", idx((10_000, 28, 27)), "is no IDX file of 10000 x 28 x 28 bytes"),
-        ("t10k-labels-idx1-ubyte", idx((10_000,))[:-1], "is no IDX file of 10000 bytes"),
-        ("t10k-labels-idx1-ubyte", idx((10_000,)) + b"\0", "is no IDX file of 10000 bytes"),
-        ("t10k-labels-idx1-ubyte", idx((10_000,), kind=9), "is no IDX file of 10000 bytes"),
+        ("train-images-idx3-ubyte", idx((59_999, 28, 28)), "is not an IDX file of 60000 x 28 x 28 bytes"),
+        ("t10k-images-idx3-ubyte", idx((10_000, 28, 27)), "is not an IDX file of 10000 x 28 x 28 bytes"),
+        ("t10k-labels-idx1-ubyte", idx((10_000,))[:-1], "is not an IDX file of 10000 bytes"),
+        ("t10k-labels-idx1-ubyte", idx((10_000,)) + b"\0", "is not an IDX file of 10000 bytes"),
+        ("t10k-labels-idx1-ubyte", idx((10_000,), kind=9), "is not an IDX file of 10000 bytes"),
         ("t10k-labels-idx1-ubyte.gz", b"not packed", "cannot be read"),
         ("t10k-labels-idx1-ubyte.gz", gzip.compress(idx((10_000,)))[:-9], "cannot be read"),
         ("train-labels-idx1-ubyte", None, "is missing; install Debian's dataset-fashion-mnist"),

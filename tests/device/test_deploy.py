@@ -203,7 +203,10 @@ def test_a_connection_cut_in_mid_transfer_leaves_the_old_version_serving(
 ) -> None:
     large = write_bundle(tmp_path / "large", os.urandom(3_000_000))
 
-    with cutting_proxy(device.port, after_bytes=1_000_000) as port, refused("the connection was cut", "serves on"):
+    with (
+        cutting_proxy(device.port, after_bytes=1_000_000) as port,
+        refused("the connection was cut", "stays in service"),
+    ):
         with (home / ".ssh/known_hosts").open("a") as known:
             known.write(f"[127.0.0.1]:{port} {sshd.host_key}\n")
         send(replace(device, port=port), python, large, 1)
@@ -218,7 +221,7 @@ def test_a_connection_cut_during_the_self_test_switches_nothing(
     began = tmp_path / "began"
     slow = write_bundle(tmp_path / "slow", b"slow model", slow=str(began).encode())
 
-    with cutting_proxy(device.port, when=began.exists) as port, refused("the connection was cut", "serves on"):
+    with cutting_proxy(device.port, when=began.exists) as port, refused("the connection was cut", "stays in service"):
         with (home / ".ssh/known_hosts").open("a") as known:
             known.write(f"[127.0.0.1]:{port} {sshd.host_key}\n")
         send(replace(device, port=port), python, slow, 1)
@@ -244,7 +247,7 @@ def test_a_link_that_went_dead_is_noticed(
 
     with (
         cutting_proxy(device.port, when=began.exists, silent=True) as port,
-        refused("the connection was cut", "serves on"),
+        refused("the connection was cut", "stays in service"),
     ):
         with (home / ".ssh/known_hosts").open("a") as known:
             known.write(f"[127.0.0.1]:{port} {sshd.host_key}\n")

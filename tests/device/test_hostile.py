@@ -61,7 +61,7 @@ def send(device: Address, python: str, tmp_path: Path) -> str:
     [
         ("echo 'Welcome to \x1b[31mthe board'", ["no answer but 'Welcome to \\\\x1b[31mthe board'"]),
         ("exit 3", ["no answer", "check that python3 runs there"]),
-        ("echo 'Segmentation fault' >&2; exit 139", ["python was killed there (signal 11;", "serves on"]),
+        ("echo 'Segmentation fault' >&2; exit 139", ["python was killed there (signal 11;", "stays in service"]),
         ("exit 250", ["python was killed there (signal 122;"]),
         ("kill -9 $$", ["python was killed there (KILL;", "memory"]),
         ("echo 'sh: python3: not found' >&2; exit 127", ["no python there: sh: python3: not found", "--python PATH"]),
@@ -112,13 +112,13 @@ def test_a_login_shell_that_chatters_does_no_harm(device: Address, tmp_path: Pat
 def test_a_device_that_falls_silent_is_not_waited_for(device: Address, tmp_path: Path) -> None:
     silent = write_device(tmp_path / "silent", "exec sleep 20")
 
-    with connect(device, python=silent) as connection, refused("it went silent", "serves on"):
+    with connect(device, python=silent) as connection, refused("it went silent", "stays in service"):
         connection.ask({"do": "probe", "path": ""}, wait_s=0.3)
 
 
 @pytest.mark.parametrize("python", ["-c", "", "python3\nreboot"])
 def test_an_interpreter_that_is_none_is_refused(device: Address, python: str) -> None:
-    with refused("is no interpreter", where="--python"), connect(device, python=python):
+    with refused("is not an interpreter", where="--python"), connect(device, python=python):
         pass
 
 

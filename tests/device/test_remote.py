@@ -150,7 +150,7 @@ def test_a_path_outside_its_folder_is_refused(root: Path, path: str, order: str)
         sys.executable, do=order, path=str(root), version=version(0), keep=3, files=listed({path: b""}), arguments=[]
     )
 
-    assert "is no path inside a bundle" in device.answer()["problem"]
+    assert "is not a path inside a bundle" in device.answer()["problem"]
     assert device.end() == 1
     assert not root.exists()
 
@@ -183,7 +183,7 @@ def test_an_order_that_is_wrong_is_refused_and_leaves_nothing(
 def test_a_version_with_another_name_is_refused(root: Path, name: str) -> None:
     device = Device(sys.executable, do="install", path=str(root), version=name, keep=3, files=[])
 
-    assert "is no version" in device.answer()["problem"]
+    assert "is not a version name" in device.answer()["problem"]
     device.end()
 
 

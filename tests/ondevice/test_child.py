@@ -66,7 +66,7 @@ def test_pixels_are_what_the_file_is_run_on(tmp_path: Path) -> None:
     file = cast_file(tmp_path / "three.onnx", [3, 2])
 
     assert in_own_process("memory", [file], Load(1, 3, np.zeros((3, 2), np.uint8))) > 0
-    with pytest.raises(Fault, match=r"three\.onnx: takes batches of 3 alone; use --batch 3"):
+    with pytest.raises(Fault, match=r"three\.onnx: takes only batches of 3; use --batch 3"):
         in_own_process("memory", [file], NOISE)
 
 

@@ -155,9 +155,9 @@ def whole(kind: str = "JPEG") -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "no image format that is known"),
-        (b"not an image", "no image format that is known"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image format that is known"),
+        (b"", "not a known image format"),
+        (b"not an image", "not a known image format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a known image format"),
         (whole()[: len(whole()) // 2], "truncated"),
         (whole("PNG")[:200], "truncated"),
         (whole("BMP")[:200], "truncated"),

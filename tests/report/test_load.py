@@ -125,7 +125,7 @@ def with_model(**fields: object) -> Callable[[Body], None]:
         (with_model(latency_ms={"p50": float("inf"), "p90": 1.0, "p99": 1.0, "runs": 1}), "models[0].latency_ms.p50"),
         (with_model(surprise=1), "models[0].surprise"),
         (lambda body: body.update(models="none"), "models"),
-        (lambda body: body.update(models=[]), "recommends 'qat', which is none of its files"),
+        (lambda body: body.update(models=[]), "recommends 'qat', which is not one of its files"),
         (lambda body: body.pop("target"), "target"),
         (lambda body: body.pop("schema"), "no schema number"),
         (lambda body: body.update(schema=True), "no schema number"),

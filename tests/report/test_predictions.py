@@ -68,7 +68,10 @@ def test_the_same_classes_give_the_same_bytes(tmp_path: Path, monkeypatch: pytes
     [
         ({"models__a": [1]}, "it has no labels"),
         ({"labels": np.array([1], np.uint8), "models__a": np.array([1, 2], np.uint8)}, "its arrays differ in length"),
-        ({"labels": np.array([1], np.uint8), "other": np.array([1], np.uint8)}, "'other.npy' is no array of a model"),
+        (
+            {"labels": np.array([1], np.uint8), "other": np.array([1], np.uint8)},
+            "'other.npy' is not an array of a model",
+        ),
         ({"labels": np.array([1], np.int64)}, "an array of int64"),
         ({"labels": np.array([1], np.float32)}, "an array of float32"),
         ({"labels": np.array([1], np.uint64)}, "an array of uint64"),

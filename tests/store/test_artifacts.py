@@ -135,7 +135,7 @@ def test_a_damaged_artifact_is_not_found_and_set_aside_with_a_word(tmp_path: Pat
     assert not (tmp_path / DIGEST[:16]).exists()
     (aside,) = tmp_path.glob("*.set-aside-*/artifact")
     reason = f"{file} is missing" if damage == "remove" else f"{file} is not as it was written"
-    assert notes == [f"artifact {DIGEST[:16]} is damaged ({reason}): set aside as {aside.parent.name}, made anew"]
+    assert notes == [f"artifact {DIGEST[:16]} is damaged ({reason}): set aside as {aside.parent.name}, made again"]
     other = "manifest.json" if file == "weights.bin" else "weights.bin"
     assert (aside / other).stat().st_size > 0
     assert (aside / file).exists() == (damage != "remove")
@@ -217,7 +217,7 @@ def test_a_pipe_in_a_file_s_place_is_damage_and_nobody_waits_for_it(tmp_path: Pa
     path.unlink()
     os.mkfifo(path)
 
-    assert store.damage(DIGEST) == "weights.bin is no file"
+    assert store.damage(DIGEST) == "weights.bin is not a regular file"
 
 
 def test_only_what_the_manifest_lists_is_read_and_only_as_it_was_written(tmp_path: Path) -> None:
@@ -419,7 +419,7 @@ def test_tensors_come_back_equal_and_a_broken_file_is_told(tmp_path: Path) -> No
     found = load_tensors(artifact, "t.safetensors")
 
     assert all(torch.equal(found[name], value) for name, value in tensors.items())
-    with pytest.raises(ArtifactError, match=r"broken\.safetensors: is no safetensors file"):
+    with pytest.raises(ArtifactError, match=r"broken\.safetensors: is not a safetensors file"):
         load_tensors(artifact, "broken.safetensors")
 
 

@@ -12,7 +12,7 @@ _ADDRESS = re.compile(
     r"ssh://(?:(?P<user>[^@/]*)@)?(?P<host>\[[^\]/]*\]|[^:/@\[\]]*)(?::(?P<port>[^/]*))?(?P<path>/.*)?", re.DOTALL
 )
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-"""A user or a host; one that began with ``-`` would be an option to whatever it is handed to."""
+"""A user or host name; one that began with ``-`` could be taken for an option."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _parse(text: str) -> Address:
         raise DeviceError(text, "has a character that cannot be printed", f"write {FORM}")
     found = _ADDRESS.fullmatch(text)
     if not found:
-        raise DeviceError(text, "is no device address", f"write {FORM}")
+        raise DeviceError(text, "is not a device address", f"write {FORM}")
     return Address(
         _user(text, found["user"]), _host(text, found["host"]), _port(text, found["port"]), _path(text, found)
     )
@@ -74,27 +74,28 @@ def _user(text: str, user: str | None) -> str | None:
     if user is None or _NAME.fullmatch(user):
         return user
     if ":" in user:
+        # Shown without the password: the line may end up in a log.
         shown = re.sub(r":[^@/]*@", ":...@", text)
         raise DeviceError(shown, "holds a password", "log in with a key; passwords are not used")
-    raise DeviceError(text, f"{user!r} is no user name", f"write {FORM}")
+    raise DeviceError(text, f"{user!r} is not a user name", f"write {FORM}")
 
 
 def _host(text: str, host: str) -> str:
     if not host.startswith("["):
         if not _NAME.fullmatch(host):
-            raise DeviceError(text, f"{host!r} is no host name", f"write {FORM}, an IPv6 address in brackets")
+            raise DeviceError(text, f"{host!r} is not a host name", f"write {FORM}, an IPv6 address in brackets")
         return host
     try:
         return str(ipaddress.IPv6Address(host[1:-1]))
     except ValueError:
-        raise DeviceError(text, f"{host!r} is no IPv6 address", "write it like ssh://[fe80::1%eth0]/path") from None
+        raise DeviceError(text, f"{host!r} is not an IPv6 address", "write it like ssh://[fe80::1%eth0]/path") from None
 
 
 def _port(text: str, port: str | None) -> int | None:
     if port is None:
         return None
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise DeviceError(text, f"{port!r} is no port", "give a number from 1 to 65535")
+        raise DeviceError(text, f"{port!r} is not a port", "give a number from 1 to 65535")
     return int(port)
 
 
@@ -102,6 +103,7 @@ def _path(text: str, found: re.Match[str]) -> str:
     path = found["path"] or ""
     if ".." in path.split("/"):
         raise DeviceError(text, "has .. in its path", "write the folder's absolute path")
+    # No shell expands it on the device: a folder named ~ would be created.
     if path.startswith("/~"):
         raise DeviceError(text, "~ is not known in an address", "write the folder's absolute path")
     return path.rstrip("/") or path[:1]

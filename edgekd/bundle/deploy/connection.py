@@ -1,4 +1,4 @@
-"""A way to a device over ssh: one order at a time, and every mishap is one line."""
+"""A connection to a device over ssh: one order at a time, every failure a one-line error."""
 
 import asyncio
 import contextlib
@@ -21,14 +21,14 @@ CHUNK = 1 << 16
 SILENCE_S = 90
 """Longest wait for a device to take bytes, or to answer where it has nothing to run."""
 RUN_S = 3700
-"""Longest wait for a device that runs something; it gives up by itself before."""
+"""Longest wait while a device runs something; its own limits are shorter."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Connection:
-    """A device that can be asked.
+    """A device that takes orders.
 
     Args:
         address: where it is.
@@ -49,16 +49,16 @@ class Connection:
         progress: Progress | None = None,
         wait_s: float = RUN_S,
     ) -> dict[str, Any]:
-        """Have an order carried out, with the bytes of the files that it lists.
+        """Send an order and the files that it lists, and wait for the answer.
 
         Args:
             order: what to do.
             files: bytes by path, as the order lists them.
-            progress: told of steps and of the bytes sent.
+            progress: informed about steps and bytes sent.
             wait_s: longest silence of the device.
 
         Returns:
-            What the device answered, believed no further than that it is a JSON object of bounded size.
+            The device's answer: a JSON object of bounded size, otherwise unchecked.
 
         Raises:
             DeviceError: the device refused, or was lost.
@@ -78,10 +78,10 @@ def connect(address: Address, *, python: str = "python3", accept_new_host_key: b
         accept_new_host_key: take the key of a host that was never seen; a changed key is never taken.
 
     Raises:
-        DeviceError: no way there, an unknown or changed host key, no key that it takes.
+        DeviceError: unreachable, an unknown or changed host key, or no key that it accepts.
     """
     if not python or python.startswith("-") or not python.isprintable():
-        raise DeviceError("--python", f"{python!r} is no interpreter", "give a name or a path on the device")
+        raise DeviceError("--python", f"{python!r} is not an interpreter", "give a name or a path on the device")
     with asyncio.Runner() as runner:
         login = _run(runner, log_in(address, accept_new_host_key=accept_new_host_key))
         try:
@@ -91,12 +91,15 @@ def connect(address: Address, *, python: str = "python3", accept_new_host_key: b
 
 
 def _run(runner: asyncio.Runner, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work; Ctrl-C ends it in good order, then does what it did before."""
+    """Run a coroutine; Ctrl-C cancels it cleanly and is then raised again."""
     loop = runner.get_loop()
     task = loop.create_task(work)
+    # Python lets only the main thread set signal handlers.
     if threading.current_thread() is not threading.main_thread():
         return runner.run(_finished(task))
     handler = signal.getsignal(signal.SIGINT)
+    # A cancelled task closes the connection, so that the device notices and cleans up; an exception raised by the usual
+    # handler would stop the event loop before that.
     loop.add_signal_handler(signal.SIGINT, task.cancel)
     try:
         return runner.run(_finished(task))
@@ -126,6 +129,7 @@ class _Talk:
         """Everything up to the last answer."""
         command = f"{_quoted(python)} -c {shlex.quote(BOOTSTRAP)}"
         try:
+            # No pseudo-terminal: it would convert line ends and interpret control bytes in the files.
             process = await self._ssh.create_process(command, encoding=None, request_pty=False)
             errors = asyncio.create_task(_first_bytes(process.stderr))
             try:
@@ -133,7 +137,8 @@ class _Talk:
                 return await self._listen(process, files, errors)
             finally:
                 errors.cancel()
-                process.close()  # and no wait: a device that fell silent would not confirm it
+                # Without waiting: a device that fell silent would not confirm it.
+                process.close()
         except TimeoutError:
             raise self._lost("it went silent") from None
         except (OSError, asyncssh.Error) as error:
@@ -149,6 +154,8 @@ class _Talk:
                 self._progress.note("all bytes sent; the device compares checksums and goes on")
             elif step == "tested":
                 self._progress.note("the self-test passed there; switching")
+                # From here on the device may switch at any moment, and an error can no longer promise that the old
+                # version is served.
                 self._switching = True
                 await self._send(process.stdin, [b"switch\n"])
             elif step == "done":
@@ -161,6 +168,7 @@ class _Talk:
         raise self._ended(process)
 
     def _new_step(self, step: str) -> str:
+        # A faulty or hostile device that repeats a step would make this side send the files again and again.
         if step in self._steps:
             raise DeviceError(self._host, f"it says {shown(step)!r} twice", "check what answers there")
         self._steps.add(step)
@@ -177,13 +185,16 @@ class _Talk:
                 else:
                     read += len(line)
                     self._noise = shown(line.decode("utf-8", "replace")) or self._noise
+            # The device is not trusted: without a limit its output could exhaust memory here.
             if len(pending) > LINE_BYTES or read > NOISE_BYTES:
                 raise DeviceError(self._host, "it answers without end", "check what answers there")
 
     async def _send(self, stdin: "asyncssh.SSHWriter[bytes]", pieces: list[bytes], label: str = "") -> None:
         total, sent = sum(map(len, pieces)), 0
-        with contextlib.suppress(BrokenPipeError):  # the program there has ended; its last answer says why
+        # The program there has ended; its last answer says why.
+        with contextlib.suppress(BrokenPipeError):
             for piece in pieces:
+                # In chunks, so that a dead connection is noticed within SILENCE_S whatever the size of a file.
                 for start in range(0, len(piece), CHUNK):
                     stdin.write(piece[start : start + CHUNK])
                     await asyncio.wait_for(stdin.drain(), SILENCE_S)
@@ -194,14 +205,16 @@ class _Talk:
     def _lost(self, why: str) -> DeviceError:
         if self._switching:
             return DeviceError(self._host, f"{why} while it switched", "current there names the old version or the new")
-        return DeviceError(self._host, why, "what it served before serves on; run again")
+        return DeviceError(self._host, why, "the old version stays in service; run again")
 
     def _ended(self, process: "asyncssh.SSHClientProcess[bytes]") -> DeviceError:
-        """The program there ended without a last word."""
+        """The error for a remote program that ended without an answer."""
         status = process.exit_status or 0
+        # A shell reports a program killed by a signal with exit code 128 plus the signal's number.
         if process.exit_signal or status > 128:
             killed = process.exit_signal[0] if process.exit_signal else f"signal {status - 128}"
             return self._lost(f"python was killed there ({shown(killed)}; has it memory enough?)")
+        # A shell's exit codes for a command that cannot be executed (126) or is not found (127).
         if status in (126, 127):
             problem = f"no python there: {self._noise or 'the shell does not find it'}"
             return DeviceError(self._host, problem, "install python3, or name one with --python PATH")
@@ -218,7 +231,7 @@ def _quoted(python: str) -> str:
 
 
 async def _first_bytes(stderr: "asyncssh.SSHReader[bytes]") -> str:
-    """The last line of what a program said first; the rest is read, so that it does not wait, and forgotten."""
+    """The last line of the first CHUNK of stderr; the rest is read, so that the program does not block, and dropped."""
     kept = b""
     with contextlib.suppress(OSError, asyncssh.Error):
         while piece := await stderr.read(CHUNK):

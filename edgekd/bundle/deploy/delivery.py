@@ -1,4 +1,4 @@
-"""Bring a bundle to a device, test it there, switch to it; go back to the version before; measure there."""
+"""Deploys a bundle to a device, rolls back to the version before, and measures there."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ from edgekd.errors import DeviceError
 from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.machine import isa_warning
 
+# Longer than the device allows itself: 90 s (wire.SILENCE_S) for each of two imports.
 PROBE_S = 200
-"""A slow device imports ONNX Runtime in seconds."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class Deployed:
     Args:
         version: name of the version that is served.
         replaced: name of the one served before; None for the first.
-        removed: versions that were removed because of ``keep``.
-        selftest: what the bundle's self-test said on the device; not to be trusted further than that.
+        removed: versions that were deleted because of ``keep``.
+        selftest: the self-test's report from the device; untrusted.
         facts: the device; None after a rollback, which does not ask.
-        warning: what it means that the bundle was made for another CPU; empty where it was not.
+        warning: what it means that the bundle was made for another CPU; empty if it was not.
         model_sha256: of the ``model.onnx`` that was sent; empty after a rollback, which sends none.
     """
 
@@ -56,17 +56,17 @@ def probe(connection: Connection, onnxruntime_min: str) -> Facts:
 
 
 def deploy(connection: Connection, bundle: Path, *, now: datetime, keep: int = 3, progress: Progress) -> Deployed:
-    """Send a bundle, test it on the device, and let ``current`` name it.
+    """Send a bundle, test it on the device, and make it ``current``.
 
     Args:
         connection: the device, and the folder there.
         bundle: folder with a manifest.json.
         now: time that the version is named after.
         keep: versions that stay; the one served and the one before it stay in any case.
-        progress: told of every step and of the bytes sent.
+        progress: informed about every step and the bytes sent.
 
     Raises:
-        DeviceError: something is missing or went wrong; what was served before is served on.
+        DeviceError: something is missing or went wrong; the old version stays in service.
     """
     host, path = connection.address.host, connection.address.path
     payload = read_payload(bundle)
@@ -82,10 +82,10 @@ def deploy(connection: Connection, bundle: Path, *, now: datetime, keep: int = 3
 
 
 def rollback(connection: Connection, progress: Progress) -> Deployed:
-    """Test the version that was served before, on the device, and let ``current`` name it again.
+    """Test the previous version on the device, and make it ``current`` again.
 
     Raises:
-        DeviceError: there is none, or it fails its self-test; what was served before is served on.
+        DeviceError: there is none, or it fails its self-test; the current version stays in service.
     """
     answer = connection.ask({"do": "rollback", "path": connection.address.path}, progress=progress)
     return _deployed(answer, connection.address.host, None, "", "")
@@ -100,7 +100,7 @@ def bench_on_device(
         connection: the device.
         files: what to send, by name there; ``edgekd_run.py`` among them.
         arguments: handed to ``edgekd_run.py --bench``.
-        progress: told of the bytes sent.
+        progress: informed about the bytes sent.
 
     Returns:
         The JSON object that ``edgekd_run.py`` wrote there; not to be trusted.
@@ -126,6 +126,7 @@ def version_name(payload: Payload, now: datetime) -> str:
 def _deployed(answer: Mapping[str, Any], host: str, facts: Facts | None, warning: str, model_sha256: str) -> Deployed:
     version, replaced, selftest = answer.get("version"), answer.get("replaced"), answer.get("selftest")
     removed = answer.get("removed")
+    # The device is not trusted, and these names are shown to the user and stored in the report.
     names = [version, *([] if replaced is None else [replaced]), *(removed if isinstance(removed, list) else [None])]
     if not all(isinstance(name, str) and VERSION.fullmatch(name) for name in names) or not isinstance(selftest, dict):
         raise DeviceError(host, f"its answer is not understood: {shown(dict(answer))}", "look there what current names")

@@ -1,4 +1,4 @@
-"""What a device is, has and lacks, and what its CPU means for a bundle."""
+"""A device's CPU, versions and free space, and whether they suffice for a bundle."""
 
 import re
 import shlex
@@ -11,12 +11,12 @@ from edgekd.errors import DeviceError
 from edgekd.ondevice.machine import isa_of
 
 SPARE_BYTES = 1 << 20
-"""Left free beside what is sent."""
+"""Space that must stay free after sending."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A device as it describes itself; texts are harmless to print.
+    """A device's description of itself; its texts are safe to print.
 
     Args:
         python, onnxruntime: versions.
@@ -40,6 +40,7 @@ def read_facts(answer: Mapping[str, Any], host: str, python: str, onnxruntime_mi
     """
     try:
         packages = {name: _package(answer["packages"][name]) for name in ("numpy", "onnxruntime")}
+        # Limited, because the device is not trusted.
         flags = tuple(shown(flag) for flag in list(answer["flags"])[:100])
         facts = Facts(
             python=shown(answer["python"]),
@@ -81,7 +82,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def check_space(facts: Facts, host: str, path: str, needed_bytes: int) -> None:
-    """Refuse before anything is sent.
+    """Check the free space before anything is sent.
 
     Raises:
         DeviceError: the device has too little space.

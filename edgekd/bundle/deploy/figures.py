@@ -1,4 +1,4 @@
-"""What a device measured: asked for, checked, made part of the bundle."""
+"""Has a device measure files, checks its figures, and adds them to the bundle."""
 
 import re
 import tempfile
@@ -69,11 +69,12 @@ def measure_files(
         files: what to measure, each with the name that its figures are shown under.
         threads: of one inference.
         batch: images of one inference.
-        progress: told of the bytes sent.
+        progress: informed about the bytes sent.
 
     Raises:
         DeviceError: the device failed, or its answer is not understood.
     """
+    # Numbered, since two bundles both have a model.onnx.
     sent = {f"{index}-{path.name}": path for index, (_, path) in enumerate(files)}
     arguments = [*sent, "--threads", str(threads), "--batch", str(batch)]
     progress.note(f"{connection.address.host}: measuring {len(files)} files")
@@ -94,7 +95,7 @@ def measure_bundle(
         bundle: the bundle here.
         deployed: what came of deploying it.
         threads: of one inference; those of the bundle's target unless given.
-        progress: told of the bytes sent.
+        progress: informed about the bytes sent.
 
     Returns:
         The bundle's report, these figures in it, and what the device measured.
@@ -105,6 +106,7 @@ def measure_bundle(
     """
     manifest, report = checked(bundle), load_report(report_path(bundle))
     base = teacher_of(report)
+    # The teacher first: the ratios of a bench are to the first file.
     models = sorted(report.models, key=lambda model: model != base)
     files = [(model.id, bundle / model.file) for model in models]
     target = manifest["target"]
@@ -133,6 +135,7 @@ def _named(found: Bench, sent: Sequence[str], names: Sequence[str], connection: 
 def _device_report(host: str, found: Bench, deployed: Deployed) -> DeviceReport:
     machine = found.machine
     return DeviceReport(
+        # Becomes part of a file name, device-NAME.json, and an IPv6 address has colons.
         name=re.sub(r"[^A-Za-z0-9_.-]", "-", host),
         cpu=machine.cpu,
         isa=machine.isa,

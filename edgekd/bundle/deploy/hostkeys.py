@@ -1,4 +1,4 @@
-"""Is this the device it was last time? Host keys against ``known_hosts``, as OpenSSH does it."""
+"""Checks host keys against ``known_hosts``, as OpenSSH does."""
 
 import contextlib
 import os
@@ -13,18 +13,18 @@ from edgekd.errors import DeviceError
 GLOBAL_FILE = "/etc/ssh/ssh_known_hosts"
 
 PREFERRED = (b"ssh-ed25519", b"ecdsa-sha2-nistp256", b"rsa-sha2-512", b"rsa-sha2-256")
-"""As OpenSSH prefers them; dropbear 2022.83 ends where RSA comes first and it has no such key."""
+"""In OpenSSH's order; dropbear 2022.83 disconnects if RSA comes first and it has no RSA key."""
 
 Trusted = tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]
-"""Keys of a host, keys of authorities that vouch for it, keys that are revoked."""
+"""Host keys, keys of certificate authorities, revoked keys."""
 
 
 class HostKeys:
-    """What the ``known_hosts`` files say of one host, and the key that the host showed.
+    """What the ``known_hosts`` files say about one host, and the key that the host presented.
 
     Args:
         files: the user's files; a new key is added to the first.
-        name: what the files call the host and its port; ``HostKeyAlias`` where the configuration gives one.
+        name: of the host and its port in the files; ``HostKeyAlias`` if one is configured.
         host: the same without a port; a key under this name will do as well.
         accept_new: whether the key of an unknown host is taken.
     """
@@ -38,24 +38,25 @@ class HostKeys:
 
     @property
     def is_known(self) -> bool:
-        """Whether a key of this host was seen before."""
+        """Is a key of this host known?"""
         return bool(self._exact[0])
 
     @property
     def algorithms(self) -> list[str]:
-        """What to ask the host for: the kinds of key that are known, then the others, which tell of a changed key."""
+        """Key algorithms to request: those of known keys first, then the others, which reveal a changed key."""
         known = [algorithm for key in self._exact[0] or self._any_port[0] for algorithm in key.sig_algorithms]
         certified = get_default_certificate_algs() if self._exact[1] or self._any_port[1] else []
         wanted = [*certified, *known, *PREFERRED, *get_default_public_key_algs()]
         return [algorithm.decode() for algorithm in dict.fromkeys(wanted)]
 
     def trusted(self, _host: str, _address: str, _port: int | None) -> Trusted:
-        """What asyncssh may believe: only what the files say of this name, not of the IP address behind it."""
+        """The keys for asyncssh to trust: those listed under this name, not under the IP address."""
         return self._exact[0], self._exact[1] + self._any_port[1], self._exact[2] + self._any_port[2]
 
     def accepts(self, key: asyncssh.SSHKey) -> bool:
-        """Whether a key that is not listed under this name and port will do."""
+        """Is a key accepted that is not listed under this name and port?"""
         self.shown = key
+        # accept_new is for hosts never seen before: a changed key may be an attack and is never accepted.
         return key in self._any_port[0] or (self.accept_new and not self.is_known)
 
     def save_new(self) -> asyncssh.SSHKey | None:
@@ -67,7 +68,7 @@ class HostKeys:
         return self.shown
 
     def refusal(self, where: str, remedy: str) -> DeviceError:
-        """The line for a key that will not do: unknown, changed or revoked."""
+        """The error for an unknown, changed or revoked key."""
         if self.shown is None:
             return DeviceError(where, "its host key is revoked or its certificate does not hold", "do not connect")
         if self.is_known:
@@ -110,7 +111,7 @@ def _kind(key: asyncssh.SSHKey) -> str:
 
 
 def _read(files: Sequence[Path]) -> asyncssh.SSHKnownHosts:
-    """What the files know; a line that cannot be read counts for nothing, as with OpenSSH."""
+    """The entries of the files; unreadable lines are ignored, as by OpenSSH."""
     known = asyncssh.SSHKnownHosts()
     for file in files:
         with contextlib.suppress(OSError):
@@ -129,6 +130,7 @@ def _append(file: Path, line: str) -> None:
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with open(os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as out:  # noqa: PTH123
+            # Appended to a last line without a line break, the new key would make both keys unreadable.
             unfinished = file.stat().st_size and not file.read_bytes().endswith(b"\n")
             out.write(("\n" if unfinished else "").encode() + line.encode() + b"\n")
     except OSError as error:

@@ -14,9 +14,11 @@ from edgekd.bundle.deploy.hostkeys import HostKeys, fingerprint, known_name
 from edgekd.errors import DeviceError
 
 CONNECT_S = 15
+# A dead connection is noticed after 45 s, even while nothing is sent.
 KEEPALIVE_S, KEEPALIVES = 15, 3
 CLOSE_S = 3
 MOST_JUMPS = 8
+# The keys that asyncssh tries where the user names none; it has no public name for the list.
 DEFAULT_KEYS = ("id_ed25519_sk", "id_ecdsa_sk", "id_ed448", "id_ed25519", "id_ecdsa", "id_rsa")
 
 
@@ -29,7 +31,7 @@ class Login:
     accepted_key: str
 
     async def close(self) -> None:
-        """Leave; a device that does not answer any more is not waited for."""
+        """Disconnect, without waiting long for a device that does not answer."""
         self.ssh.close()
         with contextlib.suppress(TimeoutError, OSError, asyncssh.Error):
             await asyncio.wait_for(self.ssh.wait_closed(), CLOSE_S)
@@ -58,7 +60,7 @@ async def log_in(
     """Connect to a device, through the jump hosts that the user's configuration names.
 
     Raises:
-        DeviceError: no way there, a host key that will not do, no key of the user's that it takes.
+        DeviceError: unreachable, a host key that is not accepted, or no user key that the device accepts.
     """
     if not jumps_left:
         raise DeviceError(address.host, "ProxyJump in ~/.ssh/config goes in a circle", "correct it")
@@ -70,6 +72,7 @@ async def log_in(
         remedy = "run again with --accept-new-host-key" if jumps_left == MOST_JUMPS else f"ssh {address.host} once"
         ssh = await _connected(address, settings, keys, through, remedy)
         accepted = keys.save_new()
+    # BaseException: after Ctrl-C the connections to jump hosts must be closed as well.
     except BaseException:
         if through:
             await through.close()
@@ -96,12 +99,17 @@ async def _connected(
             client_factory=Client,
             known_hosts=keys.trusted,
             x509_trusted_certs=None,
+            # Empty leaves the choice to HostKeyAlgorithms in ~/.ssh/config.
             server_host_key_algs=() if settings.names_algorithms else keys.algorithms,
+            # A GSS key exchange authenticates the host without its host key, which would bypass the check against
+            # known_hosts.
             gss_kex=False,
             client_keys=[str(key) for key in settings.keys],
+            # No passphrase is asked for: a locked key is skipped, and named in the error if no other key works.
             ignore_encrypted=True,
             password_auth=False,
             kbdint_auth=False,
+            # A compromised device could use a forwarded agent to log in elsewhere.
             agent_forwarding=False,
             connect_timeout=CONNECT_S,
             login_timeout=CONNECT_S,
@@ -117,7 +125,7 @@ async def _connected(
 
 
 def _asked(address: Address) -> dict[str, Any]:
-    """What the address says itself; the rest is for the configuration to say."""
+    """The options that the address sets; the rest comes from ``~/.ssh/config``."""
     return {
         "host": address.host,
         **({"port": address.port} if address.port else {}),
@@ -173,6 +181,8 @@ def _is_locked(key: Path) -> bool:
     except OSError:
         return False
     except asyncssh.KeyImportError as error:
+        # asyncssh 2.24 raises the same class for locked and for broken keys; only "Passphrase must be specified" in the
+        # text tells them apart.
         return "assphrase" in str(error)
     return False
 

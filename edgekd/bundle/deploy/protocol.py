@@ -1,4 +1,4 @@
-"""What is said to a device: the program, then an order; and what of its answers is believed."""
+"""The protocol: the program and an order go to the device; answers are parsed without trusting them."""
 
 import importlib.resources
 import json
@@ -15,8 +15,10 @@ BOOTSTRAP = (
     'remedy="use one from 3.9 on; --python names another"))+"\\n"));'
     "exec(json.loads(sys.stdin.buffer.readline()))"
 )
-"""The whole command of the login shell: short, because a small ssh server takes no long one."""
+"""The whole command for the login shell: short, because small ssh servers limit its length."""
 
+# edgekd is not installed on the device: the modules are registered under their full names, so that they can import each
+# other.
 _LOADER = """
 import types
 for name, text in MODULES:
@@ -28,9 +30,9 @@ module.main()
 """
 
 LINE_BYTES = 1 << 20
-"""No answer is longer."""
+"""Longest answer."""
 NOISE_BYTES = 1 << 17
-"""No login shell says more before or between the answers."""
+"""Most output of a login shell before and between the answers."""
 
 
 def program() -> bytes:
@@ -48,10 +50,10 @@ def written(order: Mapping[str, object]) -> bytes:
 
 
 def parsed(line: bytes, host: str) -> dict[str, Any] | None:
-    """The answer in a line; None where the line is a login shell's.
+    """The answer in a line; None if the line is a login shell's output.
 
     Raises:
-        DeviceError: the line begins like an answer and is none.
+        DeviceError: the line begins like an answer but is not one.
     """
     text = line.decode("utf-8", "replace")
     if not text.startswith(MARK):
@@ -66,5 +68,5 @@ def parsed(line: bytes, host: str) -> dict[str, Any] | None:
 
 
 def shown(text: object) -> str:
-    """Text from a device, made harmless and short."""
+    """Text from a device, safe to print and shortened."""
     return printable(" ".join(str(text).split()))[:400]

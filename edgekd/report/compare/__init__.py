@@ -1,1 +1,1 @@
-"""Finished runs held against each other: as records, in a terminal, as a page."""
+"""Comparison of finished runs: as records, in a terminal, as a page."""

@@ -1,4 +1,4 @@
-"""The large figures at the top of a comparison: the best of the runs that may be compared in every figure."""
+"""The large figures at the top of a comparison: the best of the runs that are comparable in every figure."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,7 +10,7 @@ from edgekd.report.page.cards import Card
 
 
 def cards(group: Sequence[RunFacts], pairs: Sequence[Pair]) -> list[Card]:
-    """Accuracy, size, latency and the Pareto front; nothing of a run that stands alone."""
+    """Accuracy, size, latency and the Pareto front; none for a single run."""
     if len(group) == 1:
         return []
     best = max(group, key=lambda run: run.accuracy)
@@ -33,13 +33,13 @@ def _host_p50(run: RunFacts) -> float:
 def _least(
     group: Sequence[RunFacts], cost: Callable[[RunFacts], float], words: Callable[[RunFacts], str]
 ) -> tuple[str, str]:
-    """The lowest cost in words, and every run that has it in the digits shown."""
+    """The lowest cost in words, and all runs that share it in the digits shown."""
     least = words(min(group, key=cost))
     return least, ", ".join(run.name for run in group if words(run) == least)
 
 
 def _most_accurate(best: str, pairs: Sequence[Pair], names: set[str]) -> Iterator[str]:
-    """The most accurate run, and those that no difference was measured to."""
+    """The most accurate run, and those not measurably different from it."""
     against = {
         ({pair.first, pair.second} - {best}).pop(): more_accurate_words(pair)
         for pair in pairs

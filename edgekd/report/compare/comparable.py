@@ -1,4 +1,4 @@
-"""Which runs may be held against each other, and why others may not."""
+"""Which runs are comparable, and why others are not."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ HOST = "host"
 
 
 class Conditions(Record):
-    """What must be the same for two latencies to be comparable."""
+    """Conditions that must be equal for two latencies to be comparable."""
 
     cpu: str
     threads: int
@@ -21,7 +21,7 @@ class Conditions(Record):
 
 @dataclass(frozen=True)
 class Timing:
-    """The recommended file's latency in one place, and how it was measured."""
+    """The recommended file's latency in one place, and its conditions."""
 
     latency_ms: Latency
     conditions: Conditions
@@ -33,6 +33,7 @@ def timings(run: Run) -> dict[str, Timing]:
     host = Conditions(cpu=facts.cpu, threads=facts.threads, batch=facts.batch, onnxruntime=facts.onnxruntime)
     found = {HOST: Timing(run.model.latency_ms, host)}
     for device in run.report.devices:
+        # A device may happen to be called host; it is not the host of the run.
         name = device.name if device.name != HOST else f"{HOST} (device)"
         conditions = Conditions(
             cpu=device.cpu, threads=device.threads, batch=device.batch, onnxruntime=device.onnxruntime
@@ -49,7 +50,7 @@ def the_place(place: str) -> str:
 
 
 def grouped(runs: Sequence[Run], alike: Callable[[Run, Run], bool]) -> list[list[Run]]:
-    """Runs that are like the first one of their group, in order."""
+    """Groups of runs that are ``alike`` the first one of their group, in order."""
     groups: list[list[Run]] = []
     for run in runs:
         fitting = [group for group in groups if alike(group[0], run)]
@@ -61,14 +62,14 @@ def grouped(runs: Sequence[Run], alike: Callable[[Run, Run], bool]) -> list[list
 
 
 def same_test_images(one: Run, other: Run) -> bool:
-    """Known by fingerprint: of the test images, or of the whole dataset where an old report has no other."""
+    """By fingerprint: of the test images, or of the whole dataset if an old report has no other."""
     first, second = one.report.data, other.report.data
     known = bool(first.test_fingerprint and second.test_fingerprint)
     return first.fingerprint == second.fingerprint or (known and first.test_fingerprint == second.test_fingerprint)
 
 
 def same_conditions(place: str) -> Callable[[Run, Run], bool]:
-    """Alike in how latency was measured in a place, where both were measured."""
+    """A function: was the latency of two runs in this place measured under the same conditions?"""
     return lambda one, other: timings(one)[place].conditions == timings(other)[place].conditions
 
 

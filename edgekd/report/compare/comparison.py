@@ -1,4 +1,4 @@
-"""Holds finished runs against each other: what ``edgekd compare`` says, as records.
+"""Compares finished runs: the output of ``edgekd compare``, as records.
 
 ``edgekd compare --json`` prints a ``Comparison``:
 
@@ -48,11 +48,11 @@ from edgekd.training.significance import SIGNIFICANT, mcnemar_p
 
 COMPARISON_VERSION = 2
 DISTURBED = 3.0
-"""p99 over p50: on a quiet machine it stays below 2."""
+"""Ratio of p99 to p50 from which on a latency counts as disturbed; on a quiet machine it is below 2."""
 
 
 class PlaceLatency(Record):
-    """A run's latency in one place, and how it stands among the runs that it may be compared with there."""
+    """A run's latency in one place, and its rank among the comparable runs there."""
 
     latency_ms: Latency
     conditions: Conditions
@@ -101,7 +101,7 @@ class Pair(Record):
 
 
 class Comparison(Record):
-    """Everything that is said of several runs."""
+    """The comparison of several runs."""
 
     schema_version: int = Field(COMPARISON_VERSION, serialization_alias="schema", validation_alias="schema")
     runs: list[RunFacts] = Field(description="those that saw the same images, and were measured alike, together")
@@ -121,7 +121,7 @@ class Comparison(Record):
 
     @property
     def groups(self) -> list[list[RunFacts]]:
-        """Runs that may be compared in accuracy, and in latency on the host, together."""
+        """Groups of runs that are comparable in accuracy and in latency on the host."""
         groups: dict[tuple[int, int], list[RunFacts]] = {}
         for run in self.runs:
             groups.setdefault((run.test_group, run.latencies[HOST].group), []).append(run)
@@ -129,7 +129,7 @@ class Comparison(Record):
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
-    """Hold runs against each other wherever that is sound, and say where it is not.
+    """Compare runs wherever that is sound, and say where it is not.
 
     Args:
         runs: as ``load_runs`` gives them.
@@ -198,6 +198,7 @@ def _place_latency(
     place: str, timing: Timing, run: Run, tested: Sequence[Run], measured: Sequence[Sequence[Run]]
 ) -> PlaceLatency:
     number = _number(run, measured)
+    # Comparable in latency and in accuracy: the front is about all three figures at once.
     rivals = [other for other in measured[number] if other in tested and other is not run]
     behind = [other.name for other in rivals if better(_point(other, place), _point(run, place))]
     return PlaceLatency(
@@ -235,11 +236,12 @@ def _pair(one: Run, other: Run) -> Pair:
 def _cannot_pair(one: Run, other: Run) -> bool:
     if one.answers is None or other.answers is None:
         return True
+    # Answers are paired by position; other labels mean other images, or another order.
     return not np.array_equal(one.answers.labels, other.answers.labels)
 
 
 def _untested(tested: Sequence[Sequence[Run]]) -> Iterator[str]:
-    """Where a difference in accuracy cannot be tested though the images are the same."""
+    """Warnings where a difference in accuracy cannot be tested although the images are the same."""
     for group in tested:
         if len(group) == 1:
             continue
@@ -263,7 +265,7 @@ def _not_interleaved(measured: Mapping[str, Sequence[Sequence[Run]]]) -> Iterato
 
 
 def _disturbed(measured: Mapping[str, Sequence[Sequence[Run]]]) -> Iterator[str]:
-    """Where a latency tells as much of the machine's other work as of the file."""
+    """Warnings about latencies that were disturbed by other work on the machine."""
     for place, groups in measured.items():
         spread = {run.name: timings(run)[place].latency_ms for group in groups if len(group) > 1 for run in group}
         names = [name for name, latency in spread.items() if latency.p99 > DISTURBED * latency.p50]

@@ -1,11 +1,11 @@
-"""The Pareto front: what no other beats."""
+"""The Pareto front: points that no other point beats."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Point(NamedTuple):
-    """What is wanted high, and what is wanted low."""
+    """Accuracy, to be high, and two costs, to be low."""
 
     accuracy: float
     size_bytes: float
@@ -13,7 +13,7 @@ class Point(NamedTuple):
 
 
 def better(one: Point, other: Point) -> bool:
-    """Is the one nowhere worse than the other, and somewhere better?
+    """Is one point nowhere worse than the other, and better in something?
 
     >>> better(Point(0.9, 10, 1.0), Point(0.9, 10, 1.5)), better(Point(0.9, 10, 1.0), Point(0.9, 10, 1.0))
     (True, False)

@@ -1,4 +1,4 @@
-"""Runs as points: accuracy against what it costs, with the front that no other run beats."""
+"""Runs as points: accuracy against cost, with the Pareto front."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,7 @@ _Numbered = Sequence[tuple[int, RunFacts]]
 
 @dataclass(frozen=True)
 class Cloud:
-    """Runs that may be drawn in one plot, and what each costs."""
+    """Runs that can be drawn in one plot, with their costs."""
 
     title: str
     detail: str
@@ -82,12 +82,13 @@ def cost_plot(cloud: Cloud) -> Markup:
 
 
 def _draw_front(axes: Any, points: Sequence[tuple[float, float]]) -> None:
-    """From point to point in steps: whatever lies below and to the right is beaten."""
+    """Draw the front in steps: everything below and to the right of it is beaten."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     levels = [bottom, *(max(accuracy, bottom) for _, accuracy in points)]
     corners = [(x, y) for (x, _), two in zip(points, itertools.pairwise(levels), strict=True) for y in two]
     xs, ys = zip(*corners, (right, levels[-1]), strict=True)
     axes.plot(xs, ys, color=FRONT, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
     axes.fill_between(xs, ys, bottom, color=FRONT, alpha=0.06, linewidth=0, zorder=0)
+    # The lines must not change the limits that the points have set.
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)

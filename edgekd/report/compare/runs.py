@@ -1,4 +1,4 @@
-"""Finished runs as they are compared: each export's report, its recommended file, and what that file answered."""
+"""Loads finished runs for comparison: report, recommended file and its answers."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,15 +15,16 @@ from edgekd.report.schema import ModelReport, Report
 LONGEST_NAME = 100
 
 
+# eq=False: ``run in group`` means this very object, and arrays cannot be compared to one truth value.
 @dataclass(frozen=True, eq=False)
 class Run:
     """One export.
 
     Args:
-        name: how the comparison calls it; no two have the same.
+        name: unique within the comparison.
         path: as it was given.
-        answers: what each file answered on the test images; None where that is not stored.
-        doubt: why the answers cannot be used, one clause; empty where they can.
+        answers: of each file on the test images; None if not stored.
+        doubt: why the answers cannot be used, one clause; empty if they can.
     """
 
     name: str
@@ -34,14 +35,14 @@ class Run:
 
     @property
     def model(self) -> ModelReport:
-        """The recommended file; the nearest miss where none keeps the budget."""
+        """The recommended file; the nearest miss if none keeps the budget."""
         model = recommended_of(self.report)
         assert model is not None, "load_report sees to it"
         return model
 
 
 def load_runs(exports: Sequence[Path]) -> list[Run]:
-    """Every export, under the name of its pipeline, or of its folder where two pipelines share a name.
+    """All exports, named after their pipelines, or after their folders if two pipelines share a name.
 
     Raises:
         ReportError: fewer than two, one given twice, or one that cannot be read.
@@ -70,12 +71,13 @@ def _run(name: str, export: Path, path: Path, report: Report) -> Run:
     if not beside.exists():
         return Run(name, export, report, None, f"there is no {predictions.FILE} beside its report")
     answers = read_predictions(beside)
+    # A report may have been copied into a folder that holds the predictions of another run.
     wrong = _disagreement(report, answers)
     return Run(name, export, report, None, wrong) if wrong else Run(name, export, report, answers)
 
 
 def _disagreement(report: Report, answers: Predictions) -> str:
-    """Predictions of another run may lie beside a report that was copied."""
+    """Why predictions cannot belong to a report; empty if they agree with it."""
     for model in report.models:
         counted = int(answers.right(model.id).sum()) if model.id in answers.chosen else None
         if len(answers.labels) != model.total or counted != model.correct:

@@ -1,4 +1,4 @@
-"""In which settings runs differ."""
+"""Finds the settings in which runs differ."""
 
 from collections.abc import Iterator, Mapping
 
@@ -37,11 +37,13 @@ def differences(reports: Mapping[str, Report]) -> list[Difference]:
 
 
 def _sections(report: Report, recorded: bool) -> dict[str, Flat]:
-    """Settings by the word they begin with; of the data only name and size where a report records no more."""
+    """Settings by section; of the data only name and size if a report records no more."""
     data = report.data.settings if recorded else {"name": report.data.name, "image_size": report.data.image_size}
     target = {"isa": report.target.isa, "threads": report.target.threads, "batch": report.target.batch}
     stages = {
-        f"stages.{stage.id}" if stage.id in SHARED else stage.id: _flat(stage.settings) for stage in report.stages
+        # A stage may be called ``data`` or ``budget``: its settings must not be mixed with the pipeline's.
+        f"stages.{stage.id}" if stage.id in SHARED else stage.id: _flat(stage.settings)
+        for stage in report.stages
     }
     return {
         "seed": {"": report.seed},
@@ -64,7 +66,7 @@ def _between(section: str, settings: Mapping[str, Flat], runs: int) -> Iterator[
 
 
 def _same(one: object, other: object) -> bool:
-    """1 and 1.0 are the same setting, 1 and true are not."""
+    """Are two values the same setting? 1 and 1.0 are, 1 and true are not."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 

@@ -12,7 +12,7 @@ from edgekd.report.compare.wording import SAME_SETTINGS
 from edgekd.report.terminal import WIDE, drawn, told
 
 MOST_PAIRS = 10
-"""Of more, those with the most accurate run are shown."""
+"""Of more pairs only those with the most accurate run are shown."""
 
 
 def render_comparison(comparison: Comparison) -> RenderableType:

@@ -1,4 +1,4 @@
-"""What a comparison says in words, in a terminal as on a page."""
+"""The words of a comparison, shared by terminal and page."""
 
 import json
 import string
@@ -12,7 +12,7 @@ SAME_SETTINGS = "The settings are the same in all runs."
 
 
 def group_words(comparison: Comparison, place: str, latency: PlaceLatency) -> str:
-    """The letter of a group that was measured alike; nothing where all were."""
+    """The letter of a group of runs measured alike; empty if there is only one group."""
     groups = {run.latencies[place].group for run in comparison.runs if place in run.latencies}
     return "" if len(groups) == 1 else f"group {letter(latency.group)}"
 
@@ -27,7 +27,7 @@ def letter(number: int) -> str:
 
 
 def outcome_words(run: RunFacts) -> str:
-    """The verdict on a run's file where it is none of praise.
+    """The verdict on a run's file, unless it is a pass.
 
     Without a budget there may still be a failure: only the teacher was left to recommend.
     """
@@ -44,14 +44,14 @@ def conditions_words(conditions: Conditions) -> str:
 
 
 def front_words(latency: PlaceLatency) -> str:
-    """How a run stands among those that it may be compared with in a place."""
+    """A run's rank among the comparable runs in a place."""
     if latency.on_front is None:
         return "not compared"
     return "on the front" if latency.on_front else f"behind {', '.join(latency.behind)}"
 
 
 def more_accurate_words(pair: Pair) -> str:
-    """Which of two runs is more accurate, as far as that was measured."""
+    """Which of two runs is measurably more accurate."""
     if pair.p_value is None:
         return "not tested"
     if not pair.measured:
@@ -60,7 +60,7 @@ def more_accurate_words(pair: Pair) -> str:
 
 
 def setting_words(values: dict[str, object], run: str) -> str:
-    """A run's value as YAML would have it; a dash where it has no such setting."""
+    """A run's value as in YAML; a dash if it has no such setting."""
     if run not in values:
         return "–"
     value = values[run]

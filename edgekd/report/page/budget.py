@@ -1,4 +1,4 @@
-"""The budget: each limit, what the file came to, and how much of the limit that is."""
+"""The budget: each limit, the file's value, and the share of the limit used."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Fills a page's templates: every value is made harmless, and a name that is not there is an error."""
+"""Renders a page's templates: every value is escaped, and an undefined name is an error."""
 
 import json
 
@@ -9,7 +9,7 @@ from edgekd.report import wording as w
 
 
 def filled(template: str, package: str = __package__, **values: object) -> str:
-    """A page that needs nothing else: no script, no network.
+    """Render a self-contained page: no script, no network.
 
     Args:
         template: its file in ``templates/`` of the package, or of this one.
@@ -18,6 +18,7 @@ def filled(template: str, package: str = __package__, **values: object) -> str:
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader(__package__)]),
         autoescape=True,
+        # By default Jinja silently renders a misspelt name as nothing.
         undefined=StrictUndefined,
         finalize=_harmless,
         trim_blocks=True,
@@ -37,5 +38,5 @@ def fact(value: object) -> object:
 
 
 def _harmless(value: object) -> object:
-    """Finished markup as it is, everything else without control characters; it is escaped afterwards."""
+    """Leave Markup as it is; remove control characters from everything else, which is escaped afterwards."""
     return value if isinstance(value, Markup) else w.plain(value)

@@ -1,4 +1,4 @@
-"""The kernels that ONNX Runtime runs, files with the same ones together."""
+"""The kernels that ONNX Runtime runs; files with equal ones are grouped."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

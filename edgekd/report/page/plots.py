@@ -29,6 +29,7 @@ def accuracy_latency_plot(report: Report) -> Markup:
             model.latency_ms.p50,
             model.accuracy,
             model.accuracy_ci95,
+            # Proportional to the bytes, but the marker of a tiny file must stay visible.
             max(1500 * model.size_bytes / largest, 40),
             stressed=model.id == report.recommended,
         )
@@ -126,6 +127,7 @@ def _mark_best(losses: Any, accuracy: Any, stage: StageReport) -> None:
         return
     for axes in (losses, accuracy):
         axes.axvline(best.epoch, color=BEST, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+    # The text goes towards the middle, so that it stays inside the axes.
     early = best.epoch <= (stage.epochs[0].epoch + stage.epochs[-1].epoch) / 2
     accuracy.annotate(
         f"best: epoch {best.epoch}, {percent(best.val_accuracy)}",

@@ -1,4 +1,4 @@
-"""Points in a plot of accuracy against what it costs: each a colour of its own, which the legend names."""
+"""Points in a plot of accuracy against cost, each with a colour of its own and a legend entry."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Point:
     Args:
         number: decides colour and marker.
         area: of the marker, in points squared.
-        stressed: drawn and named with more weight than the others.
+        stressed: emphasised in plot and legend.
     """
 
     number: int
@@ -56,6 +56,7 @@ def draw_points(axes: Any, points: Sequence[Point], unit: str) -> None:
             _draw_off_the_scale(axes, point, floor)
         else:
             _draw(axes, point)
+    # ``or 1``: matplotlib warns about equal limits.
     axes.set_xlim(0, 1.1 * (max(point.cost for point in points) or 1))
     axes.margins(y=0.1)
     axes.set_xlabel(unit)
@@ -67,12 +68,13 @@ def draw_legend(axes: Any, points: Sequence[Point], **place: Any) -> None:
     """Every point's name, outside the plot, in the order of the points; ``place`` as ``Axes.legend`` takes it."""
     legend = axes.legend(borderaxespad=0, handletextpad=0.3, **place)
     for handle, text, point in zip(legend.legend_handles, legend.get_texts(), points, strict=True):
+        # Equal in the legend: in the plot a marker can be larger than a line of text.
         handle.set_sizes([_LEGEND_AREA])
         text.set_fontweight("bold" if point.stressed else "normal")
 
 
 def lowest_drawn(points: Sequence[Point]) -> float:
-    """The lowest accuracy drawn to scale: one broken file must not flatten the differences of all others."""
+    """The lowest accuracy drawn to scale: one broken file must not flatten the differences between the others."""
     best = max(point.accuracy for point in points)
     return min(point.ci95[0] for point in points if point.accuracy > best - 0.2)
 

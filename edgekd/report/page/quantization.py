@@ -1,4 +1,4 @@
-"""What the weights' range costs: a table, and what it says in sentences."""
+"""The cost of each weight range: a table, and sentences about it."""
 
 from collections.abc import Callable, Sequence
 

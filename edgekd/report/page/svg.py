@@ -1,4 +1,4 @@
-"""One look for all plots: a string of inline SVG, the same bytes for the same figures."""
+"""Draws plots in one style as inline SVG; equal figures give equal bytes."""
 
 import io
 import re
@@ -13,13 +13,15 @@ from matplotlib.ticker import FuncFormatter
 from edgekd.report.wording import plain
 
 INK, MUTED, GRID = "#1b2733", "#5b6b7a", "#e6ebf0"
-WIDTH_INCHES = 14.2  # at 72 dots an inch: about the page's width, so that text keeps its size
+# At 72 dots an inch about the width of the page, so that text keeps its size.
+WIDTH_INCHES = 14.2
 
 _SETTINGS = {
     "figure.dpi": 72,
     "font.family": "sans-serif",
     "font.size": 12,
-    "text.parse_math": False,  # a class may be called $5
+    # A class may be called $5, which matplotlib would take for the beginning of a formula.
+    "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": "#c3ccd5",
     "axes.labelcolor": MUTED,
@@ -37,7 +39,8 @@ _SETTINGS = {
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
     "legend.frameon": False,
-    "svg.fonttype": "none",  # text stays text: small, searchable, in the reader's own font
+    # Text stays text: small, searchable, in the reader's own font.
+    "svg.fonttype": "none",
 }
 
 
@@ -58,9 +61,12 @@ PERCENT = FuncFormatter(_percent_tick)
 def svg(title: str, height_inches: float, draw: Callable[[Figure], None], width_inches: float = WIDTH_INCHES) -> Markup:
     """What ``draw`` draws, as one element of a page; each plot of a page needs a title of its own."""
     written = io.StringIO()
+    # The same report must give the same bytes: without a salt matplotlib's ids are random, and its metadata hold the
+    # date. The title as salt also keeps the ids of the plots on one page apart.
     with mpl.rc_context({**_SETTINGS, "svg.hashsalt": title}), warnings.catch_warnings():
         # Text is measured in matplotlib's font but shown in the reader's, which may well have the glyph.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        # Not pyplot, which keeps every figure in a global list.
         figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
         draw(figure)
         figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
@@ -68,7 +74,7 @@ def svg(title: str, height_inches: float, draw: Callable[[Figure], None], width_
 
 
 def _inline(document: str, title: str) -> Markup:
-    """Cut from a stand-alone file what a page has no use for: prologue, namespaces, metadata, names."""
+    """Strip a stand-alone SVG file for inlining: prologue, namespaces, metadata and ids go."""
     opening, body = re.fullmatch(r".*?(<svg[^>]*>)(.*)", document, re.DOTALL).groups()  # type: ignore[union-attr]
     view_box = re.search(r'viewBox="[^"]*"', opening)
     body = re.sub(r"<metadata>.*?</metadata>|<style type=\"text/css\">.*?</style>", "", body, flags=re.DOTALL)

@@ -154,7 +154,7 @@ def test_the_checks_of_the_nearest_miss_are_not_taken_for_the_teacher_s() -> Non
 
     assert "Chosen: teacher" in text
     assert "Size 1× the teacher itself" in text
-    assert "held against qat on test" in text
+    assert "checked: qat on test" in text
 
 
 def test_the_page_says_which_images_decided_and_which_judged(sample_html: str) -> None:
@@ -163,7 +163,7 @@ def test_the_page_says_which_images_decided_and_which_judged(sample_html: str) -
     old = [model.model_copy(update={"val_paired": None}) for model in report.models]
     before = Page(render_html(report.model_copy(update={"models": old}))).text
 
-    assert "answers on the 287 validation images. Only the chosen file is then held against the budget" in text
+    assert "answers on the 287 validation images. Only the chosen file is then checked against the budget" in text
     assert "no decision was taken" not in text
     assert "one chosen, by their accuracy on test." in before
 
@@ -357,6 +357,6 @@ def test_how_latency_was_taken_is_said_of_these_figures_and_of_those_of_one_proc
     older_text, text = Page(render_html(report)).text, Page(render_html(today)).text
 
     assert "in randomly interleaved rounds in one process." in older_text
-    assert "does not hold what differs between processes" in older_text
+    assert "does not include differences between processes" in older_text
     assert "in randomly interleaved rounds in 10 processes, one after the other." in text
     assert "Student's 95 % interval over the processes" in text

@@ -35,6 +35,8 @@ def install(order: dict[str, Any]) -> dict[str, Any]:
             raise RefusedError(f"{final} is there already", "deploy again")
         incoming = final.parent / f"{versions.INCOMING}{os.getpid()}"
         try:
+            # It gets a version's name only when it is complete and tested: rollback and prune trust every folder that
+            # has one.
             incoming.mkdir()
             answer("ready", {})
             receive(files, incoming)
@@ -45,6 +47,7 @@ def install(order: dict[str, Any]) -> dict[str, Any]:
             versions.switch(root, name)
         except BaseException:
             shutil.rmtree(incoming, ignore_errors=True)
+            # The interruption may have come right after the switch: the version that is served must stay.
             if versions.served(root) != name:
                 shutil.rmtree(final, ignore_errors=True)
             raise
@@ -101,14 +104,16 @@ def _versions_folder(root: Path) -> Path:
 
 
 def _agree(report: dict[str, Any]) -> None:
-    """Wait until the sender, told that all is well, wants the switch; one that is gone does not."""
+    """Report that the self-test passed, and wait for the sender's confirmation; raise GoneError without it."""
     answer("tested", {"selftest": report})
     if line() != b"switch\n":
         raise GoneError
 
 
 def main() -> None:
-    """Carry out the one order on stdin."""
+    """Execute the one order on stdin."""
+    # Turned into SystemExit, so that unfinished folders are removed on the way out. sshd sends SIGHUP when the
+    # connection closes; the alarm covers a connection that died silently.
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, _leave)
     try:
@@ -124,7 +129,7 @@ def main() -> None:
 
 
 def told(error: Exception) -> tuple[str, str]:
-    """The problem and the remedy in the user's words."""
+    """Problem and remedy of an error, for the user."""
     if isinstance(error, RefusedError):
         return str(error.args[0]), str(error.args[1])
     if not isinstance(error, OSError):

@@ -1,4 +1,4 @@
-"""What the device is, has and lacks."""
+"""Finds out a device's CPU, packages and free space."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FLAGS = {"sse4_1", "avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "asimd",
 
 
 def probe(order: dict[str, Any]) -> dict[str, Any]:
-    """What this machine is, has and lacks."""
+    """This machine's CPU, packages and free space."""
     cpu, flags = _cpu()
     python = interpreter(order)
     return {
@@ -32,7 +32,7 @@ def probe(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """A 32-bit Python on a 64-bit system has other kernels than its machine's name says."""
+    """The machine type; marked if Python is 32-bit on a 64-bit system, whose kernels differ."""
     name = platform.machine()
     return f"{name} (32-bit)" if "64" in name and sys.maxsize < 2**32 else name
 
@@ -48,8 +48,9 @@ def _cpu() -> tuple[str, set[str]]:
 
 
 def _imported(python: str, package: str) -> dict[str, str]:
-    """The version of a package; imported in a process of its own, which a wheel for another CPU would kill."""
+    """The version of a package, imported in a separate process: a wheel for another CPU may crash it."""
     command = [python, "-c", f"import {package}; print({package}.__version__)"]
+    # stdin is the stream from the sender, and the child must not consume it.
     done = subprocess.run(  # noqa: S603
         command, capture_output=True, stdin=subprocess.DEVNULL, timeout=SILENCE_S, check=False
     )

@@ -1,4 +1,4 @@
-"""A program of the bundle runs on the device, no longer than somebody listens."""
+"""Runs a bundle's programs on the device, for as long as the sender is connected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BENCH_S = 3600
 
 
 def selftest(python: str, folder: Path, serving: str | None) -> dict[str, Any]:
-    """The report of a version's self-test, which it passed."""
+    """Run a version's self-test; its report if it passed, else RefusedError."""
     code, out, err = _run([python, "edgekd_run.py", "--selftest", "--json"], folder, SELFTEST_S)
     report = _parsed(out)
     if code == 0 and report.get("ok") is True:
@@ -33,7 +33,7 @@ def selftest(python: str, folder: Path, serving: str | None) -> dict[str, Any]:
 
 
 def bench(python: str, folder: Path, arguments: list[str]) -> dict[str, Any]:
-    """The report of the bundle's bench."""
+    """Run the bench and return its report."""
     code, out, err = _run([python, "edgekd_run.py", "--bench", *arguments, "--json"], folder, BENCH_S)
     report = _parsed(out)
     if code != 0 or not report:
@@ -61,6 +61,7 @@ def _run(command: list[str], folder: Path, limit_s: float) -> tuple[int, bytes, 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        # A session of its own, so that killpg also ends the processes that a bench starts.
         start_new_session=True,
     ) as child:
         try:
@@ -68,7 +69,8 @@ def _run(command: list[str], folder: Path, limit_s: float) -> tuple[int, bytes, 
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     out, err = child.communicate(timeout=0.5)
                     return child.returncode, out, err
-                if select.select([0], [], [], 0)[0]:  # nothing is due: the stream has ended
+                # The sender is silent while a program runs, so readable means end of file: the sender is gone.
+                if select.select([0], [], [], 0)[0]:
                     raise GoneError
                 if time.monotonic() > ends:
                     raise RefusedError(f"{' '.join(command[1:3])} was not done after {limit_s:.0f} s", "")
@@ -78,12 +80,12 @@ def _run(command: list[str], folder: Path, limit_s: float) -> tuple[int, bytes, 
 
 
 def interpreter(order: dict[str, Any]) -> str:
-    """The order's interpreter by a path that holds in any folder; links stay, for a virtual environment is one."""
+    """The absolute path of the order's interpreter; links are kept, because a virtual environment's python is one."""
     found = shutil.which(Path(order["python"]).expanduser())
     return str(Path(found or sys.executable).absolute())
 
 
 def last_line(text: bytes) -> str:
-    """What a program said last."""
+    """The last line of a program's output."""
     lines = text.decode("utf-8", "replace").strip().splitlines()
     return lines[-1][:300] if lines else ""

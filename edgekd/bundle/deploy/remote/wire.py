@@ -1,4 +1,4 @@
-"""Orders come in and answers go out, one line of JSON each; after an order come the bytes of the files it lists."""
+"""Reads orders and writes answers, one line of JSON each; an order is followed by the bytes of its files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 MARK = "edgekd: "
-"""Begins every answer, so that what a login shell prints does no harm."""
+"""Prefix of every answer, so that a login shell's output does no harm."""
 CHUNK = 1 << 16
 SILENCE_S = 90
 
@@ -23,31 +23,32 @@ class RefusedError(Exception):
 
 
 class GoneError(Exception):
-    """Nobody listens any more."""
+    """The sender is gone."""
 
 
 def answer(step: str, facts: dict[str, Any]) -> None:
-    """One line to the sender."""
+    """Send one line."""
     text = (MARK + json.dumps({"step": step, **facts}) + "\n").encode()
     try:
         while text:
+            # os.write may write only a part, to a pipe for instance.
             text = text[os.write(1, text) :]
     except OSError:
         raise GoneError from None
 
 
 def line() -> bytes:
-    """One line of the sender."""
+    """Receive one line."""
     with _patience():
         return sys.stdin.buffer.readline(1 << 20)
 
 
 def checked(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The files as listed; every path stays inside its folder, although the sender is ours."""
+    """The listed files, after checking that every path stays inside its folder, even though the sender is edgekd."""
     for file in files:
         hidden = any(part == "" or part.startswith(".") for part in file["path"].split("/"))
         if hidden or "\\" in file["path"] or not file["path"].isprintable():
-            raise RefusedError(f"{file['path']!r} is no path inside a bundle", "")
+            raise RefusedError(f"{file['path']!r} is not a path inside a bundle", "")
         if type(file["size_bytes"]) is not int or file["size_bytes"] < 0:
             raise RefusedError(f"{file['path']!r} has no size", "")
     if len({file["path"] for file in files}) != len(files):
@@ -56,7 +57,7 @@ def checked(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def receive(files: list[dict[str, Any]], folder: Path) -> None:
-    """Write the files that follow on stdin, and compare what is on the disk then."""
+    """Write the files that follow on stdin, and compare the checksums of what is on disk."""
     for file in files:
         path = folder / file["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +83,8 @@ def _copy(left: int, out: BinaryIO) -> None:
 
 def _to_disk(descriptor: int) -> None:
     os.fsync(descriptor)
-    if hasattr(os, "posix_fadvise"):  # so that the checksum is of the disk, not of memory
+    # Dropped from the page cache, so that the checksum is of what the disk holds.
+    if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
@@ -95,7 +97,7 @@ def _sha256(path: Path) -> str:
 
 
 def sync_folder(path: Path) -> None:
-    """Names in a folder survive a power cut."""
+    """Sync a folder, so that its names survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -105,7 +107,7 @@ def sync_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def _patience() -> Iterator[None]:
-    """End the program where the sender is silent for long: its link is dead."""
+    """Exit if the sender is silent for too long: the connection is dead."""
     signal.alarm(SILENCE_S)
     try:
         yield
