@@ -132,12 +132,17 @@ def _digits(
     powers = levels ** np.arange(per_byte)
     packed = (digits.reshape(-1, per_byte) * powers).sum(1).astype(np.uint8)
     table = values[np.array(list(itertools.product(range(levels), repeat=per_byte)))[:, ::-1]].astype(np.int8)
-    names = [add_constant(graph, f"{stem}_table", table), f"{stem}_at"]
+    names = [_table(graph, table, f"{levels}_to_the_{per_byte}"), f"{stem}_at"]
     nodes = [
         helper.make_node("Cast", [add_constant(graph, f"{stem}_packed", packed)], [names[1]], to=6),
         helper.make_node("Gather", names, [f"{stem}_found"]),
     ]
     return f"{stem}_found", nodes
+
+
+def _table(graph: Graph, table: Array, name: str) -> str:
+    """The table's name; one serves all that is packed alike."""
+    return name if any(tensor.name == name for tensor in graph.initializer) else add_constant(graph, name, table)
 
 
 def _padded(weights: Array, packing: Packing) -> Array:

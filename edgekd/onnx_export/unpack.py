@@ -27,6 +27,9 @@ def unpacked(path: Path) -> Any:
     found = ReferenceEvaluator(helper.make_model(alone, opset_imports=list(model.opset_import))).run(None, {})
     for node in nodes:
         graph.node.remove(node)
+    read = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in zip(names, found, strict=True))
     return model
 
