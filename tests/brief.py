@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.ondevice import latency, rounds
-from edgekd.ondevice.rounds import Load, timed
+from edgekd.ondevice.rounds import Load, costs_of, timed
+from edgekd.report import measuring
 
 
 def _timed_here(do: str, files: Sequence[Path], load: Load, seed: Sequence[int], told: Callable[[int], None]) -> Any:
@@ -20,8 +21,15 @@ def _timed_here(do: str, files: Sequence[Path], load: Load, seed: Sequence[int],
     return timed(files, load, seed, lambda said: told(said["rounds"]) if "rounds" in said else None)
 
 
+def _costs_here(do: str, files: Sequence[Path], load: Load) -> Any:
+    assert do == "costs"
+    return costs_of(files[0], load)
+
+
 _BRIEFLY = {
     (latency, "in_own_process"): _timed_here,
+    (measuring, "in_own_process"): _costs_here,
+    (rounds, "OPENINGS"): 1,
     (rounds, "WARM_UP_SECONDS"): 0.0,
     (rounds, "SECONDS_PER_VISIT"): 0.0,
 }

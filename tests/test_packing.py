@@ -208,7 +208,7 @@ def test_the_oldest_onnxruntime_gives_the_same_answers(made: Made, oldest_device
     )
     for name, (path, _) in made.items():
         optimised = tmp_path / f"{name}.onnx"
-        arguments = [oldest_device, "-c", program, path, tmp_path / "pixels.npy", optimised]
+        arguments = [str(each) for each in (oldest_device, "-c", program, path, tmp_path / "pixels.npy", optimised)]
         done = subprocess.run(arguments, capture_output=True, text=True, check=True)
         version, logits = json.loads(done.stdout)
 

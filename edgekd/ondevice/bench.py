@@ -28,8 +28,8 @@ def bench(
 
     Returns:
         Plain data: ``machine``, ``threads``, ``batch``, ``files`` (``file``, ``name``, ``sha256``,
-        percentiles ``latency_ms``, ``ratio`` with ``ci95``, ``rounds_ms``, and ``peak_rss_bytes`` of a process that
-        ran the file alone), ``temperature_c`` (before, after), ``throttled``.
+        percentiles ``latency_ms``, ``ratio`` with ``ci95``, ``rounds_ms``, and of a process that ran the file
+        alone ``load_ms`` and ``peak_rss_bytes``), ``temperature_c`` (before, after), ``throttled``.
 
     Raises:
         Fault: a file that ONNX Runtime refuses, or of unknown input; more threads than cores; a process died.
@@ -49,7 +49,7 @@ def bench(
         "files": [
             # A process of its own for each file: peak memory never falls, so in a shared one every later file would be
             # charged for the largest before it.
-            {**_about(path, found, index), "peak_rss_bytes": in_own_process("memory", [path], load)}
+            {**_about(path, found, index), **in_own_process("costs", [path], load)}
             for index, path in enumerate(files)
         ],
         "temperature_c": [before[0], after[0]],
@@ -77,13 +77,13 @@ def bench_lines(found: Mapping[str, Any]) -> List[str]:
     where = f"{machine['cpu']}, {machine['isa']}, ONNX Runtime {machine['onnxruntime']}"
     lines = [
         printable(f"{where}, {_count(found['threads'], 'thread')}, batch {found['batch']}"),
-        f"{'file':{width}}  {'p50 ms':>8}  {'p90 ms':>8}  {'p99 ms':>8}  {'peak MB':>7}  ratio [95 %]",
+        f"{'file':{width}}  {'p50 ms':>8}  {'p90 ms':>8}  {'p99 ms':>8}  {'load ms':>7}  {'peak MB':>7}  ratio [95 %]",
     ]
     for name, about in zip(names, found["files"]):
         latency, first = about["latency_ms"], about is found["files"][0]
         figures = "  ".join(f"{latency[key]:8.3f}" for key in ("p50", "p90", "p99"))
         ratio = "1 (the others are divided by it)" if first else _ratio(about)
-        lines.append(f"{name:{width}}  {figures}  {_memory(about)}  {ratio}")
+        lines.append(f"{name:{width}}  {figures}  {about['load_ms']:7.1f}  {_memory(about)}  {ratio}")
     return [*lines, *_kernel_lines(found)]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import numpy as np
 
 from edgekd.ondevice.faults import Fault
-from edgekd.ondevice.rounds import Load, peak_memory_of, pin, timed
+from edgekd.ondevice.rounds import Load, costs_of, pin, timed
 
 ANSWER = b"edgekd-answer: "
 """Prefix of the lines that the child writes for its parent."""
@@ -29,7 +29,7 @@ def in_own_process(
     """Measure files in a new process, and wait for it.
 
     Args:
-        do: ``time`` (``rounds.timed``) or ``memory`` (``rounds.peak_memory_of`` the first file).
+        do: ``time`` (``rounds.timed``) or ``costs`` (``rounds.costs_of`` the first file).
         files: ONNX files.
         load: what they are run on.
         seed: of the order, and of the length of the environment, which decides where the stack begins.
@@ -77,8 +77,8 @@ def work() -> None:
     files = [Path(text) for text in order["files"]]
     try:
         pin(load.threads)
-        if order["do"] == "memory":
-            _say({"found": peak_memory_of(files[0], load)})
+        if order["do"] == "costs":
+            _say({"found": costs_of(files[0], load)})
         else:
             _say({"found": timed(files, load, order["seed"], _say)})
     except Fault as fault:

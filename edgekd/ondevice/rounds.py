@@ -3,7 +3,7 @@
 import os
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ ROUNDS_PER_PROCESS = BLOCKS_PER_PROCESS * ROUNDS_PER_BLOCK
 SECONDS_PER_VISIT = 0.004
 # The first runs of a session allocate memory and fill caches.
 WARM_UP_SECONDS = 0.03
+OPENINGS = 5
 
 
 class Load(NamedTuple):
@@ -68,10 +69,23 @@ def timed(
     return {"runs_ms": runs_ms, "rounds_ms": rounds_ms}
 
 
-def peak_memory_of(file: Path, load: Load) -> Optional[int]:
-    """Peak memory of this process, in bytes, after it has run the file; None if unknown."""
+def costs_of(file: Path, load: Load) -> Dict[str, Any]:
+    """What a file costs before it answers.
+
+    Returns:
+        ``peak_rss_bytes`` of this process after it has run the file, None if unknown; ``load_ms``: how long ONNX
+        Runtime takes to open it.
+    """
     _opened(file, load)
-    return peak_rss_bytes()
+    peak = peak_rss_bytes()
+    times = []
+    # After the first, which also reads ONNX Runtime itself from disk; and after the peak was taken, to which a second
+    # session would add.
+    for _ in range(OPENINGS):
+        begin = time.perf_counter()
+        open_session(file, load.threads)
+        times.append((time.perf_counter() - begin) * 1000)
+    return {"load_ms": float(np.median(times)), "peak_rss_bytes": peak}
 
 
 def pin(threads: int) -> None:

@@ -97,6 +97,7 @@ def _model(subject: Subject, measured: Measured, index: int) -> ModelReport:
         weight_bits=file.integers.weight_bits if file.integers else None,
         max_abs_weight=file.max_abs_weight,
         weights_by_bits=file.weights_by_bits,
+        **measured.costs_of(file.id),
         kept=file.kept,
         size_bytes=file.size_bytes,
         size_ratio=file.size_bytes / sizes[base],

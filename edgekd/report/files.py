@@ -43,7 +43,9 @@ def _drop(report: Report, model: ModelReport) -> Cell:
 
 
 def _size(_: Report, model: ModelReport) -> Cell:
-    return cell(w.kilobytes(model.size_bytes), w.ratio(model.size_ratio))
+    memory = "" if model.peak_rss_bytes is None else f", {model.peak_rss_bytes / 1e6:,.0f} MB"
+    opens = "" if model.load_ms is None else f"opens in {model.load_ms:,.0f} ms{memory}"
+    return cell(w.kilobytes(model.size_bytes), w.ratio(model.size_ratio), Line("", "small", aside=opens))
 
 
 def _latency(report: Report, model: ModelReport) -> Cell:

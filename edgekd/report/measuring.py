@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from edgekd.config.progress import Progress
+from edgekd.config.target import Target
 from edgekd.data import Dataset, Images, Split
 from edgekd.errors import ExportError
+from edgekd.ondevice.child import in_own_process
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.latency import Latencies, interleaved
 from edgekd.ondevice.rounds import Load
@@ -48,6 +50,12 @@ def filled(images: Images, batch: int) -> Array:
     """One batch of images, shape ``(batch, ...)``; repeated if there are fewer."""
     pixels: Array = images[torch.arange(batch) % len(images)].numpy()
     return pixels
+
+
+def measure_costs(path: Path, target: Target) -> dict[str, Any]:
+    """What a file costs before it answers, see ``edgekd.ondevice.rounds.costs_of``: in a process of its own."""
+    found: dict[str, Any] = in_own_process("costs", [path], Load(target.threads, target.batch))
+    return found
 
 
 def measure_latency(

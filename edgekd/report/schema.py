@@ -184,6 +184,12 @@ class ModelReport(Record):
     warnings: list[str] = Field([], description="what it has not learned, on test: classes that it never answers")
     weight_bits: int | None = None
     max_abs_weight: int | None = Field(None, description="largest |q| of any int8 weight")
+    load_ms: Milliseconds | None = Field(
+        None, description="time in which ONNX Runtime opens the file, unpacking included; None: not measured"
+    )
+    peak_rss_bytes: Count | None = Field(
+        None, description="largest memory of a process that ran this file alone; None: not known"
+    )
     weights_by_bits: dict[int, int] = Field(
         {}, description="weights by the bits that they take in the file; empty: floats, or an older report"
     )
@@ -209,6 +215,7 @@ class DeviceModel(Record):
     latency_ms: Latency
     latency_ratio: Ratio = Field(description="to the file that the report's other ratios refer to, on this device")
     sha256: str = Field("", description="of the file that was measured; empty: not recorded")
+    load_ms: Milliseconds | None = Field(None, description="time to open the file; None: not measured")
     peak_rss_bytes: Count | None = Field(
         None, description="largest memory of a process that ran this file alone; None: not known"
     )

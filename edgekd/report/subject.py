@@ -17,8 +17,8 @@ from edgekd.ondevice.latency import PROCESSES, ROUNDS, Latencies, paired_ratio
 from edgekd.ondevice.machine import cpu_name, host_isa
 from edgekd.onnx_export import ort
 from edgekd.report.fitting import Budget
-from edgekd.report.measuring import answers, filled, measure_latency
-from edgekd.stages.manifests import ExportedFile, ExportedFiles, Measurements, StageManifest, manifest_of
+from edgekd.report.measuring import answers, filled, measure_costs, measure_latency
+from edgekd.stages.manifests import Costs, ExportedFile, ExportedFiles, Measurements, StageManifest, manifest_of
 from edgekd.store.artifacts import Artifact, Store, digest_of
 from edgekd.store.disk import disk_errors
 from edgekd.store.tensors import load_tensors, save_tensors
@@ -71,6 +71,11 @@ class Measured:
     chosen: dict[str, torch.Tensor]
     latencies: Latencies
     saturates: bool
+    costs: Mapping[str, Costs]
+
+    def costs_of(self, id: str) -> dict[str, Any]:
+        """What a file costs before it answers; empty where an older edgekd measured."""
+        return self.costs[id].model_dump() if id in self.costs else {}
 
     def predictions(self) -> dict[str, torch.Tensor]:
         """Each exported file's class for every test image, in order."""
@@ -121,7 +126,8 @@ def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, pr
     latencies = measure_latency(
         paths, pixels, subject.target.threads, seed=subject.seed, progress=progress, label="latency, interleaved rounds"
     )
-    measured = Measurements(saturates=ort.saturates(), parents={"export": exported.digest})
+    costs = {file.id: Costs(**measure_costs(exported.folder / file.file, subject.target)) for file in made.models}
+    measured = Measurements(saturates=ort.saturates(), parents={"export": exported.digest}, costs=costs)
     with store.writing(digest, measured.model_dump()) as folder:
         save_tensors(folder / "predictions.safetensors", chosen)
         body = {
@@ -139,4 +145,5 @@ def _read(artifact: Artifact, exported: Artifact) -> Measured:
     body = json.loads(artifact.read("latency.json"))
     latencies = Latencies([np.array(runs) for runs in body["runs_ms"]], np.array(body["rounds_ms"]))
     chosen, files = load_tensors(artifact, "predictions.safetensors"), manifest_of(exported, ExportedFiles).models
-    return Measured(files, exported.folder, chosen, latencies, manifest_of(artifact, Measurements).saturates)
+    made = manifest_of(artifact, Measurements)
+    return Measured(files, exported.folder, chosen, latencies, made.saturates, made.costs)

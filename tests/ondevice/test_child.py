@@ -65,17 +65,17 @@ def test_pixels_are_what_the_file_is_run_on(tmp_path: Path) -> None:
     """A file of batches of three refuses noise of one, and takes the three that it is given."""
     file = cast_file(tmp_path / "three.onnx", [3, 2])
 
-    assert in_own_process("memory", [file], Load(1, 3, np.zeros((3, 2), np.uint8))) > 0
+    assert in_own_process("costs", [file], Load(1, 3, np.zeros((3, 2), np.uint8)))["load_ms"] > 0
     with pytest.raises(Fault, match=r"three\.onnx: takes only batches of 3; use --batch 3"):
-        in_own_process("memory", [file], NOISE)
+        in_own_process("costs", [file], NOISE)
 
 
 def test_a_process_s_memory_is_its_own_and_not_that_of_the_one_that_started_it(tmp_path: Path) -> None:
     file = cast_file(tmp_path / "a.onnx", ["n", 2])
-    before = in_own_process("memory", [file], NOISE)
+    before = in_own_process("costs", [file], NOISE)["peak_rss_bytes"]
     held = np.ones(400_000_000, np.uint8)
 
-    after = in_own_process("memory", [file], NOISE)
+    after = in_own_process("costs", [file], NOISE)["peak_rss_bytes"]
 
     assert len(held) > 2 * before
     assert after == pytest.approx(before, rel=0.2)
@@ -122,7 +122,7 @@ def test_a_folder_that_one_stands_in_is_no_place_for_modules(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
 
-    assert in_own_process("memory", [file], NOISE) > 0
+    assert in_own_process("costs", [file], NOISE)["peak_rss_bytes"] > 0
 
 
 def test_ctrl_c_ends_the_process_that_measures_and_leaves_nothing(tmp_path: Path) -> None:

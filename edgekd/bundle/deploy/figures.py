@@ -44,6 +44,7 @@ class Benched(Record):
     ratio: float = Field(gt=0, lt=1e9)
     ci95: tuple[float, float]
     rounds_ms: list[Milliseconds] = Field(max_length=10_000)
+    load_ms: Milliseconds
     peak_rss_bytes: Count | None
 
 
@@ -150,6 +151,7 @@ def _device_report(host: str, found: Bench, deployed: Deployed) -> DeviceReport:
                 sha256=about.sha256,
                 latency_ms=about.latency_ms,
                 latency_ratio=Ratio(ratio=about.ratio, ci95=about.ci95),
+                load_ms=about.load_ms,
                 peak_rss_bytes=about.peak_rss_bytes,
             )
             for about in found.files

@@ -7,7 +7,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from edgekd.config import dotted
 from edgekd.errors import ArtifactError
 from edgekd.stages.manifests.base import Facts, Manifest, StageManifest, Training
-from edgekd.stages.manifests.files import MEASUREMENT, Drift, ExportedFile, ExportedFiles, Measurements
+from edgekd.stages.manifests.files import MEASUREMENT, Costs, Drift, ExportedFile, ExportedFiles, Measurements
 from edgekd.stages.manifests.models import (
     Exportable,
     FloatModel,
@@ -27,6 +27,7 @@ AnyManifest = Annotated[FloatModel | IntegerModel | ExportedFiles | Measurements
 __all__ = [
     "MEASUREMENT",
     "AnyManifest",
+    "Costs",
     "Drift",
     "Exportable",
     "ExportedFile",

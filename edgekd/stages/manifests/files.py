@@ -89,12 +89,24 @@ class ExportedFiles(StageManifest):
         return [file for file in self.exported if file.role == "model"]
 
 
+class Costs(Part):
+    """What a file costs before it answers: time to open it, and the memory of a process that runs it alone."""
+
+    load_ms: float
+    peak_rss_bytes: int | None
+
+
 class Measurements(Manifest):
-    """What was measured on exported files: ``predictions.safetensors`` and ``latency.json``."""
+    """What was measured on exported files: ``predictions.safetensors`` and ``latency.json``.
+
+    Args:
+        costs: by the file's id; empty: measured by an older edgekd.
+    """
 
     kind: Literal["measurements"] = "measurements"
     saturates: bool
     parents: dict[str, str]
+    costs: dict[str, Costs] = Field(default_factory=dict)
 
     @property
     def made_from(self) -> dict[str, str]:
