@@ -21,11 +21,13 @@ class Scheme:
             what multiplies them reads int8.
         wide_bits: of the first, the last and the depthwise layers, where they have more: a few percent of the weights,
             and those whose rounding costs most.
+        words: what its weights are called; by their bits unless given.
     """
 
     name: str
     weight_bits: int
     wide_bits: int = 0
+    words: str = ""
 
     @property
     def weight_limit(self) -> int:
@@ -54,7 +56,7 @@ class Scheme:
     @property
     def weights(self) -> str:
         """Its weights in words."""
-        return f"{self.weight_bits}-bit weights"
+        return self.words or f"{self.weight_bits}-bit weights"
 
     @property
     def others(self) -> "tuple[Scheme, ...]":
@@ -94,6 +96,8 @@ def bits_of(largest: int) -> int:
 INT8 = Scheme("int8", 8)
 INT8_IN_7_BITS = Scheme("int8 in 7 bits", 7)
 W4, W3, W2 = Scheme("w4", 4, 7), Scheme("w3", 3, 7), Scheme("w2", 2, 7)
+MIXED = Scheme("mixed", 4, 7, "weights of 2 to 7 bits, by layer")
+"""Every layer's bits are chosen one by one."""
 SCHEMES = (INT8, INT8_IN_7_BITS, W4, W3, W2)
 """The widest range first. Those of few bits are exact on every CPU, their wide layers too."""
 
@@ -114,4 +118,4 @@ def scheme_of(bits: int) -> Scheme:
 
 def scheme_named(name: str) -> Scheme:
     """A scheme by its name; KeyError where there is none."""
-    return {scheme.name: scheme for scheme in SCHEMES}[name]
+    return {scheme.name: scheme for scheme in (*SCHEMES, MIXED)}[name]

@@ -1,14 +1,15 @@
 """A network with fake quantizers: calibrated, trained, folded, converted to integers."""
 
+import contextlib
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from edgekd.config.schemes import INT8, Scheme
+from edgekd.config.schemes import FEW_BITS, INT8, Scheme, limit_of
 from edgekd.errors import QuantizationError
 from edgekd.quantization.batchnorm import (
     fold_batchnorm,
@@ -17,7 +18,7 @@ from edgekd.quantization.batchnorm import (
     with_training_batchnorm,
 )
 from edgekd.quantization.capture import capture, with_simple_clipping
-from edgekd.quantization.layers import bits_by_layer, layer_weights
+from edgekd.quantization.layers import bits_by_layer, layer_weights, wide_layers
 from edgekd.quantization.memory_format import with_planes, without_planes
 from edgekd.quantization.rewrites import with_integer_operators
 from edgekd.zoo import ModelSpec, example_images, fingerprint
@@ -82,8 +83,10 @@ class QuantizedModel(nn.Module):
         with_integer_operators(graph)
         with_convolutions_before(graph)
         with_training_batchnorm(graph)
+        self.wide = wide_layers(graph)
         self.bits = bits_by_layer(graph, scheme, chosen)
-        self.graph: fx.GraphModule = _torchao().prepared(graph, self.bits)
+        few = scheme.is_few or any(bits <= FEW_BITS for bits in chosen.values())
+        self.graph: fx.GraphModule = _torchao().prepared(graph, self.bits, few)
         with_planes(self.graph)
         self.batchnorm_frozen = self.activations_frozen = self.training = False
         self.eval()
@@ -139,6 +142,26 @@ class QuantizedModel(nn.Module):
         let_batchnorm_learn(self.graph, False)
         self._forget_weight_ranges()
         self._round_activations(True)
+
+    @contextlib.contextmanager
+    def with_bits(self, bits: Mapping[str, int]) -> Iterator[None]:
+        """For a while other bits of the weights of some layers, their ranges not yet found; then all as it was.
+
+        Args:
+            bits: by layer.
+        """
+        changed = {layer: _torchao().weight_quantizers(self.graph)[layer] for layer in bits}
+        before = {layer: copy.deepcopy(quantizer) for layer, quantizer in changed.items()}
+        for layer, quantizer in changed.items():
+            limit = limit_of(bits[layer])
+            for module in (quantizer, quantizer.activation_post_process):
+                module.quant_min, module.quant_max = -limit, limit
+            quantizer.activation_post_process.reset_min_max_vals()
+        try:
+            yield
+        finally:
+            for layer, quantizer in changed.items():
+                quantizer.__dict__.update(before[layer].__dict__)
 
     def refit_weight_ranges(self) -> None:
         """Set the ranges of the weights alone to what the weights are."""

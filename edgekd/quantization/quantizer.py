@@ -23,7 +23,7 @@ from torchao.quantization.pt2e.quantizer import (
 )
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
-from edgekd.config.schemes import FEW_BITS, limit_of
+from edgekd.config.schemes import limit_of
 from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
 from edgekd.quantization.batchnorm import unfold_output
 from edgekd.quantization.layers import last_weighted, layer_of
@@ -44,14 +44,24 @@ SAME_SCALE = {
 CLIPPING = {aten.relu.default, aten.hardtanh.default, aten.clamp.default}
 
 
-def prepared(graph: fx.GraphModule, bits: Mapping[str, int]) -> fx.GraphModule:
+def prepared(graph: fx.GraphModule, bits: Mapping[str, int], few: bool) -> fx.GraphModule:
     """The graph with a fake quantizer wherever ONNX Runtime wants a quantize/dequantize pair.
 
     Args:
         graph: captured.
         bits: of every layer's weights, by ``layer_of``.
+        few: find the ranges of weights by least squares.
     """
-    found: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(bits))
+    found: fx.GraphModule = prepare_pt2e(graph, OnnxRuntimeQuantizer(bits, few))
+    return found
+
+
+def weight_quantizers(graph: fx.GraphModule) -> dict[str, Any]:
+    """The fake quantizer of each layer's weights, by ``layer_of``."""
+    found = {}
+    for node in graph.graph.nodes:
+        if node.target in (*WEIGHTED, *TRANSPOSED) and node.args[1].op == "call_module":
+            found[layer_of(graph, node)] = graph.get_submodule(node.args[1].target)
     return found
 
 
@@ -76,11 +86,12 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
 
     Args:
         bits: of every layer's weights, by ``layer_of``.
+        few: find the ranges of weights by least squares.
     """
 
-    def __init__(self, bits: Mapping[str, int]) -> None:
+    def __init__(self, bits: Mapping[str, int], few: bool) -> None:
         self.bits = bits
-        observer = LeastSquaresObserver if min(bits.values()) <= FEW_BITS else MovingAveragePerChannelMinMaxObserver
+        observer = LeastSquaresObserver if few else MovingAveragePerChannelMinMaxObserver
         self.weight = cache(partial(_weight_spec, observer))
         self.activation = _activation_spec()
         self.image = FixedQParamsQuantizationSpec(

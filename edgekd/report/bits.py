@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from edgekd.config.schemes import Scheme
 from edgekd.report.paired import paired_test
-from edgekd.report.schema import Quantization, WeightBits
+from edgekd.report.schema import LayerLoss, Quantization, WeightBits
 from edgekd.report.subject import Measured, Subject
 from edgekd.stages.manifests import ExportedFile, ExportedFiles, IntegerModel, manifest_of
 from edgekd.store.artifacts import Artifact
@@ -26,14 +27,18 @@ def quantization(subject: Subject, exported: Artifact, measured: Measured, recom
     same = [file for file in every if file.integers and subject.sources[file.stage] == source]
     same = sorted(same, key=lambda file: file.stage == name)  # where two stages made one width, this one's comes last
     right = {key: chosen == subject.data.test.labels for key, chosen in measured.chosen.items() if "/val" not in key}
-    used = found.scheme.weight_bits
+    used = found.scheme
     return Quantization(
         source=source,
-        declared_bits=used,
+        declared_bits=used.weight_bits,
         calibrated=_by_width(same, quantized, right, used),
         kept=found.quantized.kept,
         ptq_val_accuracy=found.quantized.ptq_val_accuracy,
         qat_val_accuracy=found.quantized.qat_val_accuracy,
+        layers=[
+            LayerLoss(bits=found.quantized.chosen[each.layer], **each.model_dump())
+            for each in found.quantized.sensitivity
+        ],
     )
 
 
@@ -41,7 +46,7 @@ def _by_width(
     files: Sequence[ExportedFile],
     stages: Mapping[str, IntegerModel],
     right: Mapping[str, Tensor],
-    used: int,
+    used: Scheme,
 ) -> list[WeightBits]:
     """One row for each width, fewest bits first.
 
@@ -51,15 +56,15 @@ def _by_width(
         right: which images a file gets right, by its id; run exactly, by ``id/exact``.
         used: the width that the others are held against.
     """
-    by_bits: dict[int, dict[str, ExportedFile]] = {}
+    found: dict[Scheme, dict[str, ExportedFile]] = {}
     for file in files:
         assert file.integers is not None
-        by_bits.setdefault(file.integers.weight_bits, {})[_how(file, stages)] = file
-    base = by_bits.get(used, {}).get("calibrated")
+        found.setdefault(file.integers, {})[_how(file, stages)] = file
+    base = found.get(used, {}).get("calibrated")
     return [
-        _row(bits, by_bits[bits], right, right[base.id] if base is not None and bits != used else None)
-        for bits in sorted(by_bits)
-        if "calibrated" in by_bits[bits]
+        _row(scheme, found[scheme], right, right[base.id] if base is not None and scheme != used else None)
+        for scheme in sorted(found, key=lambda scheme: scheme.weight_bits)
+        if "calibrated" in found[scheme]
     ]
 
 
@@ -70,11 +75,14 @@ def _how(file: ExportedFile, stages: Mapping[str, IntegerModel]) -> str:
     return "teacher" if "teacher" in stages[file.stage].facts.parents else "labels"
 
 
-def _row(bits: int, files: Mapping[str, ExportedFile], right: Mapping[str, Tensor], base: Tensor | None) -> WeightBits:
+def _row(
+    scheme: Scheme, files: Mapping[str, ExportedFile], right: Mapping[str, Tensor], base: Tensor | None
+) -> WeightBits:
     accuracy = {how: float(right[file.id].float().mean()) for how, file in files.items()}
     calibrated = files["calibrated"]
     return WeightBits(
-        bits=bits,
+        bits=scheme.weight_bits,
+        name=scheme.words,
         size_bytes=calibrated.size_bytes,
         as_shipped=accuracy["calibrated"],
         exact=float(right[f"{calibrated.id}/exact"].float().mean()),

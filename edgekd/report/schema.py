@@ -281,6 +281,9 @@ class WeightBits(Record):
     """The student in one width: its accuracy on test as ONNX Runtime runs it on this CPU."""
 
     bits: int
+    name: str = Field(
+        "", description="of a mix of bits; empty: every layer but the first, last and depthwise has these"
+    )
     as_shipped: float = Field(description="calibrated only")
     exact: float = Field(description="the same file, run operator by operator")
     total: int
@@ -293,6 +296,17 @@ class WeightBits(Record):
     )
 
 
+class LayerLoss(Record):
+    """One layer's sensitivity to few bits."""
+
+    layer: str
+    weights: Count
+    bits: int = Field(description="that the mix gave it")
+    loss: dict[int, float] = Field(
+        description="by bits, how much the cross-entropy on val rises when this layer alone has so few; nats"
+    )
+
+
 class Quantization(Record):
     """What the declared target's weight range saved or would have cost."""
 
@@ -302,6 +316,7 @@ class Quantization(Record):
     kept: str = Field(description="qat or ptq: the better on validation")
     ptq_val_accuracy: float
     qat_val_accuracy: float | None
+    layers: list[LayerLoss] = Field([], description="where weight_bits is auto: what each layer loses with few bits")
 
 
 class Rival(Record):

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 from torch import nn
 
-from edgekd.config.schemes import FEW_BITS, SCHEMES, Scheme, scheme_of
+from edgekd.config.schemes import FEW_BITS, MIXED, SCHEMES, Scheme, scheme_of
 from edgekd.config.target import Target
 from edgekd.errors import QuantizationError
 from edgekd.ondevice.machine import exact_bits
@@ -18,20 +18,25 @@ DEFAULT = "default"
 ALLOWED = tuple(sorted(scheme.weight_bits for scheme in SCHEMES))
 
 
-def _known(given: int | dict[str, int]) -> int | dict[str, int]:
+def _known(given: int | dict[str, int] | str) -> int | dict[str, int] | str:
     for bits in given.values() if isinstance(given, dict) else (given,):
-        if bits not in ALLOWED:
+        if bits != AUTO and bits not in ALLOWED:
             raise ValueError(f"{bits} bits are not among {', '.join(map(str, ALLOWED))}")
     return given
 
 
+AUTO: Final = "auto"
 WeightBits = Annotated[
-    int | dict[str, int],
+    int | dict[str, int] | Literal["auto"],
     AfterValidator(_known),
     Field(
-        description="2, 3, 4, 7 or 8, or {default: 4, LAYER: 8}; as many as the target multiplies exactly unless given;"
+        description="2, 3, 4, 7 or 8, or {default: 4, LAYER: 8}, or auto: a mix by layer; as many as the target multiplies exactly unless given;"
         " of 4 and fewer, first, last and depthwise layers keep 7"
     ),
+]
+
+MostLost = Annotated[
+    float, Field(ge=0, le=1, description="accuracy on val that a mix of bits may lose before it is trained")
 ]
 
 
@@ -57,13 +62,20 @@ class Bits:
         return self.scheme.weights + (f", {len(self.chosen)} layers with others" if self.chosen else "")
 
     @classmethod
-    def of(cls, given: int | dict[str, int] | None, target: Target) -> "Bits":
+    def of(cls, given: int | dict[str, int] | str | None, target: Target) -> "Bits":
         if given is None:
             return cls(target.scheme, {})
+        if isinstance(given, str):
+            return cls(MIXED, {})
         if isinstance(given, int):
             return cls(scheme_of(given), {})
         chosen = {layer: bits for layer, bits in given.items() if layer != DEFAULT}
         return cls(scheme_of(given[DEFAULT]) if DEFAULT in given else target.scheme, chosen)
+
+    @property
+    def are_mixed(self) -> bool:
+        """Are they still to be chosen, layer by layer?"""
+        return self.scheme == MIXED and not self.chosen
 
     def check(self, model: nn.Module, spec: ModelSpec, target: Target) -> None:
         """Raise QuantizationError where a layer is unknown, or the target would saturate."""
@@ -82,4 +94,4 @@ class Bits:
 def is_few(given: Any) -> bool:
     """Does ``weight_bits``, as a user wrote it, ask for so few bits that training must be of another kind?"""
     bits = given.get(DEFAULT) if isinstance(given, dict) else given
-    return isinstance(bits, int) and bits <= FEW_BITS
+    return bits == AUTO or (isinstance(bits, int) and bits <= FEW_BITS)

@@ -1,7 +1,7 @@
 """Post-training quantization: ranges from calibration images alone, nothing is trained."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from edgekd.config.target import Target
 from edgekd.data import calibration_batches
 from edgekd.quantization import QuantizedModel, check_quantizable
+from edgekd.quantization.sensitivity import LayerLoss
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
-from edgekd.stages.bits import Bits, WeightBits
-from edgekd.stages.manifests import FloatModel, IntegerModel, Network, Quantized, StageManifest
+from edgekd.stages.bits import AUTO, Bits, MostLost, WeightBits
+from edgekd.stages.manifests import FloatModel, IntegerModel, LayerBits, Network, Quantized, StageManifest
+from edgekd.stages.mixing import cheapest_mix, sensitivity
 from edgekd.store.artifacts import Artifact
 from edgekd.store.tensors import save_tensors
 from edgekd.training.evaluation import Evaluation, evaluate, not_learned
@@ -35,7 +37,12 @@ class Ptq(Stage):
         None, description="the stage whose model is quantized; the stage before unless given"
     )
     weight_bits: WeightBits | None = None
+    most_lost: MostLost = 0.01
     calibration_images: CalibrationImages = 512
+
+    @property
+    def unread(self) -> dict[str, str]:
+        return {} if self.weight_bits == AUTO else {"most_lost": "weight_bits is not auto"}
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         return {"source": source_or_before(self.source, earlier, where)}
@@ -46,11 +53,12 @@ class Ptq(Stage):
         return model
 
     def run(self, ctx: Context) -> Artifact:
-        found = calibrated(ctx, self.calibration_images, Bits.of(self.weight_bits, ctx.target))
+        found = calibrated(ctx, self.calibration_images, Bits.of(self.weight_bits, ctx.target), self.most_lost)
         accuracy, classes = found.on_val.accuracy, found.on_val.classes
         quantized = Quantized(
             scheme=found.model.scheme.name,
             chosen=found.chosen,
+            sensitivity=found.sensitivity,
             kept="ptq",
             ptq_val_accuracy=accuracy,
             qat_val_accuracy=None,
@@ -66,24 +74,31 @@ class Calibrated:
 
     Args:
         chosen: bits of the layers that have others than the scheme's.
+        sensitivity: what each layer loses with few bits, where it was asked.
     """
 
     model: QuantizedModel
     chosen: dict[str, int]
+    sensitivity: list[LayerBits]
     network: Network
     on_val: Evaluation
 
 
-def calibrated(ctx: Context, images: int, bits: Bits) -> Calibrated:
+def calibrated(ctx: Context, images: int, bits: Bits, most_lost: float) -> Calibrated:
     """The source's model with ranges from so many training images; with few bits its batch norms are set anew too."""
     float_model, spec = ctx.load("source")
+    layers: list[LayerLoss] = []
+    if bits.are_mixed:
+        layers = sensitivity(ctx, float_model, spec, images)
+        bits = replace(bits, chosen=cheapest_mix(ctx, float_model, spec, images, most_lost, layers))
     model = QuantizedModel(float_model, spec, bits.scheme, fingerprint(float_model, spec), bits.chosen)
     if bits.are_few:
         model.estimate_batchnorm(calibration_batches(ctx.data, images))
     model.calibrate(calibration_batches(ctx.data, images))
     found = evaluate(model, ctx.data.val)
     ctx.progress.note(f"calibrated only (PTQ), {bits.in_words}: {found.accuracy:.4f} on val")
-    return Calibrated(model, dict(bits.chosen), Network.of(float_model, spec), found)
+    about = [LayerBits(layer=each.layer, weights=each.weights, loss=dict(each.loss)) for each in layers]
+    return Calibrated(model, dict(bits.chosen), about, Network.of(float_model, spec), found)
 
 
 def save_quantized(

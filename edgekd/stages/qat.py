@@ -24,7 +24,7 @@ from edgekd.stages.base import (
     first_teacher,
     source_or_before,
 )
-from edgekd.stages.bits import Bits, WeightBits, is_few
+from edgekd.stages.bits import AUTO, Bits, MostLost, WeightBits, is_few
 from edgekd.stages.manifests import FloatModel, IntegerModel, Quantized, StageManifest
 from edgekd.stages.ptq import CalibrationImages, calibrated, save_quantized
 from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
@@ -63,6 +63,7 @@ class Qat(Stage):
     stop_teacher_at: StopTeacherAt = 1.0
     labels_lr: LabelsLr = 0.1
     weight_bits: WeightBits | None = None
+    most_lost: MostLost = 0.01
     calibration_images: CalibrationImages = 512
     freeze_batchnorm_at: float = Field(
         0.3, ge=0, le=1, description="share of the epochs after which batch norms stay; 0.8 where bits are few"
@@ -84,6 +85,13 @@ class Qat(Stage):
 
     @property
     def unread(self) -> dict[str, str]:
+        return {
+            **self._unread_of_term,
+            **({} if self.weight_bits == AUTO else {"most_lost": "weight_bits is not auto"}),
+        }
+
+    @property
+    def _unread_of_term(self) -> dict[str, str]:
         if self.teacher == NO_TEACHER:
             return unread_without_term(("beta", *_TERM), "teacher is none", self.stop_teacher_at)
         return unread_without_term(("teacher", *_TERM), "" if self.beta else "beta is 0", self.stop_teacher_at)
@@ -105,7 +113,7 @@ class Qat(Stage):
         return model
 
     def run(self, ctx: Context) -> Artifact:
-        start = calibrated(ctx, self.calibration_images, Bits.of(self.weight_bits, ctx.target))
+        start = calibrated(ctx, self.calibration_images, Bits.of(self.weight_bits, ctx.target), self.most_lost)
         model, ptq_state = start.model, copy_state(start.model)
         history = fit(
             model,
@@ -124,6 +132,7 @@ class Qat(Stage):
         found = Quantized(
             scheme=model.scheme.name,
             chosen=start.chosen,
+            sensitivity=start.sensitivity,
             kept="qat" if history.best_epoch else "ptq",
             ptq_val_accuracy=start.on_val.accuracy,
             qat_val_accuracy=max(epoch.val_accuracy for epoch in history.epochs),

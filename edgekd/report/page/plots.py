@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from edgekd.report.page.points import Point, draw_legend, draw_points
 from edgekd.report.page.svg import MUTED, PERCENT, shortened, svg
 from edgekd.report.roles import recommended_of, teacher_of
-from edgekd.report.schema import LayerWidth, ModelReport, Report, StageReport
+from edgekd.report.schema import LayerWidth, ModelReport, Quantization, Report, StageReport
 from edgekd.report.wording import kilobytes, percent, plain
 
 TEACHER, FLOAT, INTEGER, BEST = "#475569", "#3b6fb6", "#0f766e", "#b45309"
@@ -103,6 +103,27 @@ def per_class_plot(report: Report) -> Markup:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, handletextpad=0.2)
 
     return svg("accuracy of each class", 1.0 + 0.27 * len(rows), draw)
+
+
+def sensitivity_plot(facts: Quantization) -> Markup:
+    """What each layer loses with few bits, in the order of the forward pass; what the mix gave it as a ring."""
+    layers = facts.layers
+
+    def draw(figure: Figure) -> None:
+        axes, heights = figure.subplots(), list(range(len(layers)))
+        for bits, colour in zip((4, 3, 2), (FLOAT, INTEGER, BEST), strict=True):
+            losses = [layer.loss[bits] for layer in layers]
+            axes.scatter(losses, heights, s=30, color=colour, zorder=3, label=f"{bits} bits")
+        rings = [(layer.loss.get(layer.bits, 0.0), height) for height, layer in enumerate(layers)]
+        taken = axes.scatter(*zip(*rings, strict=True), s=90, zorder=4, label="taken")
+        taken.set(facecolor="none", edgecolor="#111", linewidth=1.4)
+        axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
+        axes.set_yticks(heights, [shortened(layer.layer) for layer in layers])
+        axes.set_ylim(len(layers) - 0.4, -0.6)
+        axes.set_xlabel("rise of the cross-entropy on validation images, nats")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, handletextpad=0.2)
+
+    return svg("sensitivity of the layers to few bits", 1.0 + 0.24 * len(layers), draw)
 
 
 def _class_rows(report: Report, teacher: ModelReport, recommended: ModelReport) -> list[tuple[str, float, float]]:

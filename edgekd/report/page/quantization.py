@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from edgekd.config.schemes import limit_of
 from edgekd.report import wording as w
-from edgekd.report.schema import Quantization, TargetFacts, WeightBits
+from edgekd.report.schema import LayerLoss, Quantization, TargetFacts, WeightBits
 from edgekd.report.table import Line, Row, Table, cell, figures, words
 from edgekd.training.significance import SIGNIFICANT
 
@@ -21,6 +21,8 @@ def bits_table(facts: Quantization) -> Table:
 
 def _row(bits: WeightBits, declared: int, figures: Sequence[Line | None]) -> Row:
     name = cell(Line(f"{bits.bits} bits", "strong"), f"|q| ≤ {limit_of(bits.bits)}")
+    if bits.name:
+        name = cell(Line("mixed", "strong"), bits.name)
     cells = [cell(figure or Line("not run", "muted")) for figure in figures]
     return Row([name, *cells], tag=Line("used", "pass") if bits.bits == declared else None)
 
@@ -42,6 +44,19 @@ _COLUMNS: tuple[tuple[str, Callable[[WeightBits], Line | None]], ...] = (
     ("trained with labels", lambda bits: _share(bits.with_labels)),
     ("trained with a teacher", lambda bits: _share(bits.with_teacher)),
 )
+
+
+def layers_table(facts: Quantization) -> Table:
+    """What each layer loses with few bits, the most sensitive at two bits first, and the bits that the mix gave it."""
+    tried = sorted({bits for layer in facts.layers for bits in layer.loss}, reverse=True)
+    columns = [words("layer"), figures("weights"), *(figures(f"{bits} bits") for bits in tried), figures("taken")]
+    ordered = sorted(facts.layers, key=lambda layer: layer.loss[tried[-1]], reverse=True)
+    return Table(columns, [_layer_row(layer, tried) for layer in ordered])
+
+
+def _layer_row(layer: LayerLoss, tried: Sequence[int]) -> Row:
+    losses = [cell(w.minus(f"{layer.loss[bits]:+.3f}")) for bits in tried]
+    return Row([cell(Line(layer.layer, "code")), cell(w.count(layer.weights)), *losses, cell(f"{layer.bits} bits")])
 
 
 def bits_in_words(facts: Quantization, target: TargetFacts) -> list[str]:

@@ -11,7 +11,7 @@ from edgekd.report.page.budget import budget_lines
 from edgekd.report.page.cards import cards
 from edgekd.report.page.jinja import filled
 from edgekd.report.page.kernels import kernels
-from edgekd.report.page.quantization import bits_in_words, bits_table
+from edgekd.report.page.quantization import bits_in_words, bits_table, layers_table
 from edgekd.report.page.rivals import rivals_table
 from edgekd.report.roles import checked_of, recommended_of, role_of
 from edgekd.report.schema import Report, StageReport
@@ -39,6 +39,7 @@ def render_html(report: Report) -> str:
         ],
         quantization=quantization,
         bits=bits_table(quantization) if quantization else None,
+        layer_bits=layers_table(quantization) if quantization and quantization.layers else None,
         bits_in_words=bits_in_words(quantization, report.target) if quantization else (),
         kernels=kernels(report),
         plots=plots,

@@ -134,16 +134,26 @@ class FloatModel(ModelManifest):
         yield Exportable(name, name, "model", self.model.spec, model, graph)
 
 
+class LayerBits(Part):
+    """What one layer loses with few bits: by bits, how much the cross-entropy on val rises, in nats."""
+
+    layer: str
+    weights: int
+    loss: dict[int, float]
+
+
 class Quantized(Part):
     """What a quantizing stage kept, and what was reached on val, 0..1; ``qat``: None where nothing was trained.
 
     Args:
         scheme: by name.
         chosen: bits of the layers that have others than the scheme's.
+        sensitivity: what each layer loses with few bits, where that was measured.
     """
 
     scheme: str
     chosen: dict[str, int] = Field(default_factory=dict)
+    sensitivity: list[LayerBits] = Field(default_factory=list)
     kept: Kept
     ptq_val_accuracy: float
     qat_val_accuracy: float | None
