@@ -2,6 +2,7 @@
 
 import os
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is tested is compiled once, not by each program that is started
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: its waiting threads leave the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests start, too: the workers share the cores
 
@@ -10,6 +11,7 @@ import gc
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,7 +32,8 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_finish() -> None:
-    """What stays until the end anyway is not looked through for garbage again and again, a tenth of all the time."""
+    """What stays until the end anyway is not looked through for garbage again and again, 5 % of the time."""
+    sys.dont_write_bytecode = True  # Python takes a module that a test changes within a second for the compiled one
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
