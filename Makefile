@@ -5,7 +5,6 @@ check:
 	mypy
 	lint-imports
 	pytest -n 2 -q -m "not slow"
-	pytest -q --doctest-modules edgekd
 
 test:
 	pytest -n 2

@@ -3,6 +3,7 @@
 Processes are forked from one that has imported everything and calculated nothing, so that a run takes seconds.
 """
 
+import gc
 import hashlib
 import importlib
 import json
@@ -38,6 +39,8 @@ for module in (
     "edgekd.report.page.plots",
 ):
     importlib.import_module(module)  # what a run would import late
+gc.freeze()  # nor would a process look through all this for garbage, and copy it by that
+gc.set_threshold(50_000, 20, 50)
 
 
 class Log(Progress):

@@ -2,13 +2,16 @@
 
 import os
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is tested is compiled once, not by each program that is started
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded: its waiting threads leave the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the programs that tests start, too: the workers share the cores
 
 import functools
+import gc
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +29,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script in the back
 
 torch.set_num_threads(1)
 """For fixtures too: results do not depend on the machine's number of cores, which other tests use meanwhile."""
+
+
+def pytest_collection_finish() -> None:
+    """What stays until the end anyway is not looked through for garbage again and again, 5 % of the time."""
+    sys.dont_write_bytecode = True  # Python takes a module that a test changes within a second for the compiled one
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
@@ -69,6 +80,13 @@ def real_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latency is measured as users have it: in processes of their own, each for as long as it takes."""
     for (module, name), value in brief.AS_USERS_HAVE_IT.items():
         monkeypatch.setattr(module, name, value)
+
+
+@pytest.fixture
+def real_plots() -> Iterator[None]:
+    """Plots are laid out and drawn as users have them."""
+    with brief.plots_as_users_have_them():
+        yield
 
 
 @pytest.fixture

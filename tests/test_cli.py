@@ -333,6 +333,7 @@ def test_comparing_waits_for_neither_torch_nor_matplotlib(exports: list[Path]) -
     assert done.stdout.splitlines()[-1] == "imported:"
 
 
+@pytest.mark.slow
 def test_a_plan_waits_for_nothing_that_only_some_stages_need(tmp_path: Path) -> None:
     code = (
         "import sys\n"
@@ -428,6 +429,7 @@ def test_help_waits_for_neither_torch_nor_pydantic() -> None:
     assert done.stdout.splitlines()[-1] == "imported:"
 
 
+@pytest.mark.slow
 def test_a_mistake_is_the_only_line_on_a_real_terminal_s_standard_error(tmp_path: Path) -> None:
     path = write_pipeline(tmp_path, YAML.replace(TEACHER, "epochs: 0"))
 
@@ -492,6 +494,7 @@ def test_a_run_that_waits_for_another_says_so_and_ends_by_ctrl_c(tmp_path: Path)
     assert list((tmp_path / "models").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_has_no_room_for_what_is_shown_is_one_line(tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
@@ -507,6 +510,7 @@ def test_a_disk_that_has_no_room_for_what_is_shown_is_one_line(tmp_path: Path) -
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_an_import_says_nothing() -> None:
     code = "from edgekd import Pipeline; import edgekd.quantization"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

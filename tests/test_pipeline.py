@@ -27,6 +27,7 @@ from edgekd.report.schema import Report
 from edgekd.stages import AnyStage, Distill, Export, Prune, Qat, Teacher
 from edgekd.store.artifacts import Store
 from edgekd.store.tensors import load_tensors
+from tests.brief import plots_as_users_have_them
 from tests.chain import write_pipeline
 from tests.made import loaded
 
@@ -51,7 +52,8 @@ class Notes(Progress):
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report, Notes]:
     """A folder with the pipeline file, models/ and exports/ of one run; the report; what was told."""
     folder, notes = tmp_path_factory.mktemp("chain"), Notes()
-    report = Pipeline.from_yaml(write_pipeline(folder)).run(folder / "models", folder / "exports", progress=notes)
+    with plots_as_users_have_them():
+        report = Pipeline.from_yaml(write_pipeline(folder)).run(folder / "models", folder / "exports", progress=notes)
     assert report is not None
     return folder, report, notes
 

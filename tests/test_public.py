@@ -30,6 +30,7 @@ def test_every_public_name_says_what_it_takes_and_raises(name: str) -> None:
     assert name in dir(edgekd)
 
 
+@pytest.mark.slow
 def test_the_names_are_there_at_once_and_cost_nothing_until_they_are_used() -> None:
     code = (
         "import sys, edgekd\n"

@@ -281,9 +281,7 @@ class WeightBits(Record):
     """The student in one width: its accuracy on test as ONNX Runtime runs it on this CPU."""
 
     bits: int
-    name: str = Field(
-        "", description="of a mix of bits; empty: every layer but the first, last and depthwise has these"
-    )
+    name: str = Field("", description="of a mix of bits; empty: every layer but the wide ones has these")
     as_shipped: float = Field(description="calibrated only")
     exact: float = Field(description="the same file, run operator by operator")
     total: int

@@ -30,8 +30,8 @@ WeightBits = Annotated[
     int | dict[str, int] | Literal["auto"],
     AfterValidator(_known),
     Field(
-        description="2, 3, 4, 7 or 8, or {default: 4, LAYER: 8}, or auto: a mix by layer; as many as the target multiplies exactly unless given;"
-        " of 4 and fewer, first, last and depthwise layers keep 7"
+        description="2, 3, 4, 7 or 8, or {default: 4, LAYER: 8}, or auto: a mix by layer; as many as the target "
+        "multiplies exactly unless given; of 4 and fewer, first, last and depthwise layers keep 7"
     ),
 ]
 

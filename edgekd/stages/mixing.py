@@ -49,9 +49,8 @@ def cheapest_mix(
     def reached(index: int) -> float:
         if index not in tried:
             tried[index] = evaluate(_calibrated(model, spec, ctx.data, images, path[index]), ctx.data.val)
-            ctx.progress.note(
-                f"{ctx.name}: {_mean_bits(layers, path[index]):.2f} bits: {tried[index].accuracy:.4f} on val"
-            )
+            mean = _mean_bits(layers, path[index])
+            ctx.progress.note(f"{ctx.name}: a mix of {mean:.2f} bits: {tried[index].accuracy:.4f} on val")
         return tried[index].accuracy
 
     low, high, wanted = 0, len(path) - 1, reached(len(path) - 1) - most_lost

@@ -241,6 +241,7 @@ def test_what_is_no_picture_is_named(bundle: Path, tmp_path: Path) -> None:
         predict(bundle, [tmp_path / "text.png"])
 
 
+@pytest.mark.slow
 def test_verify_and_predict_need_no_torch(bundle: Path, tmp_path: Path) -> None:
     """A module named torch that cannot be imported stands in its place."""
     (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")

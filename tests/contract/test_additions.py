@@ -119,6 +119,7 @@ class MorePipeline(Pipeline):
     stages: list[AnyStage]  # type: ignore[assignment]
 
 
+@pytest.mark.slow
 def test_a_pipeline_file_names_what_was_added_and_its_parameters_act(tmp_path: Path) -> None:
     pipeline = MorePipeline.from_yaml(write_pipeline(tmp_path, CHAIN))
 
@@ -136,6 +137,7 @@ def test_a_pipeline_file_names_what_was_added_and_its_parameters_act(tmp_path: P
     assert [model.id for model in report.models] == ["teacher", "negate"]
 
 
+@pytest.mark.slow
 def test_a_scheme_more_is_one_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     six = Scheme("int8 in 6 bits", 6)
     model = QuantizedModel(tiny_convnet(), SPEC, six)

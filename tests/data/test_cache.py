@@ -373,6 +373,7 @@ def test_two_that_write_the_same_leave_it_once(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / KEYS[0]).iterdir()] == [SEAL]
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from edgekd.data.cache import Cache\n"

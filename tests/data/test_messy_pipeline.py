@@ -11,6 +11,7 @@ from rich.console import Console
 from edgekd import Pipeline
 from edgekd.report.schema import Report
 from edgekd.report.terminal import render_table
+from tests.brief import plots_as_users_have_them
 from tests.chain import write_pipeline
 from tests.data.pictures import noise
 
@@ -68,7 +69,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
     folder = tmp_path_factory.mktemp("messy")
     fill(folder / "images")
     text = YAML.replace("ROOT", str(folder / "images")).replace("CACHE", str(folder / "cache"))
-    report = Pipeline.from_yaml(write_pipeline(folder, text)).run(folder / "models", folder / "exports")
+    with plots_as_users_have_them():
+        report = Pipeline.from_yaml(write_pipeline(folder, text)).run(folder / "models", folder / "exports")
     assert report is not None
     return folder, report
 

@@ -41,6 +41,7 @@ def test_every_file_is_measured_in_every_round_and_rounds_are_told(tmp_path: Pat
         assert 0 < min(runs) <= min(rounds) <= max(rounds) <= max(runs)
 
 
+@pytest.mark.slow
 def test_processes_measure_one_after_the_other_and_rounds_are_counted_over_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from edgekd.errors import ReportError
 from edgekd.report.compare.comparison import Comparison, compare
 from edgekd.report.compare.page import render_comparison_html, write_comparison_html
 from edgekd.report.schema import Report
+from tests.brief import plots_as_users_have_them
 from tests.report.compare.made_up import made_up_report, made_up_run
 from tests.report.page.test_report_page import HOSTILE, Page
 from tests.report.samples import sample_device
@@ -21,13 +22,16 @@ def compared(*reports: Report) -> Comparison:
 @pytest.fixture(scope="module")
 def sample_page() -> str:
     """Three runs, two of them on a device, one measured on another CPU; two settings differ."""
-    return render_comparison_html(
-        compared(
-            made_up_report("a", 0.989, 683_529, 0.53, devices=(sample_device("pi", 3.4),), seed=1),
-            made_up_report("b", 0.9, 95_000, 0.31, devices=(sample_device("pi", 1.9),)),
-            made_up_report("c", 0.95, 383_000, 0.2, target={"cpu": "Z80"}, stages={"distill": {"temperature": 2.0}}),
+    with plots_as_users_have_them():
+        return render_comparison_html(
+            compared(
+                made_up_report("a", 0.989, 683_529, 0.53, devices=(sample_device("pi", 3.4),), seed=1),
+                made_up_report("b", 0.9, 95_000, 0.31, devices=(sample_device("pi", 1.9),)),
+                made_up_report(
+                    "c", 0.95, 383_000, 0.2, target={"cpu": "Z80"}, stages={"distill": {"temperature": 2.0}}
+                ),
+            )
         )
-    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,8 @@ def hostile_page() -> str:
         )
         for name in ("a", "b")
     ]
-    return render_comparison_html(compared(*reports, made_up_report("c")))
+    with plots_as_users_have_them():
+        return render_comparison_html(compared(*reports, made_up_report("c")))
 
 
 def test_tags_balance(sample_page: str, hostile_page: str) -> None:
@@ -137,6 +142,7 @@ def test_runs_that_cannot_be_compared_at_all_have_neither_cards_nor_plots() -> N
     assert page.headings[:2] == ["Runs", "Settings that differ"]
 
 
+@pytest.mark.usefixtures("real_plots")
 def test_one_broken_run_does_not_flatten_the_plot() -> None:
     reports = [made_up_report(name, accuracy, 7_000_000) for name, accuracy in (("a", 0.97), ("b", 0.98), ("c", 0.1))]
     text = render_comparison_html(compared(*reports))

@@ -7,6 +7,7 @@ import pytest
 
 from edgekd.report.page.report_page import render_html
 from edgekd.report.schema import Latency, Ratio, Report
+from tests.brief import plots_as_users_have_them
 from tests.report.samples import (
     sample_alarming_report,
     sample_failed_report,
@@ -59,12 +60,14 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def sample_html() -> str:
-    return render_html(sample_report())
+    with plots_as_users_have_them():
+        return render_html(sample_report())
 
 
 @pytest.fixture(scope="module")
 def hostile_html() -> str:
-    return render_html(_hostile(sample_report()))
+    with plots_as_users_have_them():
+        return render_html(_hostile(sample_report()))
 
 
 def test_tags_balance(sample_html: str, hostile_html: str) -> None:
@@ -95,6 +98,7 @@ def test_names_are_shown_as_text_wherever_they_stand(sample_html: str, hostile_h
     assert page.text.count("<script>alert('x')</script>\ufffd[31m\ufffd\ufffd") > 20
 
 
+@pytest.mark.usefixtures("real_plots")
 def test_the_same_report_gives_the_same_bytes(sample_html: str) -> None:
     assert render_html(sample_report()) == sample_html
 
@@ -274,6 +278,7 @@ def test_one_broken_file_does_not_flatten_the_plot(sample_html: str) -> None:
     assert "prune, 2,345 kB, float32, off the scale at 9.7 %" in sample_html
 
 
+@pytest.mark.usefixtures("real_plots")
 def test_of_many_classes_those_that_differ_most_are_drawn() -> None:
     report = sample_report()
     names = [f"class-{index:04}" for index in range(1000)]
