@@ -16,6 +16,7 @@ from edgekd.ondevice.machine import ISAS, isa_warning
 from edgekd.pipeline import Pipeline
 from edgekd.quantization import QuantizedModel
 from edgekd.quantization.least_squares import fitted_scale, refined_scale, rounded, squared_error
+from edgekd.quantization.sensitivity import LayerLoss, layer_losses, mixes
 from edgekd.stages import Ptq, Qat
 from edgekd.stages.bits import Bits
 from edgekd.stages.manifests import ExportedFiles, IntegerModel, manifest_of
@@ -219,3 +220,76 @@ def test_a_pipeline_of_few_bits_tells_each_width_calibrated_and_trained(tmp_path
     assert (rows[2].with_labels is None) == (kept["alone"] == "ptq")
     assert rows[4].with_labels is None
     assert {model.precision for model in report.models} >= {"float32", "int8", "w4", "w2"}
+
+
+def test_the_cheapest_mix_for_each_price_of_a_byte_by_hand() -> None:
+    """A layer of 1000 weights that loses nothing goes first to two bits; one of 10 that loses much stays."""
+    sensitive = LayerLoss("sensitive", 10, 7, {4: 0.5, 3: 1.0, 2: 2.0})
+    robust = LayerLoss("robust", 1000, 7, {4: -0.1, 3: 0.0, 2: 0.1})  # at 4 bits noise: no gain
+
+    found = list(mixes([sensitive, robust]))
+
+    assert found[0] == {"sensitive": 2, "robust": 2}
+    assert found[-1] == {"sensitive": 7, "robust": 3}  # bits that cost nothing are not kept
+    bytes_of = [10 * mix["sensitive"] + 1000 * mix["robust"] for mix in found]
+    assert bytes_of == sorted(bytes_of)
+    assert {"sensitive": 7, "robust": 2} in found
+
+
+def test_a_trial_leaves_the_model_as_it_was() -> None:
+    network = tiny_convnet()
+    model = QuantizedModel(network, SPEC, W2, chosen=dict.fromkeys(("0", "3", "8"), 7))
+    images = [random_images(SPEC, 16)]
+    model.calibrate(images)
+    before, state = model(images[0]), {name: value.clone() for name, value in model.state_dict().items()}
+
+    found = layer_losses(
+        model,
+        {"3": 2304},
+        ["3"],
+        lambda: images,
+        lambda: float(model(images[0]).abs().mean()),
+        lambda done, total: None,
+    )
+
+    assert [layer.layer for layer in found] == ["3"]
+    assert set(found[0].loss) == {4, 3, 2}
+    assert all(abs(loss) > 0 for loss in found[0].loss.values())
+    assert torch.equal(model(images[0]), before)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_a_mix_of_bits_is_found_on_val_and_told(tmp_path: Path) -> None:
+    text = """
+    name: mix
+    data: {name: digits, image_size: 8}
+    target: {isa: any, threads: 1}
+    stages:
+      - {stage: teacher, model: resnet8, epochs: 2, batch_size: 128}
+      - {stage: ptq, weight_bits: auto, most_lost: 0.05, calibration_images: 128}
+      - {stage: export}
+    budget: {accuracy_drop: 0.5}
+    """
+    pipeline = Pipeline.from_yaml(write_pipeline(tmp_path, text))
+
+    report = pipeline.run(tmp_path / "models", tmp_path / "exports")
+
+    assert report is not None
+    made = {item.name: item.artifact for item in pipeline.plan(tmp_path / "models") if item.artifact}
+    about = said(made["ptq"])
+    assert isinstance(about, IntegerModel)
+    assert about.quantized.scheme == "mixed"
+    assert {layer.layer for layer in about.quantized.sensitivity} == set(about.quantized.chosen)
+    file = next(file for file in manifest_of(made["export"], ExportedFiles).exported if file.id == "ptq")
+    assert sum(file.weights_by_bits.values()) == 77_392 - 192 + 192
+    assert min(file.weights_by_bits) < 7
+    assert report.quantization is not None
+    assert {layer.layer: layer.bits for layer in report.quantization.layers} == about.quantized.chosen
+    page = (tmp_path / "exports" / "mix" / "report.html").read_text()
+    assert "Sensitivity of the layers" in page
+
+
+def test_most_lost_is_read_with_auto_alone() -> None:
+    with pytest.raises(ConfigError, match="most_lost.*weight_bits is not auto"):
+        validate(Ptq, {"stage": "ptq", "weight_bits": 4, "most_lost": 0.1}, "stages[0]")

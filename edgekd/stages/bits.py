@@ -95,3 +95,8 @@ def is_few(given: Any) -> bool:
     """Does ``weight_bits``, as a user wrote it, ask for so few bits that training must be of another kind?"""
     bits = given.get(DEFAULT) if isinstance(given, dict) else given
     return bits == AUTO or (isinstance(bits, int) and bits <= FEW_BITS)
+
+
+def unread_unless_auto(given: Any) -> dict[str, str]:
+    """The settings that only a mix of bits reads."""
+    return {} if given == AUTO else {"most_lost": "weight_bits is not auto"}

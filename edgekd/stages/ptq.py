@@ -13,7 +13,7 @@ from edgekd.data import calibration_batches
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.quantization.sensitivity import LayerLoss
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
-from edgekd.stages.bits import AUTO, Bits, MostLost, WeightBits
+from edgekd.stages.bits import Bits, MostLost, WeightBits, unread_unless_auto
 from edgekd.stages.manifests import FloatModel, IntegerModel, LayerBits, Network, Quantized, StageManifest
 from edgekd.stages.mixing import cheapest_mix, sensitivity
 from edgekd.store.artifacts import Artifact
@@ -42,7 +42,7 @@ class Ptq(Stage):
 
     @property
     def unread(self) -> dict[str, str]:
-        return {} if self.weight_bits == AUTO else {"most_lost": "weight_bits is not auto"}
+        return unread_unless_auto(self.weight_bits)
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         return {"source": source_or_before(self.source, earlier, where)}

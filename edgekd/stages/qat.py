@@ -24,7 +24,7 @@ from edgekd.stages.base import (
     first_teacher,
     source_or_before,
 )
-from edgekd.stages.bits import AUTO, Bits, MostLost, WeightBits, is_few
+from edgekd.stages.bits import Bits, MostLost, WeightBits, is_few, unread_unless_auto
 from edgekd.stages.manifests import FloatModel, IntegerModel, Quantized, StageManifest
 from edgekd.stages.ptq import CalibrationImages, calibrated, save_quantized
 from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
@@ -85,10 +85,7 @@ class Qat(Stage):
 
     @property
     def unread(self) -> dict[str, str]:
-        return {
-            **self._unread_of_term,
-            **({} if self.weight_bits == AUTO else {"most_lost": "weight_bits is not auto"}),
-        }
+        return {**self._unread_of_term, **unread_unless_auto(self.weight_bits)}
 
     @property
     def _unread_of_term(self) -> dict[str, str]:

@@ -114,8 +114,8 @@ def sensitivity_plot(facts: Quantization) -> Markup:
         for bits, colour in zip((4, 3, 2), (FLOAT, INTEGER, BEST), strict=True):
             losses = [layer.loss[bits] for layer in layers]
             axes.scatter(losses, heights, s=30, color=colour, zorder=3, label=f"{bits} bits")
-        rings = [(layer.loss.get(layer.bits, 0.0), height) for height, layer in enumerate(layers)]
-        taken = axes.scatter(*zip(*rings, strict=True), s=90, zorder=4, label="taken")
+        losses = [layer.loss.get(layer.bits, 0.0) for layer in layers]
+        taken = axes.scatter(losses, heights, s=90, zorder=4, label="taken")
         taken.set(facecolor="none", edgecolor="#111", linewidth=1.4)
         axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
         axes.set_yticks(heights, [shortened(layer.layer) for layer in layers])
