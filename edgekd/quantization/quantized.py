@@ -203,7 +203,11 @@ class QuantizedModel(nn.Module):
                 saved, own = state_dict.get(f"{name}.{key}"), getattr(module, key, None)
                 if isinstance(own, Tensor) and saved is not None and own.shape != saved.shape:
                     setattr(module, key, torch.empty_like(saved, device=own.device))
-        return super().load_state_dict(state_dict, strict, assign)
+        found = super().load_state_dict(state_dict, strict, assign)
+        # torchao's observers take a state without version numbers for an old one, and put another smallest scale in.
+        for quantizer in self._quantizers():
+            quantizer.activation_post_process.eps.fill_(_torchao().SCALE_FLOOR)
+        return found
 
     def integers(self) -> fx.GraphModule:
         """The same network with integer weights and quantize/dequantize operators, batch norms folded."""
