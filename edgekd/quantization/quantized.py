@@ -130,6 +130,7 @@ class QuantizedModel(nn.Module):
     def estimate_batchnorm(self, images: Iterable[Tensor]) -> None:
         """Give every batch norm the statistics that it sees now that weights are rounded: their plain mean.
 
+        The ranges of weights are to be found anew afterwards, by ``calibrate`` or ``refit_weight_ranges``.
         Weights of few bits shrink what a layer gives by some percent, and a deep network multiplies these.
         """
         self._round_activations(False)
@@ -140,6 +141,7 @@ class QuantizedModel(nn.Module):
                 let_batchnorm_learn(self.graph, True, momentum=1 / (seen + 1))
                 self(batch)
         let_batchnorm_learn(self.graph, False)
+        self._observe(activations=False, weights=False)
         self._forget_weight_ranges()
         self._round_activations(True)
 
