@@ -9,8 +9,9 @@ from typing import Any
 from edgekd.bundle.untrusted import check_untrusted
 from edgekd.errors import BundleError, EdgekdError
 from edgekd.ondevice.classify import classify
-from edgekd.ondevice.contents import GOLDEN, MANIFEST, MODEL, file_problems, read_manifest
+from edgekd.ondevice.contents import GOLDEN, MODEL, file_problems, read_manifest
 from edgekd.ondevice.faults import Fault
+from edgekd.ondevice.fields import MANIFEST
 from edgekd.ondevice.selftest import self_test
 
 

@@ -15,7 +15,8 @@ from edgekd.bundle.readme import readme
 from edgekd.bundle.runner import RUNNER, runner_source
 from edgekd.config.progress import Progress
 from edgekd.errors import BundleError, printable
-from edgekd.ondevice.contents import FORMAT, GOLDEN, MANIFEST, MODEL, sealed, sha256_of
+from edgekd.ondevice.contents import FORMAT, GOLDEN, MODEL, sealed, sha256_of
+from edgekd.ondevice.fields import MANIFEST
 from edgekd.report.roles import recommended_of
 from edgekd.report.schema import DeviceReport, Report
 from edgekd.store.folder import written_beside

@@ -5,7 +5,9 @@ from typing import Any, Dict, List, Sequence, Union
 
 import numpy as np
 
+from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.faults import Fault
+from edgekd.ondevice.fields import FROM_ITS_MAKER, MANIFEST
 from edgekd.ondevice.pixels import BadImage, fit_image, quiet, read_image
 from edgekd.ondevice.sessions import logits_of_pixels, open_session
 
@@ -34,12 +36,15 @@ def classify(
 def _classified(session: Any, manifest: Dict[str, Any], image: Path, top: int) -> Dict[str, Any]:
     wanted, names = manifest["input"], manifest["classes"]
     logits = logits_of_pixels(session, _square_pixels(image, wanted)[None])[0]
+    if logits.shape != (len(names),):
+        problem = f"names {len(names)} classes, but {MODEL} gives logits of shape {logits.shape}"
+        raise Fault(MANIFEST, problem, FROM_ITS_MAKER)
     # Without the subtraction exp overflows in float32 from a logit of 89 on.
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
     # Stable: equal probabilities come in the same order on every machine.
     best = np.argsort(-shares, kind="stable")[:top]
-    classes = [{"name": str(names[index]), "probability": round(float(shares[index]), 6)} for index in best]
+    classes = [{"name": names[index], "probability": round(float(shares[index]), 6)} for index in best]
     return {"image": str(image), "classes": classes}
 
 

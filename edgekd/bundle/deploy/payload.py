@@ -9,7 +9,7 @@ from typing import Any
 from edgekd.bundle.check import checked, trusted_model
 from edgekd.bundle.runner import RUNNER
 from edgekd.errors import BundleError, DeviceError
-from edgekd.ondevice.contents import MANIFEST
+from edgekd.ondevice.fields import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def read_payload(bundle: Path) -> Payload:
         name=manifest["name"],
         digest=manifest["digest"],
         onnxruntime_min=manifest["onnxruntime_min"],
-        isa=str(manifest["target"].get("isa")),
-        weight_bits=int(manifest["target"].get("weight_bits", 8)),
+        isa=manifest["target"]["isa"],
+        weight_bits=manifest["target"]["weight_bits"],
         files={name: _content(bundle, manifest, name) for name in (*wanted, MANIFEST)},
     )
 
