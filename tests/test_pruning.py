@@ -355,3 +355,14 @@ def test_rounding_never_takes_more_than_the_largest_share(channels: int, max_rat
     group = Group(("layer",), channels, torch.ones(channels), "conv")
 
     assert plan_widths([group], 0.95, "layer", max_ratio, "x86-avx2") == [expected]
+
+
+def test_a_pruned_copy_has_no_gradients_and_learns() -> None:
+    model = build(SPEC)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+
+    smaller = prune(model, SPEC, 0.5, importance=L2(), **POLICY).model
+
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in smaller.parameters())
+    assert all(parameter.grad is not None for parameter in model.parameters())

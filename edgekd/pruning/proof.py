@@ -104,7 +104,6 @@ def randomised(model: nn.Module) -> nn.Module:
     """A copy with random non-zero weights of the usual size."""
     generator = torch.Generator().manual_seed(0)
     twin = copy.deepcopy(model).requires_grad_(False)
-    twin.zero_grad(set_to_none=True)
     for parameter in twin.parameters():
         if parameter.dim() < 2:
             parameter.uniform_(0.5, 1.5, generator=generator)
