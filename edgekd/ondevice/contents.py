@@ -21,6 +21,11 @@ def sealed(body: Dict[str, Any]) -> str:
     return _canonical({**body, "digest": hashlib.sha256(_canonical(body).encode()).hexdigest()})
 
 
+def manifest_text(manifest: Dict[str, Any]) -> str:
+    """The text that ``read_manifest`` read a manifest from, to the last byte."""
+    return sealed({key: value for key, value in manifest.items() if key != "digest"})
+
+
 def read_manifest(folder: Path) -> Dict[str, Any]:
     """The manifest of a bundle, checked: whole, of a known format, naming only files inside of the bundle.
 
