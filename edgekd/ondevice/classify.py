@@ -54,5 +54,8 @@ def _square_pixels(path: Path, wanted: Dict[str, Any]) -> Any:
             return fit_image(read_image(path, wanted["channels"]), wanted["height"], wanted["resize"])
     except BadImage as error:
         raise Fault(str(path), f"cannot be read as an image: {error}", "give PNG, JPEG or the like") from None
+    except MemoryError as error:
+        problem = f"cannot be decoded ({str(error) or 'memory is short'})"
+        raise Fault(str(path), problem, "free memory, or make the image smaller") from None
     except ImportError:
         raise Fault("Pillow", "is missing, which reads image files", "python3 -m pip install 'Pillow>=10.1'") from None

@@ -40,6 +40,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
     except Fault as fault:
         print(f"edgekd_run: {fault}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print("edgekd_run: memory is short; end other programs", file=sys.stderr)
+        return 2
 
 
 def _selftest(folder: Path, as_json: bool) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from edgekd.bundle.bench import named_files
 from edgekd.bundle.check import checked, predict, trusted_model, verify
@@ -379,6 +379,20 @@ def test_what_is_no_picture_is_named(bundle: Path, tmp_path: Path) -> None:
 
     with pytest.raises(BundleError, match=r"text\.png: cannot be read as an image"):
         predict(bundle, [tmp_path / "text.png"])
+
+
+def test_a_picture_that_is_too_large_for_the_memory_is_told_as_such(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "any.png")
+
+    def short(image: ImageFile.ImageFile) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", short)
+
+    with pytest.raises(BundleError, match=r"any\.png: cannot be decoded \(memory is short\); free memory"):
+        predict(bundle, [tmp_path / "any.png"])
 
 
 def test_verify_and_predict_need_no_torch(bundle: Path, tmp_path: Path) -> None:
