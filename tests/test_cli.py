@@ -15,6 +15,7 @@ import pytest
 
 from edgekd import Pipeline, cli
 from edgekd.cli.terminal import PlainProgress
+from edgekd.ondevice.limits import MOST_BATCH, MOST_THREADS
 from edgekd.ondevice.machine import host_isa
 from edgekd.onnx_export import ort
 from edgekd.store import lock
@@ -548,3 +549,12 @@ def test_without_a_budget_a_pruned_network_that_learned_nothing_fails_and_a_teac
 def test_the_version_and_debug_are_told(edgekd: Command) -> None:
     assert edgekd("--version").out == f"edgekd {importlib.metadata.version('edgekd')}\n"
     assert "--debug" in edgekd("--help").out
+
+
+@pytest.mark.parametrize(("option", "most"), [("--threads", MOST_THREADS), ("--batch", MOST_BATCH)])
+def test_a_bench_takes_no_more_than_a_target_may_have(edgekd: Command, option: str, most: int) -> None:
+    ended = edgekd("bench", "none.onnx", option, most + 1)
+
+    assert ended.code == 2
+    assert f"less than or equal to {most}" in ended.err
+    assert "none.onnx: is neither a bundle nor a file" in edgekd("bench", "none.onnx", option, most).err

@@ -355,3 +355,33 @@ def test_rounding_never_takes_more_than_the_largest_share(channels: int, max_rat
     group = Group(("layer",), channels, torch.ones(channels), "conv")
 
     assert plan_widths([group], 0.95, "layer", max_ratio, "x86-avx2") == [expected]
+
+
+def test_a_pruned_copy_has_no_gradients_and_learns() -> None:
+    model = build(SPEC)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+
+    smaller = prune(model, SPEC, 0.5, importance=L2(), **POLICY).model
+
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in smaller.parameters())
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_channels_are_not_kept_because_memory_is_short(error: Exception) -> None:
+    class Short(nn.Module):
+        """Fails once it has been made narrower, as on a machine whose memory is used by then."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = tiny_convnet()
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if any(layer.out_channels < 6 for layer in self.net.modules() if isinstance(layer, nn.Conv2d)):
+                raise error
+            answer: torch.Tensor = self.net(images)
+            return answer
+
+    with pytest.raises(MemoryError):
+        prune(Short(), TINY, 0.5, importance=L2(), **POLICY)

@@ -39,7 +39,7 @@ def _checked(subject: Path, alone: bool) -> Iterator[tuple[str, str, bytes]]:
     if subject.is_dir():
         manifest = checked(subject)
         recommended = [(f"{manifest['name']}/{manifest['recommended']}", MODEL)]
-        every = [(str(about["id"]), str(about["file"])) for about in manifest["models"]]
+        every = [(about["id"], about["file"]) for about in manifest["models"]]
         for name, file in every if alone else recommended:
             yield name, file, trusted_model(subject, manifest, file)
         return

@@ -9,9 +9,11 @@ from typing import Any
 from edgekd.bundle.untrusted import check_untrusted
 from edgekd.errors import BundleError, EdgekdError
 from edgekd.ondevice.classify import classify
-from edgekd.ondevice.contents import GOLDEN, MANIFEST, MODEL, file_problems, read_manifest
+from edgekd.ondevice.contents import GOLDEN, MODEL, file_problems, read_manifest
 from edgekd.ondevice.faults import Fault
+from edgekd.ondevice.fields import MANIFEST
 from edgekd.ondevice.selftest import self_test
+from edgekd.store.disk import reading
 
 
 def checked(folder: Path) -> dict[str, Any]:
@@ -28,6 +30,17 @@ def checked(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def trusted_bytes(folder: Path, manifest: dict[str, Any], name: str) -> bytes:
+    """A file's content, read once, if it is what the manifest says; for a model ``trusted_model``.
+
+    Raises:
+        BundleError: it is not, or cannot be read.
+    """
+    with reading(folder / name, BundleError, "take the bundle from where it was made"):
+        content = (folder / name).read_bytes()
+    return _unchanged(content, folder, manifest, name)
+
+
 def trusted_model(folder: Path, manifest: dict[str, Any], name: str = MODEL) -> bytes:
     """A model's checked bytes for ONNX Runtime: at its path another file may lie by the time it is opened.
 
@@ -35,7 +48,10 @@ def trusted_model(folder: Path, manifest: dict[str, Any], name: str = MODEL) -> 
         BundleError: the file is not what the manifest says.
         ExportError: it would make ONNX Runtime open files outside the bundle, which checksums do not cover.
     """
-    content = check_untrusted(folder / name)
+    return _unchanged(check_untrusted(folder / name), folder, manifest, name)
+
+
+def _unchanged(content: bytes, folder: Path, manifest: dict[str, Any], name: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != manifest["files"][name]["sha256"]:
         raise BundleError(str(folder / name), "was changed while the bundle was read", "run the same command again")
     return content

@@ -7,13 +7,16 @@ from importlib import resources
 RUNNER = "edgekd_run.py"
 PARTS = (
     "faults",
+    "limits",
     "sessions",
     "machine",
     "pixels",
     "rounds",
     "child",
     "latency",
+    "fields",
     "contents",
+    "arrays",
     "selftest",
     "classify",
     "bench",

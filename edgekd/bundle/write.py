@@ -14,8 +14,10 @@ from edgekd.bundle.golden import Golden
 from edgekd.bundle.readme import readme
 from edgekd.bundle.runner import RUNNER, runner_source
 from edgekd.config.progress import Progress
-from edgekd.errors import BundleError, printable
-from edgekd.ondevice.contents import FORMAT, GOLDEN, MANIFEST, MODEL, sealed, sha256_of
+from edgekd.errors import BundleError, ReportError, printable
+from edgekd.ondevice.contents import FORMAT, GOLDEN, MODEL, sealed, sha256_of
+from edgekd.ondevice.fields import MANIFEST
+from edgekd.report.load import load_report
 from edgekd.report.roles import recommended_of
 from edgekd.report.schema import DeviceReport, Report
 from edgekd.store.folder import written_beside
@@ -89,11 +91,12 @@ def add_device(folder: Path, found: DeviceReport, served_sha256: str, progress: 
 
     Raises:
         BundleError: the bundle is damaged, holds other files than were measured, or the disk refuses.
+        ReportError: its report cannot be read.
     """
     folder = folder.resolve()
     with alone(folder, progress):
         manifest = checked(folder)
-        report = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
+        report = load_report(folder / "report.json")
         _check_same_files(folder, report, found, served_sha256)
         others = [device for device in report.devices if device.name != found.name]
         report = report.model_copy(update={"devices": [*others, found]})
@@ -175,8 +178,8 @@ def _device_reports(folder: Path, report: Report) -> list[DeviceReport]:
     """Earlier figures of devices for exactly these files; none if the old bundle is damaged."""
     try:
         checked(folder)
-        before = Report.model_validate_json((folder / "report.json").read_text(encoding="utf-8"))
-    except (BundleError, OSError, ValueError):
+        before = load_report(folder / "report.json")
+    except (BundleError, ReportError):
         return []
     same = {model.id: model.sha256 for model in before.models} == {model.id: model.sha256 for model in report.models}
     return before.devices if same and before.recommended == report.recommended else []

@@ -70,6 +70,8 @@ def main() -> NoReturn:
     except OSError as error:
         place, reason = error.filename or "the system", (error.strerror or str(error)).lower()
         _fail([f"{place}: {reason}; check room and permissions"], EdgekdError.exit_code)
+    except MemoryError:
+        _fail(["memory is short; end other programs"], EdgekdError.exit_code)
     except Interrupted as end:
         what = "interrupted" if end.number == signal.SIGINT else "terminated"
         kept = "; complete stages and epochs are kept: run the same command to go on"

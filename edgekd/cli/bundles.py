@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgekd.cli.options import Bundle, Json, Python, print_json, print_lines
+from edgekd.ondevice.limits import MOST_BATCH, MOST_THREADS
 
 if TYPE_CHECKING:
     from edgekd.config.progress import Progress
@@ -47,8 +48,8 @@ def bench(
     subjects: Annotated[
         list[Path], typer.Argument(metavar="BUNDLE|FILE.onnx...", help="Bundles and ONNX files.", show_default=False)
     ],
-    threads: Annotated[int, typer.Option(min=1, help="Threads of one inference.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Images of one inference.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=MOST_THREADS, help="Threads of one inference.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=MOST_BATCH, help="Images of one inference.")] = 1,
     device: Annotated[str | None, typer.Option(metavar="SSH", help="Measure there: ssh://[user@]host[:port].")] = None,
     python: Python = "python3",
     json_: Json = False,
@@ -89,7 +90,9 @@ def deploy(
         bool, typer.Option("--accept-new-host-key", help="Take the key of a device that was never seen.")
     ] = False,
     python: Python = "python3",
-    threads: Annotated[int | None, typer.Option(min=1, max=256, help="Threads of the bench on the device.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=MOST_THREADS, help="Threads of the bench on the device.")
+    ] = None,
 ) -> None:
     """Copy a bundle to a device over ssh, test it there, switch to it, measure it there.
 

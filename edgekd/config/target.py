@@ -7,6 +7,7 @@ from pydantic import Field
 from edgekd.config import Settings
 from edgekd.config.schemes import Scheme, scheme_for
 from edgekd.errors import ConfigError
+from edgekd.ondevice.limits import MOST_BATCH, MOST_THREADS
 from edgekd.ondevice.machine import ISAS, Isa, host_isa
 
 
@@ -16,8 +17,8 @@ class Target(Settings):
     isa: Literal["host", "any", "x86-avx2", "x86-vnni", "arm64"] = Field(
         "host", description="instruction set that decides the number ranges; any: ranges that are exact on all of them"
     )
-    threads: int = Field(1, ge=1, le=256, description="threads of one inference")
-    batch: int = Field(1, ge=1, le=1024, description="images of one inference when latency is measured")
+    threads: int = Field(1, ge=1, le=MOST_THREADS, description="threads of one inference")
+    batch: int = Field(1, ge=1, le=MOST_BATCH, description="images of one inference when latency is measured")
 
     @property
     def resolved_isa(self) -> Isa:

@@ -203,11 +203,15 @@ class _Reader:
     def _read(self, file: File, part: str) -> Pixels | BadImage:
         try:
             pixels = read_image(self._root / file.path, self._plan.channels)
+            if part == "train" and self._plan.train_size > self._plan.size:
+                return square(pixels, self._plan.train_size)
+            return fit_image(pixels, self._plan.size, self._plan.rule)
         except BadImage as error:
             return error
-        if part == "train" and self._plan.train_size > self._plan.size:
-            return square(pixels, self._plan.train_size)
-        return fit_image(pixels, self._plan.size, self._plan.rule)
+        except MemoryError as error:
+            # Not skipped: which images are left out would depend on what else runs on this machine.
+            problem = f"cannot be decoded ({str(error) or 'memory is short'})"
+            raise DataError(str(self._root / file.path), problem, "free memory, or make the image smaller") from None
 
     def _refuse_or_skip(self, file: File, error: BadImage) -> None:
         if not self._plan.skip_bad:

@@ -9,6 +9,7 @@ from edgekd.config import PathText, SettingError, Settings
 from edgekd.config.progress import Progress
 from edgekd.data.augment import Augment
 from edgekd.data.dataset import Dataset
+from edgekd.ondevice.limits import MOST_IMAGE_SIZE
 from edgekd.ondevice.pixels import Rule
 
 
@@ -18,7 +19,7 @@ class DataSettings(Settings, ABC):
     USUAL_AUGMENT: ClassVar[str] = "crop_flip"
     """Augmentation if ``augment`` is not given."""
 
-    image_size: int = Field(32, ge=8, le=1024, description="pixels a side; images are resized once")
+    image_size: int = Field(32, ge=8, le=MOST_IMAGE_SIZE, description="pixels a side; images are resized once")
     augment: Literal["none", "shift_rotate_scale", "crop_flip", "photo"] | None = Field(
         None, description="small random changes of the training images; chosen for the dataset unless given"
     )

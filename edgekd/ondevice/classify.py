@@ -5,7 +5,9 @@ from typing import Any, Dict, List, Sequence, Union
 
 import numpy as np
 
+from edgekd.ondevice.contents import MODEL
 from edgekd.ondevice.faults import Fault
+from edgekd.ondevice.fields import FROM_ITS_MAKER, MANIFEST
 from edgekd.ondevice.pixels import BadImage, fit_image, quiet, read_image
 from edgekd.ondevice.sessions import logits_of_pixels, open_session
 
@@ -34,12 +36,15 @@ def classify(
 def _classified(session: Any, manifest: Dict[str, Any], image: Path, top: int) -> Dict[str, Any]:
     wanted, names = manifest["input"], manifest["classes"]
     logits = logits_of_pixels(session, _square_pixels(image, wanted)[None])[0]
+    if logits.shape != (len(names),):
+        problem = f"names {len(names)} classes, but {MODEL} gives logits of shape {logits.shape}"
+        raise Fault(MANIFEST, problem, FROM_ITS_MAKER)
     # Without the subtraction exp overflows in float32 from a logit of 89 on.
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
     # Stable: equal probabilities come in the same order on every machine.
     best = np.argsort(-shares, kind="stable")[:top]
-    classes = [{"name": str(names[index]), "probability": round(float(shares[index]), 6)} for index in best]
+    classes = [{"name": names[index], "probability": round(float(shares[index]), 6)} for index in best]
     return {"image": str(image), "classes": classes}
 
 
@@ -49,5 +54,8 @@ def _square_pixels(path: Path, wanted: Dict[str, Any]) -> Any:
             return fit_image(read_image(path, wanted["channels"]), wanted["height"], wanted["resize"])
     except BadImage as error:
         raise Fault(str(path), f"cannot be read as an image: {error}", "give PNG, JPEG or the like") from None
+    except MemoryError as error:
+        problem = f"cannot be decoded ({str(error) or 'memory is short'})"
+        raise Fault(str(path), problem, "free memory, or make the image smaller") from None
     except ImportError:
         raise Fault("Pillow", "is missing, which reads image files", "python3 -m pip install 'Pillow>=10.1'") from None

@@ -7,24 +7,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Dict, List
 
 from edgekd.ondevice.faults import Fault
+from edgekd.ondevice.fields import FROM_ITS_MAKER, MANIFEST, check_fields
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 MODEL = "model.onnx"
 GOLDEN = "golden.npz"
 MOST_BYTES = 4_000_000
 """Largest manifest that is read."""
-_WANTED = {
-    "name": str,
-    "files": dict,
-    "classes": list,
-    "input": dict,
-    "target": dict,
-    "golden": dict,
-    "models": list,
-    "recommended": str,
-    "onnxruntime_min": str,
-}
 
 
 def sealed(body: Dict[str, Any]) -> str:
@@ -32,8 +21,15 @@ def sealed(body: Dict[str, Any]) -> str:
     return _canonical({**body, "digest": hashlib.sha256(_canonical(body).encode()).hexdigest()})
 
 
+def manifest_text(manifest: Dict[str, Any]) -> str:
+    """The text that ``read_manifest`` read a manifest from, to the last byte."""
+    return sealed({key: value for key, value in manifest.items() if key != "digest"})
+
+
 def read_manifest(folder: Path) -> Dict[str, Any]:
     """The manifest of a bundle, checked: whole, of a known format, naming only files inside of the bundle.
+
+    Every key that is read anywhere is there and of its type and range, see ``fields``.
 
     Raises:
         Fault: it is not valid.
@@ -43,31 +39,38 @@ def read_manifest(folder: Path) -> Dict[str, Any]:
         body = json.loads(text)
     # RecursionError: brackets nested thousands deep, as in a hostile file.
     except (ValueError, RecursionError):
-        raise Fault(MANIFEST, "is not valid JSON: damaged", "take the bundle from where it was made") from None
-    if not isinstance(body, dict) or not isinstance(body.get("format"), int):
-        raise Fault(MANIFEST, "is not a bundle manifest", "take the bundle from where it was made")
+        raise Fault(MANIFEST, "is not valid JSON: damaged", FROM_ITS_MAKER) from None
+    if not isinstance(body, dict) or type(body.get("format")) is not int or body["format"] < 1:
+        raise Fault(MANIFEST, "is not a bundle manifest", FROM_ITS_MAKER)
     # Before the checksum: a newer format may be sealed differently, and then an update helps.
     if body["format"] > FORMAT:
         raise Fault(MANIFEST, f"has format {body['format']}, newer than {FORMAT}, which is known here", "update edgekd")
     digest = body.pop("digest", None)
-    if sealed(body) != text:
+    if not _is_sealed(body, text):
         raise Fault(MANIFEST, "was changed: its checksum does not match", "copy the bundle again")
-    _check_body(body)
+    check_fields(body)
+    _check_names(body)
     return {**body, "digest": digest}
 
 
-def _check_body(body: Dict[str, Any]) -> None:
-    for key, kind in _WANTED.items():
-        if not isinstance(body.get(key), kind):
-            raise Fault(MANIFEST, f"has no {key}", "take the bundle from where it was made")
-    for name, about in body["files"].items():
-        _check_entry(name, about)
+def _is_sealed(body: Dict[str, Any], text: str) -> bool:
+    try:
+        return sealed(body) == text
+    # What Python reads but JSON has no spelling for: NaN, infinity, and nesting that only the reader can follow.
+    except (ValueError, RecursionError):
+        return False
+
+
+def _check_names(body: Dict[str, Any]) -> None:
+    for name in body["files"]:
+        # A manifest cannot contain its own checksum.
+        if not is_inside(name) or name in (".", MANIFEST):
+            raise Fault(MANIFEST, f"names {name!r}, which is not a file of the bundle", "do not use this bundle")
     for about in body["models"]:
-        if not isinstance(about, dict) or about.get("file") not in body["files"]:
-            named = about.get("file") if isinstance(about, dict) else about
-            raise Fault(MANIFEST, f"names {named!r}, which is not one of its files", "do not use this bundle")
+        if about["file"] not in body["files"]:
+            raise Fault(MANIFEST, f"names {about['file']!r}, which is not one of its files", "do not use this bundle")
     if MODEL not in body["files"] or GOLDEN not in body["files"]:
-        raise Fault(MANIFEST, f"names no {MODEL} or no {GOLDEN}", "take the bundle from where it was made")
+        raise Fault(MANIFEST, f"names no {MODEL} or no {GOLDEN}", FROM_ITS_MAKER)
 
 
 def file_problems(folder: Path, manifest: Dict[str, Any], everything: bool) -> List[str]:
@@ -129,15 +132,6 @@ def is_inside(name: str) -> bool:
     return plain and name == str(PurePosixPath(name)) and name[:1] not in ("/", "") and ".." not in name.split("/")
 
 
-def _check_entry(name: str, about: Any) -> None:
-    # A manifest cannot contain its own checksum.
-    if not is_inside(name) or name in (".", MANIFEST):
-        raise Fault(MANIFEST, f"names {name!r}, which is not a file of the bundle", "do not use this bundle")
-    kinds = {"sha256": str, "size_bytes": int, "device": bool}
-    if not isinstance(about, dict) or any(not isinstance(about.get(key), kind) for key, kind in kinds.items()):
-        raise Fault(MANIFEST, f"has an incomplete entry for {name}", "take the bundle from where it was made")
-
-
 def _manifest_text(folder: Path) -> str:
     path = folder / MANIFEST
     if not path.is_file() or path.is_symlink():
@@ -152,7 +146,7 @@ def _manifest_text(folder: Path) -> str:
     except OSError as error:
         raise Fault(MANIFEST, f"cannot be read ({(error.strerror or str(error)).lower()})") from None
     except UnicodeDecodeError:
-        raise Fault(MANIFEST, "is not UTF-8 text: damaged", "take the bundle from where it was made") from None
+        raise Fault(MANIFEST, "is not UTF-8 text: damaged", FROM_ITS_MAKER) from None
 
 
 def _canonical(body: Dict[str, Any]) -> str:

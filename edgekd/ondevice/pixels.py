@@ -4,6 +4,7 @@ Training and device both decode here, so that their pixels are exactly the same.
 """
 
 import contextlib
+import errno
 import warnings
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Iterator, Literal, Optional, Tuple, Union
@@ -24,6 +25,8 @@ EXTENSIONS = frozenset(
 )
 MAX_PIXELS = 89_478_485
 """Pillow's own limit: a quarter of a gigabyte of RGB."""
+_LACKS = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Errors of the system that are about the machine, not the file."""
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: "FLIP_LEFT_RIGHT",
@@ -56,6 +59,7 @@ def read_image(file: Union[str, Path, IO[bytes]], channels: Literal[1, 3]) -> Pi
 
     Raises:
         BadImage: it cannot be decoded, or has more than ``MAX_PIXELS``.
+        MemoryError: this machine lacks the memory, or the open files, to tell.
         ImportError: Pillow is missing.
     """
     from PIL import Image
@@ -66,12 +70,15 @@ def read_image(file: Union[str, Path, IO[bytes]], channels: Literal[1, 3]) -> Pi
             # this limit.
             if image.width * image.height > MAX_PIXELS:
                 raise BadImage(f"{image.width} x {image.height} pixels are too many")
-            image.load()
+            _load(image)
             return _pixels(_in_8_bits(_upright(image)), "RGB" if channels == 3 else "L")
-    except BadImage:
+    # A lack of memory says nothing about the file: a good one must not be left out for it.
+    except (BadImage, MemoryError):
         raise
     # Pillow's decoders raise every kind of error on damaged files.
     except Exception as error:
+        if getattr(error, "errno", None) in _LACKS:
+            raise MemoryError(_reason(error)) from None
         raise BadImage(_reason(error)) from None
 
 
@@ -127,11 +134,24 @@ def quiet() -> Iterator[None]:
         yield
 
 
+def _load(image: "Picture") -> None:
+    try:
+        image.load()
+    except OSError as error:
+        # Pillow 13's decoders report memory that they do not get as an OSError without a number. That for TIFF says the
+        # same of sizes that do not fit together, as in a damaged file: there nothing tells the two apart.
+        if str(error).startswith("out of memory") and image.format != "TIFF":
+            raise MemoryError(str(error)) from None
+        raise
+
+
 def _upright(image: "Picture") -> "Picture":
     from PIL import Image
 
     try:
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except MemoryError:
+        raise
     # With damaged EXIF data the picture itself may be whole.
     except Exception:
         turn = None

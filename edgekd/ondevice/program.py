@@ -4,12 +4,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from edgekd.ondevice.bench import bench, bench_lines
 from edgekd.ondevice.classify import classify
 from edgekd.ondevice.contents import MODEL, file_problems, read_manifest
 from edgekd.ondevice.faults import Fault, printable
+from edgekd.ondevice.limits import MOST_BATCH, MOST_THREADS
 from edgekd.ondevice.machine import machine_facts
 from edgekd.ondevice.selftest import self_test
 
@@ -20,9 +21,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
     parser.add_argument("files", nargs="*", type=Path, help="image files; with --bench ONNX files, all unless given")
     parser.add_argument("--selftest", action="store_true", help="checksums, and the golden images' logits")
     parser.add_argument("--bench", action="store_true", help="latency of the ONNX files in interleaved rounds")
-    parser.add_argument("--top", type=_positive, default=5, help="classes of each image")
-    parser.add_argument("--threads", type=_positive, default=1, help="threads of one inference, for --bench")
-    parser.add_argument("--batch", type=_positive, default=1, help="images of one inference, for --bench")
+    parser.add_argument("--top", type=_up_to(sys.maxsize), default=5, help="classes of each image")
+    parser.add_argument("--threads", type=_up_to(MOST_THREADS), default=1, help="threads of one inference, for --bench")
+    parser.add_argument("--batch", type=_up_to(MOST_BATCH), default=1, help="images of one inference, for --bench")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
     # Resolved: started through the link ``current``, it stays with one version even if a deploy switches meanwhile.
@@ -38,6 +39,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
         return _classify(given, folder)
     except Fault as fault:
         print(f"edgekd_run: {fault}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("edgekd_run: memory is short; end other programs", file=sys.stderr)
         return 2
 
 
@@ -100,10 +104,12 @@ def classes_lines(found: Dict[str, Any]) -> List[str]:
     return [printable(found["image"]), *rows]
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
+def _up_to(most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {most}")
+        return int(text)
+
     return number
 
 

@@ -1,17 +1,15 @@
 """The self-test: every file is intact, and the model answers here as it did where it was exported."""
 
-import zipfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
+from edgekd.ondevice.arrays import BadArrays, read_arrays
 from edgekd.ondevice.contents import GOLDEN, MODEL, file_problems, read_manifest
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.machine import host_isa, isa_warning
 from edgekd.ondevice.sessions import logits_of_pixels, onnxruntime_version, open_session
-
-MOST_GOLDEN_BYTES = 1 << 30
 
 
 def self_test(
@@ -35,14 +33,14 @@ def self_test(
     manifest = read_manifest(folder)
     problems = file_problems(folder, manifest, everything)
     target = manifest["target"]
-    warning = isa_warning(str(target.get("isa")), int(target.get("weight_bits", 8)), host_isa())
+    warning = isa_warning(target["isa"], target["weight_bits"], host_isa())
     golden = None
     if not problems:
         problems += _too_old(manifest)
     # A damaged model is not run: it may crash the process before the damaged file is reported.
     if not problems:
         model = read_model(manifest) if read_model else folder / MODEL
-        golden = compare_golden(model, folder / GOLDEN, float(manifest["golden"]["tolerance"]))
+        golden = compare_golden(model, folder / GOLDEN, manifest)
         problems += _differences(golden)
     return {
         "ok": not problems,
@@ -54,7 +52,7 @@ def self_test(
     }
 
 
-def compare_golden(model: Union[Path, bytes], golden: Path, tolerance: float) -> Dict[str, Any]:
+def compare_golden(model: Union[Path, bytes], golden: Path, manifest: Dict[str, Any]) -> Dict[str, Any]:
     """Compare a model's logits of the golden images with the recorded ones.
 
     The class must be the same, unless the recorded logits of two classes are closer than the tolerance.
@@ -62,9 +60,13 @@ def compare_golden(model: Union[Path, bytes], golden: Path, tolerance: float) ->
     Args:
         model: the ONNX file, or its bytes.
         golden: the images and logits that were recorded.
-        tolerance: largest allowed difference of a logit.
+        manifest: says the shape of the images, the number of classes, and the tolerance of a logit.
+
+    Raises:
+        Fault: the golden images are not what the manifest says, or the model does not run on them.
     """
-    pixels, wanted = read_golden(golden)
+    pixels, wanted = read_golden(golden, manifest)
+    tolerance = float(manifest["golden"]["tolerance"])
     found = logits_of_pixels(open_session(model), pixels)
     if found.shape != wanted.shape:
         raise Fault(
@@ -81,23 +83,30 @@ def compare_golden(model: Union[Path, bytes], golden: Path, tolerance: float) ->
     }
 
 
-def read_golden(path: Path) -> Tuple[Any, Any]:
+def read_golden(path: Path, manifest: Dict[str, Any]) -> Tuple[Any, Any]:
     """Pixels (uint8, count x height x width x channels) and recorded logits (float32, count x classes).
 
     Raises:
-        Fault: the file does not hold golden images.
+        Fault: the file does not hold golden images, or of another shape than the manifest says.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            # A zip bomb: numpy would unpack all of it into memory.
-            if sum(item.file_size for item in archive.infolist()) > MOST_GOLDEN_BYTES:
-                raise Fault(path.name, "is too large once unpacked", "do not use this bundle")
-        with np.load(path, allow_pickle=False) as file:
-            pixels, logits = file["images"], file["logits"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        arrays = read_arrays(path)
+    except (BadArrays, OSError) as error:
         raise Fault(path.name, f"holds no golden images ({error})", "copy the bundle again") from None
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or logits.ndim != 2 or not 0 < len(pixels) == len(logits):
-        raise Fault(path.name, "holds no golden images", "copy the bundle again")
+    size, channels = manifest["input"]["height"], manifest["input"]["channels"]
+    kinds = {
+        "images": (np.uint8, (size, size, channels)),
+        "logits": (np.float32, (len(manifest["classes"]),)),
+    }
+    for name, (kind, shape) in kinds.items():
+        found = arrays.get(name)
+        if found is None or found.dtype != kind or found.shape[1:] != shape:
+            held = "nothing" if found is None else f"{found.dtype} of shape {found.shape}"
+            problem = f"holds {held} as {name}, not {np.dtype(kind)} of shape (count, {', '.join(map(str, shape))})"
+            raise Fault(path.name, problem, "copy the bundle again")
+    pixels, logits = arrays["images"], arrays["logits"]
+    if not 0 < len(pixels) == len(logits):
+        raise Fault(path.name, f"holds {len(pixels)} images and logits of {len(logits)}", "copy the bundle again")
     return pixels, logits
 
 

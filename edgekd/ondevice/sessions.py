@@ -67,10 +67,25 @@ def logits_of_pixels(session: Any, pixels: Any, batch: int = 64) -> Any:
 
     Returns:
         float32, shape ``(count, classes)``.
+
+    Raises:
+        Fault: the file does not run on such pixels.
     """
-    name = session.get_inputs()[0].name
-    parts = [session.run(None, {name: np.asarray(pixels[i : i + batch])})[0] for i in range(0, len(pixels), batch)]
+    parts = [_logits(session, np.asarray(pixels[i : i + batch])) for i in range(0, len(pixels), batch)]
     return np.concatenate(parts)
+
+
+def _logits(session: Any, pixels: Any) -> Any:
+    try:
+        found = session.run(None, {session.get_inputs()[0].name: pixels})[0]
+    # ONNX Runtime's errors have no class in common: another shape or type than the file takes, no memory left.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Fault("model", f"does not run on {pixels.dtype} of shape {pixels.shape} ({reason})") from None
+    # A file of another kind may give text, a list, or a single number.
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 2:
+        raise Fault("model", "gives no logits: one row of floats for each image", "take a classifier")
+    return found
 
 
 def noise_for(session: Any, batch: int, where: str) -> Dict[str, Any]:

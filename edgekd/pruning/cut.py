@@ -40,13 +40,12 @@ def _union(parts: Iterable[Numbers]) -> Numbers:
 
 
 def removed(model: nn.Module, cut: Cut) -> nn.Module:
-    """A copy without these channels and without gradients.
+    """A copy without these channels; gradients are not copied.
 
     Raises:
         IndexError: a layer has no such channel.
     """
     twin = copy.deepcopy(model).requires_grad_(True)
-    twin.zero_grad(set_to_none=True)
     for name, layer in twin.named_modules():
         if name in cut.outputs or name in cut.inputs:
             _shrink(layer, cut.outputs.get(name, frozenset()), cut.inputs.get(name, frozenset()))

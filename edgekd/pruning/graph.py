@@ -59,7 +59,8 @@ class Graph(tp.DependencyGraph):  # type: ignore[misc]
         try:
             shape_infer.init_shape_information(alone)
             index_mapping.update_index_mapping(alone)
-        except Exception:
+        except Exception as error:
+            not_for_memory(error)
             return False
         return True
 
@@ -76,6 +77,7 @@ def dependency_graph(model: nn.Module, spec: ModelSpec) -> Graph:
             graph: Graph = Graph().build_dependency(model, example_inputs=example_images(spec))
     # torch-pruning 1.6.1 has no errors of its own: shufflenet_v2_x1_0, for one, ends in a bare ZeroDivisionError.
     except Exception as error:
+        not_for_memory(error)
         problem = f"torch-pruning cannot follow its channels from layer to layer ({first_line(error)})"
         raise PruningError(spec.name, problem, "leave the prune stage out") from None
     return graph
@@ -141,7 +143,8 @@ def _mapped(graph: Graph, dep: Any, numbers: list[Any]) -> list[Any]:
         for mapping in dep.index_mapping:
             numbers = numbers if mapping is None else mapping(numbers)
     # torch-pruning's mappings may raise anything.
-    except Exception:
+    except Exception as error:
+        not_for_memory(error)
         numbers = []
         graph.lose(dep)
     # No layer is that wide: a mapping went wrong without raising.
@@ -229,6 +232,13 @@ def lost_in(nodes: Iterable[Any]) -> str:
 def all_of(graph: Graph, group: Group) -> Any:
     """All channels and dependencies of a group, for torch-pruning's importance measures."""
     return _reached(graph, graph.model.get_submodule(group.layers[0]), range(group.channels))
+
+
+def not_for_memory(error: Exception) -> None:
+    """Raise MemoryError if that is what an error is: else what can be pruned would depend on what else runs here."""
+    # torch's allocator on the CPU has no error class of its own.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        raise MemoryError(first_line(error)) from None
 
 
 def first_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edgekd.errors import PruningError
 from edgekd.pruning.cut import Cut, removed, silenced, together
+from edgekd.pruning.graph import not_for_memory
 from edgekd.zoo import ModelSpec
 
 IMAGES = 4
@@ -40,7 +41,8 @@ class Proof:
         try:
             smaller = _answers(removed(self.model, cut), self.images)
         # A network may raise anything on tensors of other sizes.
-        except Exception:
+        except Exception as raised:
+            not_for_memory(raised)
             return False
         wanted = _answers(silenced(self.model, cut), self.images)
         if smaller.shape != wanted.shape:
@@ -85,6 +87,7 @@ def proof_of(model: nn.Module, spec: ModelSpec) -> Proof:
     try:
         return Proof(probe, images, _answers(probe, images))
     except Exception as error:
+        not_for_memory(error)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         problem = f"does not run on {IMAGES} images at once ({reason})"
         raise PruningError(spec.name, problem, "leave the prune stage out") from None
@@ -104,7 +107,6 @@ def randomised(model: nn.Module) -> nn.Module:
     """A copy with random non-zero weights of the usual size."""
     generator = torch.Generator().manual_seed(0)
     twin = copy.deepcopy(model).requires_grad_(False)
-    twin.zero_grad(set_to_none=True)
     for parameter in twin.parameters():
         if parameter.dim() < 2:
             parameter.uniform_(0.5, 1.5, generator=generator)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from edgekd.errors import PruningError
 from edgekd.pruning.criteria import Importance
-from edgekd.pruning.graph import Graph, all_of, first_line
+from edgekd.pruning.graph import Graph, all_of, first_line, not_for_memory
 from edgekd.pruning.group import Group
 from edgekd.training.safe_backward import trained_safely
 
@@ -33,6 +33,7 @@ def scored(graph: Graph, group: Group, importance: Importance) -> Group:
         scores = importance.measure()(all_of(graph, group))
     # torch-pruning 1.6.1 may raise anything on unusual groups; what cannot be ranked is kept.
     except Exception as error:
+        not_for_memory(error)
         return replace(group, kept_because=f"kept: its importance cannot be computed ({first_line(error)})")
     if scores is None:
         problem = f"importance {importance.name} finds nothing to score in this group of layers"

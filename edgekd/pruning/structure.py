@@ -10,7 +10,7 @@ from torch import nn
 from edgekd.errors import PruningError
 from edgekd.pruning.criteria import Importance
 from edgekd.pruning.cut import Cut, removed, together
-from edgekd.pruning.graph import Graph, all_of, cut_of, dependency_graph, find_groups, lost_in
+from edgekd.pruning.graph import Graph, all_of, cut_of, dependency_graph, find_groups, lost_in, not_for_memory
 from edgekd.pruning.group import Group
 from edgekd.pruning.proof import Proof, proof_of
 from edgekd.pruning.scores import scored
@@ -94,5 +94,6 @@ def _half(graph: Graph, group: Group) -> Cut | None:
     try:
         return cut_of(graph, group, sorted(order[: group.channels // 2].tolist()))
     # torch-pruning may raise anything on its way.
-    except Exception:
+    except Exception as error:
+        not_for_memory(error)
         return None

@@ -39,7 +39,19 @@ def load_report(path: Path) -> Report:
     # All readers of a report rely on the recommended file being there.
     if recommended_of(report) is None:
         raise _damaged(path, f"recommends {report.recommended[:60]!r}, which is not one of its files")
+    _check_one_for_each_class(report, path)
     return report
+
+
+def _check_one_for_each_class(report: Report, path: Path) -> None:
+    """Raise ReportError if a list of numbers by class is of another length: they would stand beside other classes."""
+    classes, counts = len(report.data.class_names), len(report.data.test_counts)
+    held = {f"models.{model.id[:60]}.per_class_accuracy": len(model.per_class_accuracy) for model in report.models}
+    # Reports from before the counts have none.
+    held |= {"data.classes": report.data.classes, "data.test_counts": counts or classes}
+    for place, found in held.items():
+        if found != classes:
+            raise _damaged(path, f"{place}: is of {found} classes, class_names are {classes}")
 
 
 def _bytes(path: Path) -> bytes:

@@ -4,9 +4,7 @@
 """
 
 import io
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from edgekd.errors import ReportError
+from edgekd.ondevice.arrays import SUFFIX, BadArrays, read_arrays
 from edgekd.store.disk import reading
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FILE = "predictions.npz"
-LABELS, MODELS, SUFFIX = "labels", "models/", ".npy"
-MOST_BYTES = 2**28
-"""Largest total size of the arrays, unpacked."""
-MOST_ARRAYS = 1000
+LABELS, MODELS = "labels", "models/"
 Numbers: TypeAlias = np.ndarray[Any, Any]
 
 
@@ -77,52 +73,21 @@ def read_predictions(path: Path) -> Predictions:
     """
     try:
         with reading(path, ReportError, "run the pipeline again"):
-            arrays = _arrays(path)
-        labels = arrays.pop(LABELS)
-    except (ValueError, KeyError, EOFError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile) as error:
-        raise ReportError(str(path), f"holds no predictions ({_words(error)})", "run the pipeline again") from None
+            arrays = read_arrays(path)
+        _check_classes(arrays)
+    except BadArrays as error:
+        raise ReportError(str(path), f"holds no predictions ({error})", "run the pipeline again") from None
+    labels = arrays.pop(LABELS)
     return Predictions(labels, {name.removeprefix(MODELS): classes for name, classes in arrays.items()})
 
 
-def _arrays(path: Path) -> dict[str, Numbers]:
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        _check_members(members)
-        arrays = {member.filename.removesuffix(SUFFIX): _array(archive, member) for member in members}
+def _check_classes(arrays: Mapping[str, Numbers]) -> None:
+    if LABELS not in arrays:
+        raise BadArrays("it has no labels")
+    for name, classes in arrays.items():
+        if name != LABELS and not name.startswith(MODELS):
+            raise BadArrays(f"{(name + SUFFIX)[:60]!r} is not an array of a model")
+        if classes.dtype.kind != "u" or classes.dtype.itemsize > 4 or classes.ndim != 1:
+            raise BadArrays(f"an array of {classes.dtype} and shape {classes.shape}")
     if len({len(classes) for classes in arrays.values()}) > 1:
-        raise ValueError("its arrays differ in length")
-    return arrays
-
-
-def _check_members(members: list[zipfile.ZipInfo]) -> None:
-    names = [member.filename for member in members]
-    # A zip bomb is refused by its claimed sizes; zipfile never unpacks more than the claimed size.
-    if len(members) > MOST_ARRAYS or sum(member.file_size for member in members) > MOST_BYTES:
-        raise ValueError(f"more than {MOST_ARRAYS} arrays or {MOST_BYTES} bytes")
-    if f"{LABELS}{SUFFIX}" not in names:
-        raise ValueError("it has no labels")
-    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members):
-        raise ValueError("an unknown compression")
-    if len(set(names)) < len(names):
-        raise ValueError("a name is used twice")
-    for name in set(names) - {f"{LABELS}{SUFFIX}"}:
-        if not (name.startswith(MODELS) and name.endswith(SUFFIX)):
-            raise ValueError(f"{name[:60]!r} is not an array of a model")
-
-
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Numbers:
-    """One array; its header is checked before it is used."""
-    stored = io.BytesIO(archive.read(member))
-    # Later versions of the format allow headers of gigabytes.
-    if np.lib.format.read_magic(stored) != (1, 0):
-        raise ValueError("an array of another format")
-    shape, _, kind = np.lib.format.read_array_header_1_0(stored)
-    numbers = stored.read()
-    if kind.kind != "u" or kind.itemsize > 4 or len(shape) != 1 or shape[0] * kind.itemsize != len(numbers):
-        raise ValueError(f"an array of {kind} and shape {shape} in {len(numbers)} bytes")
-    return np.frombuffer(numbers, kind)
-
-
-def _words(error: Exception) -> str:
-    """First line of an error, shortened."""
-    return str(error).partition("\n")[0][:100] or type(error).__name__
+        raise BadArrays("its arrays differ in length")

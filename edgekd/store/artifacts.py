@@ -181,7 +181,8 @@ class Store:
         with written_beside(self.folder(digest), f"{WRITING}{digest[:16]}-") as folder:
             yield folder
             _seal(folder, {**facts, "digest": digest, "format": FORMAT_VERSION})
-        # Only now: until the artifact is in place, its checkpoints are all that a killed run could go on from.
+        # Only now: until the artifact is in place and on the disk, its checkpoints are all that a run could go on from
+        # after a kill or a power cut.
         shutil.rmtree(self.partial(digest), ignore_errors=True)
 
     def _set_aside(self, folder: Path) -> Path:
@@ -203,7 +204,6 @@ class _DamageError(Exception):
 
 
 def _seal(folder: Path, manifest: dict[str, Any]) -> None:
-    # Nothing is synced to the disk: what a power cut leaves half-written fails its checksum and is made again.
     files = {
         str(path.relative_to(folder)): {"sha256": sha256_of(path), "bytes": path.stat().st_size}
         for path in sorted(folder.rglob("*"))

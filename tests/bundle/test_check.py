@@ -1,22 +1,27 @@
 """Verify and predict: what was changed is named, nothing points outside, and torch is not needed."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from edgekd.bundle.bench import named_files
 from edgekd.bundle.check import checked, predict, trusted_model, verify
 from edgekd.errors import BundleError, ExportError
-from edgekd.ondevice.contents import MANIFEST, is_inside, sealed
+from edgekd.ondevice.contents import is_inside, sealed
+from edgekd.ondevice.fields import MANIFEST
 from tests.hostile import external_onnx
 
 
@@ -80,6 +85,37 @@ def test_a_truncated_file_is_told_with_both_sizes(bundle: Path) -> None:
     assert told_by_verify(bundle) == f"model.onnx: is truncated: 1000 bytes, the manifest says {len(whole)}"
 
 
+@pytest.mark.parametrize(
+    ("shape", "kind", "told"),
+    [
+        ((2**44,), "|u1", "in 0 bytes"),
+        ((0, 2**80), "|u1", "golden.npz: holds"),
+        ((1,), "|O", "an array of object"),
+        (None, "-" * 9000, "an array without a header"),
+    ],
+)
+def test_golden_images_that_claim_more_than_they_hold_allocate_nothing(
+    bundle: Path, shape: tuple[int, ...] | None, kind: str, told: str
+) -> None:
+    header = io.BytesIO()
+    if shape is None:
+        header.write(np.lib.format.magic(1, 0) + struct.pack("<H", len(kind)) + kind.encode())
+    else:
+        np.lib.format.write_array_header_1_0(header, {"descr": kind, "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(bundle / "golden.npz", "w") as archive:
+        archive.writestr("images.npy", header.getvalue())
+    files = json.loads((bundle / MANIFEST).read_text())["files"]
+    content = (bundle / "golden.npz").read_bytes()
+    about = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content), "device": True}
+    reseal(bundle, files={**files, "golden.npz": about})
+
+    with pytest.raises(BundleError) as caught:
+        verify(bundle)
+
+    assert told in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_swapped_files_are_told_as_such(bundle: Path) -> None:
     (bundle / "model.onnx").rename(bundle / "apart")
     (bundle / "teacher.onnx").rename(bundle / "model.onnx")
@@ -103,6 +139,106 @@ def test_a_fifo_in_place_of_a_file_does_not_hang(bundle: Path) -> None:
     os.mkfifo(bundle / "labels.txt")
 
     assert told_by_verify(bundle) == "labels.txt: is not a regular file"
+
+
+ODD: tuple[Any, ...] = (None, "", "much", -1, 2.5, 10**400, 1e308, True, [], [1], {}, {"a": 1})
+"""One of each type, none of which every key may hold."""
+
+
+def places(body: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something is in a manifest: keys and numbers, from the outside in."""
+    if place:
+        yield place
+    for key in body if isinstance(body, dict) else range(len(body)) if isinstance(body, list) else ():
+        yield from places(body[key], (*place, key))
+
+
+def put(body: dict[str, Any], place: tuple[Any, ...], *value: Any) -> dict[str, Any]:
+    """A copy with another value in a place; without the place if none is given."""
+    changed: Any = json.loads(json.dumps(body))
+    group = changed
+    for key in place[:-1]:
+        group = group[key]
+    if value:
+        group[place[-1]] = value[0]
+    else:
+        del group[place[-1]]
+    return dict(changed)
+
+
+def test_whatever_a_sealed_manifest_holds_a_command_works_or_says_why_in_one_line(bundle: Path, tmp_path: Path) -> None:
+    body = json.loads((bundle / MANIFEST).read_text())
+    del body["digest"]
+    Image.new("L", (8, 8)).save(tmp_path / "any.png")
+    changes = [(place, ()) for place in places(body)] + [(place, (odd,)) for place in places(body) for odd in ODD]
+    told = []
+
+    for place, value in changes:
+        (bundle / MANIFEST).write_text(sealed(put(body, place, *value)))
+        try:
+            verify(bundle)
+            predict(bundle, [tmp_path / "any.png"])
+        except BundleError as error:
+            told.append(str(error))
+
+    assert len(told) > len(changes) / 2
+    assert all(len(line.splitlines()) == 1 and len(line) < 700 for line in told)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        (("golden", "tolerance"), (), "has no golden.tolerance, which is a number from 0 to 1e30"),
+        (("golden", "tolerance"), ("much",), "golden.tolerance is 'much', not a number from 0 to 1e30"),
+        (("golden", "tolerance"), (-0.1,), "golden.tolerance is -0.1, not a number from 0 to 1e30"),
+        (("golden", "tolerance"), (True,), "golden.tolerance is True, not a number from 0 to 1e30"),
+        (("golden",), ([1],), "golden is [1], not a group of keys"),
+        (("target", "weight_bits"), ("seven",), "target.weight_bits is 'seven', not a whole number from 0 to 8"),
+        (("target", "weight_bits"), (), "has no target.weight_bits, which is a whole number from 0 to 8"),
+        (("target", "threads"), (4096,), "target.threads is 4096, not a whole number from 1 to 256"),
+        (("input", "height"), (0,), "input.height is 0, not a whole number from 1 to 1024"),
+        (("input", "channels"), (2,), "input.channels is 2, not 1 or 3"),
+        (("input", "resize"), ("warp",), "input.resize is 'warp', not crop or stretch"),
+        (("classes",), (["a", 1],), "classes is ['a', 1], not a list of texts"),
+        (("onnxruntime_min",), ("1; reboot",), "onnxruntime_min is '1; reboot', not a version like 1.18"),
+        (("files", "labels.txt", "device"), (1,), "files.labels.txt.device is 1, not true or false"),
+        (("files", "labels.txt", "sha256"), ("z" * 99,), "files.labels.txt.sha256 is 'zzz"),
+        (("models", 0, "id"), (), "has no models[0].id, which is a text"),
+    ],
+)
+def test_a_key_that_holds_something_else_is_named_with_what_was_found_and_what_it_should_be(
+    bundle: Path, place: tuple[Any, ...], value: tuple[Any, ...], told: str
+) -> None:
+    body = json.loads((bundle / MANIFEST).read_text())
+    del body["digest"]
+    (bundle / MANIFEST).write_text(sealed(put(body, place, *value)))
+
+    with pytest.raises(BundleError) as caught:
+        verify(bundle)
+    ended = subprocess.run(
+        [sys.executable, bundle / "edgekd_run.py", "--selftest"], capture_output=True, text=True, check=False
+    )
+
+    assert told in str(caught.value)
+    assert str(caught.value).endswith("; take the bundle from where it was made")
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (2, 1), ended.stderr
+    assert told in ended.stderr
+
+
+def test_golden_images_or_classes_that_do_not_fit_are_told(bundle: Path, tmp_path: Path) -> None:
+    body = json.loads((bundle / MANIFEST).read_text())
+    Image.new("L", (8, 8)).save(tmp_path / "any.png")
+
+    reseal(bundle, input={**body["input"], "height": 9})
+    with pytest.raises(BundleError, match=r"golden\.npz: holds uint8 of shape \(32, 8, 8, 1\) as images, not uint8 of"):
+        verify(bundle)
+    with pytest.raises(BundleError, match=r"does not run on uint8 of shape \(1, 9, 9, 1\)"):
+        predict(bundle, [tmp_path / "any.png"])
+    reseal(bundle, input=body["input"], classes=["only one"])
+    with pytest.raises(BundleError, match=r"golden\.npz: holds float32 of shape \(32, 10\) as logits"):
+        verify(bundle)
+    with pytest.raises(BundleError, match=r"names 1 classes, but model\.onnx gives logits of shape \(10,\)"):
+        predict(bundle, [tmp_path / "any.png"])
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/passwd", "a/../../b", "C:\\x", "a\\b", "", ".", "a//b", "x\n"])
@@ -129,7 +265,11 @@ def test_a_manifest_from_the_future_is_told_as_such(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"format": 1}', '{"format": "1"}', "[" * 100_000, '{"format": 1e999}', "\x00"]
+    "text",
+    [
+        *("", "{", "[]", "{}", '{"format": 1}', '{"format": "1"}', "[" * 100_000, '{"format": 1e999}', "\x00"),
+        *('{"format": true}', '{"format": 1, "more": NaN}', f'{{"format": 1, "more": {"[" * 900}{"]" * 900}}}'),
+    ],
 )
 def test_what_is_no_manifest_is_refused_in_one_line(bundle: Path, text: str) -> None:
     (bundle / MANIFEST).write_text(text)
@@ -239,6 +379,20 @@ def test_what_is_no_picture_is_named(bundle: Path, tmp_path: Path) -> None:
 
     with pytest.raises(BundleError, match=r"text\.png: cannot be read as an image"):
         predict(bundle, [tmp_path / "text.png"])
+
+
+def test_a_picture_that_is_too_large_for_the_memory_is_told_as_such(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "any.png")
+
+    def short(image: ImageFile.ImageFile) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", short)
+
+    with pytest.raises(BundleError, match=r"any\.png: cannot be decoded \(memory is short\); free memory"):
+        predict(bundle, [tmp_path / "any.png"])
 
 
 @pytest.mark.slow

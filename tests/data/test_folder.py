@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from edgekd.data import Dataset, Split, load_dataset
 from edgekd.errors import DataError
@@ -203,6 +203,25 @@ def test_a_bad_image_is_named_or_skipped_and_told(root: Path, content: bytes, re
     assert told.endswith("fix or remove it, or set data.on_bad_image: skip")
     assert data.notes == ("1 image could not be read and was skipped: b/bad.png",)
     assert sum(map(len, splits(data).values())) == 10
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_good_image_is_not_skipped_because_memory_is_short(
+    root: Path, skip: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tree(root, {"a": 5, "b": 5})
+    unpack = ImageFile.ImageFile.load
+
+    def short(image: ImageFile.ImageFile) -> object:
+        if "b/003" in str(image.filename):
+            raise MemoryError
+        return unpack(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", short)
+
+    assert refused(root, on_bad_image="skip" if skip else "error") == (
+        f"{root}/b/003.png: cannot be decoded (memory is short); free memory, or make the image smaller"
+    )
 
 
 def test_skipped_images_are_counted_and_the_first_are_named(root: Path) -> None:

@@ -42,11 +42,11 @@ def write_bundle(
         "name": "tiny",
         "recommended": "qat",
         "classes": ["a", "b"],
-        "input": {},
-        "golden": {},
+        "input": {"height": 8, "channels": 1, "resize": "stretch"},
+        "golden": {"tolerance": 0.01},
         "models": [{"id": "qat", "file": "model.onnx"}],
         "onnxruntime_min": "1.18",
-        "target": {"isa": isa, "weight_bits": bits},
+        "target": {"isa": isa, "weight_bits": bits, "threads": 1, "batch": 1},
         "files": entries,
     }
     (folder / "manifest.json").write_text(sealed(body))

@@ -2,10 +2,16 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edgekd.bundle.check import checked
+from edgekd.bundle.deploy import measure_bundle
+from edgekd.bundle.deploy.connection import Connection
+from edgekd.bundle.deploy.delivery import Deployed
 from edgekd.bundle.deploy.payload import read_payload
+from edgekd.config.progress import Progress
 from edgekd.errors import BundleError
 from edgekd.ondevice.contents import sealed
 from edgekd.ondevice.machine import cpu_flags, host_isa, isa_of, isa_warning, machine_name
@@ -60,6 +66,65 @@ def test_a_bundle_that_is_not_whole_is_not_sent(tmp_path: Path) -> None:
 
     with pytest.raises(BundleError, match=r"model\.onnx: was changed"):
         read_payload(bundle)
+
+
+@pytest.mark.parametrize("name", ["edgekd_run.py", "model.onnx", "labels/labels.txt", "golden.npz"])
+def test_a_file_that_is_swapped_after_the_check_is_not_sent(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_bundle(tmp_path, b"model")
+
+    def swapped(folder: Path) -> dict[str, Any]:
+        manifest = checked(folder)
+        (folder / name).write_bytes(model_of(b"another"))
+        return manifest
+
+    monkeypatch.setattr("edgekd.bundle.deploy.payload.checked", swapped)
+
+    with pytest.raises(BundleError, match=rf"{name}: was changed while the bundle was read; run the same command"):
+        read_payload(bundle)
+
+
+def test_the_manifest_that_is_sent_is_the_one_that_was_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = write_bundle(tmp_path, b"model")
+    whole = (bundle / "manifest.json").read_bytes()
+
+    def swapped(folder: Path) -> dict[str, Any]:
+        manifest = checked(folder)
+        write_bundle(folder, b"another")
+        (folder / "model.onnx").write_bytes(model_of(b"model"))
+        return manifest
+
+    monkeypatch.setattr("edgekd.bundle.deploy.payload.checked", swapped)
+
+    assert read_payload(bundle).files["manifest.json"] == whole != (bundle / "manifest.json").read_bytes()
+
+
+def test_a_file_that_is_gone_after_the_check_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = write_bundle(tmp_path, b"model")
+
+    def robbed(folder: Path) -> dict[str, Any]:
+        manifest = checked(folder)
+        (folder / "edgekd_run.py").unlink()
+        return manifest
+
+    monkeypatch.setattr("edgekd.bundle.deploy.payload.checked", robbed)
+
+    with pytest.raises(BundleError, match=r"edgekd_run\.py: cannot be read \(no such file"):
+        read_payload(bundle)
+
+
+def test_a_model_that_is_swapped_after_the_check_is_not_measured(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def swapped(folder: Path) -> dict[str, Any]:
+        manifest = checked(folder)
+        (folder / "model.onnx").write_bytes(model_of(b"another"))
+        return manifest
+
+    monkeypatch.setattr("edgekd.bundle.deploy.figures.checked", swapped)
+    nobody, deployed = Connection.__new__(Connection), Deployed("", None, (), {}, None, "", "")
+
+    with pytest.raises(BundleError, match=r"model\.onnx: is truncated: 21 bytes"):
+        measure_bundle(nobody, bundle, deployed, None, Progress())
 
 
 def test_a_bundle_that_no_device_could_run_is_not_sent(tmp_path: Path) -> None:

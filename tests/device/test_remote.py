@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from edgekd.bundle.deploy.protocol import BOOTSTRAP, program, written
-from edgekd.bundle.deploy.remote import MODULES, main
+from edgekd.bundle.deploy.remote import MODULES, main, versions
 from tests.device.bundles import RUNNER
 from tests.devices import oldest_python, runnable
 
@@ -247,6 +247,24 @@ def test_a_bench_that_is_ended_leaves_nothing(tmp_path: Path, number: int) -> No
     assert device.process.wait(20) == 1
     device.end()
     assert not Path((tmp_path / "at").read_text()).exists()
+
+
+def test_a_signal_right_after_the_switch_is_the_reason_that_is_given(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "versions" / version(0)).mkdir(parents=True)
+    rename = Path.replace
+
+    def interrupted(link: Path, target: Path) -> None:
+        rename(link, target)
+        raise SystemExit(1)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+
+    with pytest.raises(SystemExit):
+        versions.switch(root, version(0))
+    assert versions.served(root) == version(0)
+    assert sorted(place.name for place in root.iterdir()) == ["current", "versions"]
 
 
 def test_a_python_that_is_too_old_says_so() -> None:

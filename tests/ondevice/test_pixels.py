@@ -1,11 +1,13 @@
 """Image files of every kind, and the square a model takes."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from edgekd.ondevice import pixels as decode
 from edgekd.ondevice.pixels import BadImage, Pixels, fit_image, quiet, read_image, square, with_margin
@@ -173,6 +175,60 @@ def test_what_is_no_image_is_told_in_one_line(content: bytes, reason: str) -> No
         read_image(io.BytesIO(content), 3)
 
     assert "\n" not in str(caught.value)
+
+
+SHORT = """
+import io, resource, sys
+from PIL import Image
+from edgekd.ondevice.pixels import BadImage, read_image
+Image.init()
+content = io.BytesIO(sys.stdin.buffer.read())
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[1]), resource.RLIM_INFINITY))
+try:
+    print(read_image(content, 3).shape)
+except (BadImage, MemoryError) as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "PPM"])
+def test_an_image_that_is_good_but_larger_than_the_memory_is_not_called_bad(kind: str) -> None:
+    content = as_file(Image.new("L", (6000, 6000)), kind).getvalue()
+
+    said = [
+        subprocess.run([sys.executable, "-c", SHORT, str(room)], input=content, capture_output=True, check=True).stdout
+        for room in (1_000_000_000, 150_000_000, 60_000_000, 10_000_000)
+    ]
+
+    assert said[0] == b"(6000, 6000, 3)\n"
+    assert said[-1] == b"MemoryError\n"
+    assert set(said) == {said[0], said[-1]}
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError("out of memory when reading image file"), OSError(24, "Too many open files")]
+)
+def test_what_the_machine_lacks_says_nothing_about_an_image(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(image: ImageFile.ImageFile) -> None:
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", failing)
+
+    with pytest.raises(MemoryError):
+        read_image(io.BytesIO(whole("BMP")), 3)
+
+
+def test_an_orientation_that_cannot_be_read_for_lack_of_memory_is_not_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def failing(image: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "getexif", failing)
+
+    with pytest.raises(MemoryError):
+        read_image(io.BytesIO(whole("BMP")), 3)
 
 
 def test_random_damage_never_escapes_as_another_error() -> None:

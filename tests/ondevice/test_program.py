@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from PIL import Image
 
 from edgekd.bundle.write import ON_DEVICE
-from edgekd.ondevice.contents import MANIFEST, sha256_of
+from edgekd.ondevice.contents import sha256_of
+from edgekd.ondevice.fields import MANIFEST
+from edgekd.ondevice.limits import MOST_BATCH, MOST_THREADS
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +99,17 @@ def test_without_pillow_the_command_that_installs_it_is_said(newest_device: Path
 
 
 def test_more_threads_than_cores_are_refused_in_one_line(newest_device: Path, device: Path) -> None:
-    ended = ran(newest_device, device, "--bench", "--threads", "4096")
+    ended = ran(newest_device, device, "--bench", "--threads", str(MOST_THREADS))
 
     assert ended.returncode == 2
-    assert "edgekd_run: --threads: 4096 threads on" in ended.stderr
+    assert f"edgekd_run: --threads: {MOST_THREADS} threads on" in ended.stderr
+
+
+@pytest.mark.parametrize(("option", "most"), [("--threads", MOST_THREADS), ("--batch", MOST_BATCH)])
+def test_numbers_beyond_those_of_a_target_are_refused(device: Path, option: str, most: int) -> None:
+    for number in (0, most + 1, "9" * 5000, "x"):
+        ended = ran(Path(sys.executable), device, "--bench", option, str(number))
+
+        assert ended.returncode == 2
+        assert "Traceback" not in ended.stderr
+        assert option in ended.stderr.splitlines()[-1]

@@ -160,3 +160,22 @@ def test_a_file_beyond_the_limit_is_not_parsed(tmp_path: Path) -> None:
 
 def test_a_path_that_is_not_there_says_what_to_name(tmp_path: Path) -> None:
     assert "name a folder exports/<name>/" in refused(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda body: body["models"][3]["per_class_accuracy"].pop(), "models.qat.per_class_accuracy: is of 9 classes"),
+        (
+            lambda body: body["models"][0]["per_class_accuracy"].append(1.0),
+            "models.teacher.per_class_accuracy: is of 11 classes",
+        ),
+        (lambda body: body["data"].update(test_counts=[36] * 9), "data.test_counts: is of 9 classes"),
+        (lambda body: body["data"].update(classes=11), "data.classes: is of 11 classes"),
+    ],
+)
+def test_numbers_by_class_are_one_for_each_class(tmp_path: Path, change: Callable[[Body], None], told: str) -> None:
+    body = body_of(sample_report())
+    change(body)
+
+    assert f"{told}, class_names are 10; run the pipeline again" in refused(written(tmp_path, body))

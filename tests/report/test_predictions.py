@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from edgekd.errors import ReportError
-from edgekd.report.predictions import MOST_BYTES, read_predictions, write_predictions
+from edgekd.ondevice.arrays import MOST_ARRAY_BYTES
+from edgekd.report.predictions import read_predictions, write_predictions
 
 CHOSEN = {
     "teacher": torch.tensor([0, 1, 2, 1]),
@@ -94,7 +95,7 @@ def test_an_archive_that_unpacks_to_more_than_the_limit_is_refused_unread(tmp_pa
         zipfile.ZipFile(tmp_path / "p.npz", "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("labels.npy", "w") as member,
     ):
-        for _ in range(MOST_BYTES // 2**20 + 1):
+        for _ in range(MOST_ARRAY_BYTES // 2**20 + 1):
             member.write(bytes(2**20))
 
     with pytest.raises(ReportError, match="more than"):

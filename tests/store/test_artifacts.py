@@ -21,7 +21,7 @@ from edgekd.pruning.prune import prune
 from edgekd.store import folder as folder_module
 from edgekd.store.artifacts import Store, digest_of
 from edgekd.store.disk import disk_errors
-from edgekd.store.folder import put_in_place
+from edgekd.store.folder import put_in_place, written_beside
 from edgekd.store.tensors import load_tensors, save_tensors
 from edgekd.zoo import ModelSpec, build, widths
 from tests.made import loaded, stored_model
@@ -260,6 +260,79 @@ def test_a_folder_takes_another_s_place(tmp_path: Path, can_swap: bool, monkeypa
 
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
     assert (tmp_path / "final" / "text").read_text() == "second"
+
+
+@pytest.mark.parametrize("when", ["before both", "between both", "after both"])
+def test_an_interrupt_at_any_rename_is_the_reason_that_is_given_and_one_folder_is_whole(
+    tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("beside", "final"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text").write_text(name)
+    rename, done = Path.rename, {"before both": 0, "between both": 1, "after both": 2}[when]
+
+    def interrupted(path: Path, target: Path) -> None:
+        nonlocal done
+        done -= 1
+        if done >= 0:
+            rename(path, target)
+        if done <= 0:
+            done = 100
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder_module, "_swapped", lambda *_: False)
+    monkeypatch.setattr(Path, "rename", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        put_in_place(tmp_path / "beside", tmp_path / "final")
+    assert (tmp_path / "final" / "text").read_text() == ("beside" if when == "after both" else "final")
+    assert {path.name for path in tmp_path.iterdir()} <= {"beside", "final"}
+
+
+@pytest.mark.parametrize("before", ["nothing", "a folder", "a folder, and no swap"])
+def test_files_are_on_the_disk_before_they_get_their_name_and_the_name_is_before_the_old_files_go(
+    tmp_path: Path, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut does cannot be tried out: the order of the system's calls is looked at."""
+    final, synced = tmp_path / "final", []
+    if before != "nothing":
+        with written_beside(final, ".new-") as folder:
+            (folder / "old").write_text("old")
+    if before == "a folder, and no swap":
+        monkeypatch.setattr(folder_module, "_swapped", lambda *_: False)
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append((str(Path(f"/proc/self/fd/{descriptor}").readlink()), (final / "weights").exists(), olds()))
+
+    def olds() -> int:
+        return len(list(tmp_path.rglob("old/old")) or list(tmp_path.rglob("old")))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with written_beside(final, ".new-") as folder:
+        (folder / "weights").write_text("new")
+        (folder / "below").mkdir()
+        (folder / "below" / "more").write_text("new")
+        beside = str(folder)
+
+    kept = int(before != "nothing")
+    first = [f"{beside}{name}" for name in ("", "/below", "/below/more", "/weights")]
+    assert sorted(synced[:-1]) == [(place, False, kept) for place in first]
+    assert synced[-1] == (str(tmp_path), True, kept)
+
+
+def test_a_disk_that_fails_while_it_is_synced_is_one_line_and_nothing_gets_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+
+    with pytest.raises(ArtifactError, match=r"cannot be written \(input/output error\)"):
+        stored(tmp_path, "first")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_killed_between_two_renames_both_folders_are_whole_beside(tmp_path: Path) -> None:

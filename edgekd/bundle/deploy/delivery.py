@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekd.bundle.deploy.connection import Connection
 from edgekd.bundle.deploy.facts import Facts, check_space, read_facts
-from edgekd.bundle.deploy.payload import Payload, listed, read_file, read_payload
+from edgekd.bundle.deploy.payload import Payload, listed, read_payload
 from edgekd.bundle.deploy.protocol import shown
 from edgekd.bundle.deploy.remote.versions import VERSION
 from edgekd.bundle.runner import RUNNER
@@ -98,7 +98,7 @@ def bench_on_device(
 
     Args:
         connection: the device.
-        files: what to send, by name there; ``edgekd_run.py`` among them.
+        files: what to send, by name there, ``edgekd_run.py`` among them; of a bundle the copies of ``named_files``.
         arguments: handed to ``edgekd_run.py --bench``.
         progress: informed about the bytes sent.
 
@@ -110,12 +110,19 @@ def bench_on_device(
     """
     if RUNNER not in files:
         raise DeviceError(connection.address.host, f"{RUNNER} is not among the files to measure", "export again")
-    content = {name: read_file(place) for name, place in files.items()}
+    content = {name: _content(place) for name, place in files.items()}
     answer = connection.ask({"do": "bench", "files": listed(content), "arguments": [*arguments]}, content, progress)
     report = answer.get("report")
     if not isinstance(report, dict):
         raise DeviceError(connection.address.host, f"its bench report is not understood: {shown(report)}")
     return report
+
+
+def _content(place: Path) -> bytes:
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        raise DeviceError(str(place), f"cannot be read: {error.strerror}", "export again") from None
 
 
 def version_name(payload: Payload, now: datetime) -> str:

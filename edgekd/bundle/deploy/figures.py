@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from edgekd.bundle.bench import named_files
 from edgekd.bundle.check import checked
 from edgekd.bundle.deploy.connection import Connection
 from edgekd.bundle.deploy.delivery import Deployed, bench_on_device
@@ -103,15 +104,17 @@ def measure_bundle(
 
     Raises:
         DeviceError: the device failed, or its answer is not understood.
+        ExportError: a model would make ONNX Runtime open other files.
         BundleError: the bundle here is not whole, holds other files by now than were measured, or cannot be written.
     """
     manifest, report = checked(bundle), load_report(report_path(bundle))
     base = teacher_of(report)
-    # The teacher first: the ratios of a bench are to the first file.
-    models = sorted(report.models, key=lambda model: model != base)
-    files = [(model.id, bundle / model.file) for model in models]
     target = manifest["target"]
-    found = measure_files(connection, files, threads or target["threads"], target["batch"], progress)
+    # Copies of what was checked: in the bundle other files may lie by the time they are sent.
+    with named_files([bundle]) as files:
+        # The teacher first: the ratios of a bench are to the first file.
+        files = sorted(files, key=lambda named: base is None or named[0] != base.id)
+        found = measure_files(connection, files, threads or target["threads"], target["batch"], progress)
     device = _device_report(connection.address.host, found, deployed)
     return add_device(bundle, device, deployed.model_sha256, progress), device
 

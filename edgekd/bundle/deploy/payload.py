@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd.bundle.check import checked, trusted_model
+from edgekd.bundle.check import checked, trusted_bytes, trusted_model
 from edgekd.bundle.runner import RUNNER
-from edgekd.errors import BundleError, DeviceError
-from edgekd.ondevice.contents import MANIFEST
+from edgekd.errors import BundleError
+from edgekd.ondevice.contents import manifest_text
+from edgekd.ondevice.fields import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Payload:
 
 
 def read_payload(bundle: Path) -> Payload:
-    """Read what a device needs of a bundle.
+    """Read what a device needs of a bundle: each file once, compared with the manifest that was checked.
 
     Raises:
-        BundleError: the folder is no bundle, or is not whole.
+        BundleError: the folder is no bundle, is not whole, or changes meanwhile.
         ExportError: a model would make ONNX Runtime open other files.
     """
     manifest = checked(bundle)
@@ -51,26 +52,19 @@ def read_payload(bundle: Path) -> Payload:
         name=manifest["name"],
         digest=manifest["digest"],
         onnxruntime_min=manifest["onnxruntime_min"],
-        isa=str(manifest["target"].get("isa")),
-        weight_bits=int(manifest["target"].get("weight_bits", 8)),
-        files={name: _content(bundle, manifest, name) for name in (*wanted, MANIFEST)},
+        isa=manifest["target"]["isa"],
+        weight_bits=manifest["target"]["weight_bits"],
+        files={
+            **{name: _content(bundle, manifest, name) for name in wanted},
+            MANIFEST: manifest_text(manifest).encode(),
+        },
     )
 
 
 def _content(bundle: Path, manifest: dict[str, Any], name: str) -> bytes:
-    return trusted_model(bundle, manifest, name) if name.endswith(".onnx") else read_file(bundle / name)
-
-
-def read_file(place: Path) -> bytes:
-    """A file's bytes.
-
-    Raises:
-        DeviceError: it cannot be read.
-    """
-    try:
-        return place.read_bytes()
-    except OSError as error:
-        raise DeviceError(str(place), f"cannot be read: {error.strerror}", "export again") from None
+    """The bytes to send: those that were checked, whatever lies at their path by the time they are sent."""
+    # By its ending, not by the manifest's list of models: ONNX Runtime may be pointed at any ONNX file there.
+    return trusted_model(bundle, manifest, name) if name.endswith(".onnx") else trusted_bytes(bundle, manifest, name)
 
 
 def listed(files: Mapping[str, bytes]) -> list[dict[str, object]]:

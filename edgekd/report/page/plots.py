@@ -128,7 +128,7 @@ def sensitivity_plot(facts: Quantization) -> Markup:
 
 def _class_rows(report: Report, teacher: ModelReport, recommended: ModelReport) -> list[tuple[str, float, float]]:
     """Name, the teacher's accuracy, the recommended file's; classes without test images left out."""
-    pairs = zip(report.data.class_names, teacher.per_class_accuracy, recommended.per_class_accuracy, strict=False)
+    pairs = zip(report.data.class_names, teacher.per_class_accuracy, recommended.per_class_accuracy, strict=True)
     rows = [
         (shortened(name), before, after) for name, before, after in pairs if before is not None and after is not None
     ]

@@ -365,3 +365,11 @@ def test_how_latency_was_taken_is_said_of_these_figures_and_of_those_of_one_proc
     assert "does not include differences between processes" in older_text
     assert "in randomly interleaved rounds in 10 processes, one after the other." in text
     assert "Student's 95 % interval over the processes" in text
+
+
+def test_numbers_of_another_number_of_classes_are_not_drawn_beside_the_wrong_ones() -> None:
+    report = sample_report()
+    short = [model.model_copy(update={"per_class_accuracy": [1.0] * 9}) for model in report.models]
+
+    with pytest.raises(ValueError, match="shorter"):
+        render_html(report.model_copy(update={"models": short}))

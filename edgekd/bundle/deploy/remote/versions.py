@@ -70,7 +70,8 @@ def switch(root: Path, name: str) -> None:
     try:
         link.replace(root / "current")
     except BaseException:
-        link.unlink()
+        # A signal may come right after the rename: then the link is gone, and must not hide why this ends.
+        link.unlink(missing_ok=True)
         raise
     # A rename survives a power cut only once its folder is synced.
     sync_folder(root)
