@@ -1,6 +1,7 @@
 """``edgekd pipeline``: run, plan, status."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -71,6 +72,26 @@ def plan(file: File, set_: Overrides = None, models: Models = Path("models")) ->
         planned = pipeline.plan(models)
     console().print(render_target(pipeline.target))
     console().print(render_plan(planned))
+
+
+@app.command()
+def sensitivity(file: File, set_: Overrides = None, json_: Json = False, models: Models = Path("models")) -> None:
+    """Cut each group of channels alone by a quarter, a half, three quarters, and show the accuracy lost on val.
+
+    For the file's first prune stage; what that stage begins with must have been trained. Nothing is trained or kept.
+    """
+    from edgekd.cli.terminal import console, libraries_unheard, live_progress, render_sensitivity
+    from edgekd.pipeline import Pipeline
+    from edgekd.pipeline.sensitivity import group_losses
+
+    with libraries_unheard():
+        pipeline = Pipeline.from_yaml(file, set_ or ())
+    with live_progress() as progress:
+        found = group_losses(pipeline, models, progress)
+    if json_:
+        print_json([asdict(group) for group in found])
+    else:
+        console().print(render_sensitivity(found))
 
 
 @app.command()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edgekd.bundle.deploy import Deployed
     from edgekd.pipeline import Planned
     from edgekd.pipeline.inventory import Entry
+    from edgekd.pipeline.sensitivity import GroupLoss
     from edgekd.pipeline.status import Status
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -184,6 +185,21 @@ def render_plan(planned: "Sequence[Planned]") -> RenderableType:
         size = [f"{made.size.macs:,}", f"{made.size.params:,}"] if isinstance(made, FloatModel) else ["", ""]
         accuracy = "" if made is None or made.accuracy is None else f"{made.accuracy:.4f}"
         table.add_row(item.name, item.stage.kind, item.digest[:12], state, *size, accuracy)
+    return table
+
+
+def render_sensitivity(found: "Sequence[GroupLoss]") -> RenderableType:
+    """A table of groups of channels: points of accuracy lost, and the share of MACs saved, at each cut."""
+    shares = sorted({share for group in found for share in group.drop})
+    titles = [f"{share:.0%} cut: points, MACs" for share in shares]
+    table = Table("layers", "channels", *titles, "", box=None, pad_edge=False)
+    for group in found:
+        more = f" and {len(group.layers) - 1} more" if len(group.layers) > 1 else ""
+        cells = [
+            f"{-100 * group.drop[share]:+.1f}, {-100 * group.macs[share]:+.1f} %" if share in group.drop else ""
+            for share in shares
+        ]
+        table.add_row(group.layers[0] + more, str(group.channels), *cells, group.kept_because)
     return table
 
 
