@@ -83,8 +83,8 @@ def _logits(session: Any, pixels: Any) -> Any:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Fault("model", f"does not run on {pixels.dtype} of shape {pixels.shape} ({reason})") from None
     # A file of another kind may give text, a list, or a single number.
-    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 2:
-        raise Fault("model", "gives no logits: one row of floats for each image", "take a classifier")
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim == 0:
+        raise Fault("model", "gives no floats for each image", "take a classifier")
     return found
 
 

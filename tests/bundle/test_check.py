@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image, ImageFile
 
 from edgekd.bundle.bench import named_files
@@ -310,6 +311,39 @@ def test_a_model_that_would_open_other_files_is_refused_though_every_checksum_ho
     for ask in asked:
         with pytest.raises(ExportError, match=r"keeps the weight 'w' in another file"):
             ask(bundle)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gives", "size", "told"),
+    [
+        ("Cast", TensorProto.FLOAT, 8, "gives logits of shape"),
+        ("Cast", TensorProto.FLOAT, 9, r"does not run on uint8 of shape \(\d+, 8, 8, 1\)"),
+        ("Shape", TensorProto.INT64, 8, "gives no floats for each image"),
+    ],
+)
+def test_a_model_of_another_kind_is_one_line_though_every_checksum_holds(
+    bundle: Path, tmp_path: Path, kind: str, gives: int, size: int, told: str
+) -> None:
+    operator = helper.make_node(kind, ["pixels"], ["logits"])
+    if kind == "Cast":
+        operator.attribute.append(helper.make_attribute("to", gives))
+    ends = [
+        helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", size, size, 1]),
+        helper.make_tensor_value_info("logits", gives, None),
+    ]
+    graph = helper.make_graph([operator], "other", [ends[0]], [ends[1]])
+    opset = [helper.make_opsetid("", 20)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
+    (bundle / "model.onnx").write_bytes(model)
+    files = json.loads((bundle / MANIFEST).read_text())["files"]
+    about = {"sha256": hashlib.sha256(model).hexdigest(), "size_bytes": len(model), "device": True}
+    reseal(bundle, files={**files, "model.onnx": about})
+    Image.new("L", (8, 8)).save(tmp_path / "any.png")
+
+    for ask in (verify, lambda folder: predict(folder, [tmp_path / "any.png"])):
+        with pytest.raises(BundleError, match=told) as caught:
+            ask(bundle)
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_the_model_that_ships_is_looked_into_even_where_the_manifest_lists_none(bundle: Path) -> None:
