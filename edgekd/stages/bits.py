@@ -18,16 +18,16 @@ DEFAULT = "default"
 ALLOWED = tuple(sorted(scheme.weight_bits for scheme in SCHEMES))
 
 
-def _known(given: int | dict[str, int] | str) -> int | dict[str, int] | str:
+def _known(given: int | dict[str, int] | str | None) -> int | dict[str, int] | str | None:
     for bits in given.values() if isinstance(given, dict) else (given,):
-        if bits != AUTO and bits not in ALLOWED:
+        if bits not in (None, AUTO, *ALLOWED):
             raise ValueError(f"{bits} bits are not among {', '.join(map(str, ALLOWED))}")
     return given
 
 
 AUTO: Final = "auto"
 WeightBits = Annotated[
-    int | dict[str, int] | Literal["auto"],
+    int | dict[str, int] | Literal["auto"] | None,
     AfterValidator(_known),
     Field(
         description="2, 3, 4, 7 or 8, or {default: 4, LAYER: 8}, or auto: a mix by layer; as many as the target "

@@ -36,7 +36,7 @@ class Ptq(Stage):
     source: StageId | None = Field(
         None, description="the stage whose model is quantized; the stage before unless given"
     )
-    weight_bits: WeightBits | None = None
+    weight_bits: WeightBits = None
     most_lost: MostLost = 0.01
     calibration_images: CalibrationImages = 512
 

@@ -62,7 +62,7 @@ class Qat(Stage):
     beta: Beta = 0.9
     stop_teacher_at: StopTeacherAt = 1.0
     labels_lr: LabelsLr = 0.1
-    weight_bits: WeightBits | None = None
+    weight_bits: WeightBits = None
     most_lost: MostLost = 0.01
     calibration_images: CalibrationImages = 512
     freeze_batchnorm_at: float = Field(
