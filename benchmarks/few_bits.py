@@ -36,7 +36,7 @@ def pieces(names: tuple[str, ...], generator: torch.Generator) -> list[Tensor]:
             side = int(min(photo.shape[:2]) * (1 / 3 + 2 / 3 * draws[0]))
             top, left = (int((size - side) * draw) for size, draw in zip(photo.shape[:2], draws[1:], strict=True))
             found.append(resize(photo[top : top + side, left : left + side].contiguous()[None], 224))
-    return [as_input(batch) for batch in torch.cat(found).split(20)]
+    return [as_input(batch) for batch in torch.split(torch.cat(found), 20)]
 
 
 def answers(model: torch.nn.Module, batches: list[Tensor]) -> Tensor:
