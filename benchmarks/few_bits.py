@@ -44,17 +44,17 @@ def answers(model: torch.nn.Module, batches: list[Tensor]) -> Tensor:
         return torch.cat([model(batch) for batch in batches])
 
 
-def line(scheme: Scheme, estimated: bool, model: torch.nn.Module, calibration: list[Tensor], test: list[Tensor]) -> str:
+def line(scheme: Scheme, corrected: bool, model: torch.nn.Module, calibration: list[Tensor], test: list[Tensor]) -> str:
     quantized = QuantizedModel(model, lite.SPEC, scheme, "lite")
-    if estimated:
-        quantized.estimate_batchnorm(calibration)
+    if corrected:
+        quantized.correct_batchnorm(lambda: calibration)
     quantized.calibrate(calibration)
     wanted, found = answers(model, test), answers(quantized, test)
     same = (found.argmax(1) == wanted.argmax(1)).float().mean()
     among = (wanted.topk(5).indices == found.argmax(1, keepdim=True)).any(1).float().mean()
     divergence = F.kl_div(found.log_softmax(1), wanted.log_softmax(1), log_target=True, reduction="batchmean")
     return (
-        f"{scheme.name:15} {'estimated' if estimated else 'as given':10} {same:12.1%} {among:15.1%} {divergence:10.3f}"
+        f"{scheme.name:15} {'corrected' if corrected else 'as given':10} {same:12.1%} {among:15.1%} {divergence:10.3f}"
     )
 
 
@@ -66,8 +66,8 @@ def main() -> None:
     print(f"EfficientNet-Lite0, {20 * len(calibration)} pieces calibrate, {20 * len(test)} are asked about")
     print("scheme          batch norms  same top-1  among top-5 of   KL, nats")
     for scheme in (INT8, INT8_IN_7_BITS, W4, W3, W2):
-        for estimated in (False, True):
-            print(line(scheme, estimated, model.eval(), calibration, test), flush=True)
+        for corrected in (False, True):
+            print(line(scheme, corrected, model.eval(), calibration, test), flush=True)
 
 
 if __name__ == "__main__":

@@ -80,26 +80,27 @@ def test_scales_of_few_bits_are_numbers_that_16_bits_hold(scheme: Scheme) -> Non
         assert torch.equal(module.scale, module.calculate_qparams()[0])
 
 
-def test_batch_norms_are_set_to_the_plain_mean_of_what_rounded_weights_give_by_hand() -> None:
+def test_batch_norms_move_by_what_rounding_moves_of_what_they_see_by_hand() -> None:
     """With least squares the integers do not depend on a channel's factor, so that raw weights can be rounded here."""
     torch.manual_seed(0)
     layers = (nn.Conv2d(1, 8, 3, bias=False), nn.Conv2d(8, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU())
     network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 16, 3)).eval()
+    layers[2].running_mean, layers[2].running_var = torch.full((8,), 5.0), torch.full((8,), 3.0)
     batches = [random_images(SPEC, 8) * factor for factor in (1.0, 3.0)]
     model = QuantizedModel(network, SPEC, W2, chosen={"0": 8})
 
-    model.estimate_batchnorm(batches)
+    model.correct_batchnorm(lambda: batches)
 
     weight = layers[1].weight.detach().flatten(1)
     scale = fitted_scale(weight, 1)
     ternary = (rounded(weight, scale, 1) * scale[:, None]).reshape(8, 8, 3, 3)
     with torch.no_grad():
-        given = [F.conv2d(layers[0](batch), ternary) for batch in batches]
-    mean = torch.stack([batch.mean((0, 2, 3)) for batch in given]).mean(0)
-    variance = torch.stack([batch.var((0, 2, 3)) for batch in given]).mean(0)
+        given, exact = ([F.conv2d(layers[0](b), w) for b in batches] for w in (ternary, layers[1].weight))
+    means = [torch.stack([batch.mean((0, 2, 3)) for batch in of]).mean(0) for of in (given, exact)]
+    variances = [torch.stack([batch.var((0, 2, 3)) for batch in of]).mean(0) for of in (given, exact)]
     state = model.state_dict()
-    torch.testing.assert_close(state["graph.2.running_mean"], mean, rtol=0.02, atol=0.02)
-    torch.testing.assert_close(state["graph.2.running_var"], variance, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(state["graph.2.running_mean"], 5.0 + means[0] - means[1], rtol=0.02, atol=0.02)
+    torch.testing.assert_close(state["graph.2.running_var"], 3.0 * variances[0] / variances[1], rtol=0.02, atol=0.02)
 
 
 def test_bits_by_layer_are_as_asked_and_first_last_and_depthwise_keep_seven() -> None:
@@ -240,7 +241,7 @@ def test_a_trial_leaves_the_model_as_it_was() -> None:
     network = tiny_convnet()
     model = QuantizedModel(network, SPEC, W2, chosen=dict.fromkeys(("0", "3", "8"), 7))
     images = [random_images(SPEC, 16)]
-    model.estimate_batchnorm(images)
+    model.correct_batchnorm(lambda: images)
     model.calibrate(images)
     before, state = model(images[0]), {name: value.clone() for name, value in model.state_dict().items()}
 

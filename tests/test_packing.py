@@ -151,7 +151,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     found = {}
     for scheme in (INT8, W4, W3, W2):
         quantized, path = QuantizedModel(model.eval(), SPEC, scheme, "packing"), folder / f"{scheme.name}.onnx"
-        quantized.estimate_batchnorm([as_input(pixels(32))])
+        quantized.correct_batchnorm(lambda: [as_input(pixels(32))])
         quantized.calibrate([as_input(pixels(32))])
         onnx_export.export_onnx(quantized.integers(), SPEC, path)
         found[scheme.name] = (path, quantized)

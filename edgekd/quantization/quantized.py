@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +22,9 @@ from edgekd.quantization.layers import bits_by_layer, layer_weights, wide_layers
 from edgekd.quantization.memory_format import with_planes, without_planes
 from edgekd.quantization.rewrites import with_integer_operators
 from edgekd.zoo import ModelSpec, example_images, fingerprint
+
+SMALLEST_VARIANCE = 1e-12
+"""That variances are divided by."""
 
 
 def _torchao() -> Any:
@@ -127,14 +130,36 @@ class QuantizedModel(nn.Module):
                 self(batch)
         self._observe(activations=False, weights=False)
 
-    def estimate_batchnorm(self, images: Iterable[Tensor]) -> None:
-        """Give every batch norm the statistics that it sees now that weights are rounded: their plain mean.
+    def correct_batchnorm(self, images: Callable[[], Iterable[Tensor]]) -> None:
+        """Move every batch norm's statistics by what rounded weights move of them on these images.
 
-        The ranges of weights are to be found anew afterwards, by ``calibrate`` or ``refit_weight_ranges``.
-        Weights of few bits shrink what a layer gives by some percent, and a deep network multiplies these.
+        Weights of few bits shrink what a layer gives by some percent, and a deep network multiplies these. Moved, not
+        set: a few images, or images of another kind than the network's own, have other statistics than it learned.
+
+        Args:
+            images: gives the same images whenever it is called.
         """
-        self._round_activations(False)
-        self._observe(activations=False, weights=True)
+        self.eval()
+        before = self._batchnorm_statistics()
+        rounded = self._seen_statistics(images(), before, rounds=True)
+        exact = self._seen_statistics(images(), before, rounds=False)
+        moved = {
+            name: value * (rounded[name] / exact[name].clamp(min=SMALLEST_VARIANCE))
+            if name.endswith("running_var")
+            else value + rounded[name] - exact[name]
+            for name, value in before.items()
+        }
+        self._set_statistics(moved)
+        # A weight is scaled by its batch norm's variance: a range that was found before that moved misleads.
+        self._forget_weight_ranges()
+
+    def _seen_statistics(
+        self, images: Iterable[Tensor], before: Mapping[str, Tensor], rounds: bool
+    ) -> dict[str, Tensor]:
+        """The plain mean of what the batch norms see of every batch; activations are not rounded."""
+        for quantizer in self._quantizers():
+            quantizer.enable_fake_quant(rounds and quantizer.is_per_channel)
+        self._observe(activations=False, weights=rounds)
         with torch.no_grad():
             for seen, batch in enumerate(images):
                 self._forget_weight_ranges()
@@ -142,8 +167,19 @@ class QuantizedModel(nn.Module):
                 self(batch)
         let_batchnorm_learn(self.graph, False)
         self._observe(activations=False, weights=False)
-        self._forget_weight_ranges()
-        self._round_activations(True)
+        for quantizer in self._quantizers():
+            quantizer.enable_fake_quant(True)
+        found = self._batchnorm_statistics()
+        self._set_statistics(before)
+        return found
+
+    def _batchnorm_statistics(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.named_buffers() if "running_" in name}
+
+    def _set_statistics(self, statistics: Mapping[str, Tensor]) -> None:
+        for name, value in self.named_buffers():
+            if name in statistics:
+                value.copy_(statistics[name])
 
     @contextlib.contextmanager
     def with_bits(self, bits: Mapping[str, int]) -> Iterator[None]:
@@ -184,15 +220,9 @@ class QuantizedModel(nn.Module):
             quantizer.enable_observer(weights if quantizer.is_per_channel else activations)
 
     def _forget_weight_ranges(self) -> None:
-        """Weights are scaled by their batch norm's variance: where it moves, a range that was found before misleads."""
         for quantizer in self._quantizers():
             if quantizer.is_per_channel:
                 quantizer.activation_post_process.reset_min_max_vals()
-
-    def _round_activations(self, rounds: bool) -> None:
-        for quantizer in self._quantizers():
-            if not quantizer.is_per_channel:
-                quantizer.enable_fake_quant(rounds)
 
     def _quantizers(self) -> list[Any]:
         found: list[Any] = _torchao().quantizers_that_learn(self.graph)

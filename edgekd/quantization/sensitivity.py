@@ -52,16 +52,12 @@ def layer_losses(
     """
     state = {name: value.clone() for name, value in model.state_dict().items()}
     names, found = list(layers), []
-    # With the same images: few of them give the batch norms other statistics than many, which costs a little by itself.
-    model.estimate_batchnorm(images())
-    model.refit_weight_ranges()
     before = val_loss()
-    model.load_state_dict(state)
     for index, layer in enumerate(names):
         loss = {}
         for number, bits in enumerate(FEW):
             with model.with_bits({layer: bits}):
-                model.estimate_batchnorm(images())
+                model.correct_batchnorm(images)
                 model.refit_weight_ranges()
                 loss[bits] = val_loss() - before
             model.load_state_dict(state)

@@ -14,7 +14,7 @@ from edgekd.training.evaluation import Evaluation, evaluate
 from edgekd.zoo import ModelSpec, fingerprint
 
 TRIAL_IMAGES = 128
-"""That set the batch norms in each trial of one layer."""
+"""That correct the batch norms in each trial of one layer."""
 VAL_IMAGES = 512
 """That each trial is judged by; the mix itself is judged by all of val."""
 
@@ -72,7 +72,7 @@ def _calibrated(
     model: nn.Module, spec: ModelSpec, data: Dataset, images: int, bits: Mapping[str, int]
 ) -> QuantizedModel:
     found = QuantizedModel(model, spec, MIXED, fingerprint(model, spec), bits)
-    found.estimate_batchnorm(calibration_batches(data, images))
+    found.correct_batchnorm(lambda: calibration_batches(data, images))
     found.calibrate(calibration_batches(data, images))
     return found
 

@@ -85,7 +85,7 @@ class Calibrated:
 
 
 def calibrated(ctx: Context, images: int, bits: Bits, most_lost: float) -> Calibrated:
-    """The source's model with ranges from so many training images; with few bits its batch norms are set anew too."""
+    """The source's model with ranges from so many training images; with few bits its batch norms are corrected first."""
     float_model, spec = ctx.load("source")
     layers: list[LayerLoss] = []
     if bits.are_mixed:
@@ -93,7 +93,7 @@ def calibrated(ctx: Context, images: int, bits: Bits, most_lost: float) -> Calib
         bits = replace(bits, chosen=cheapest_mix(ctx, float_model, spec, images, most_lost, layers))
     model = QuantizedModel(float_model, spec, bits.scheme, fingerprint(float_model, spec), bits.chosen)
     if bits.are_few:
-        model.estimate_batchnorm(calibration_batches(ctx.data, images))
+        model.correct_batchnorm(lambda: calibration_batches(ctx.data, images))
     model.calibrate(calibration_batches(ctx.data, images))
     found = evaluate(model, ctx.data.val)
     ctx.progress.note(f"calibrated only (PTQ), {bits.in_words}: {found.accuracy:.4f} on val")
