@@ -133,14 +133,19 @@ class QuantizedModel(nn.Module):
     def correct_batchnorm(self, images: Callable[[], Iterable[Tensor]]) -> None:
         """Move every batch norm's statistics by what rounded weights move of them on these images.
 
-        Weights of few bits shrink what a layer gives by some percent, and a deep network multiplies these. Moved, not
-        set: a few images, or images of another kind than the network's own, have other statistics than it learned.
+        Rounding errors of weights do not cancel: they shift what a channel gives, and with few bits shrink it by some
+        percent, which a deep network multiplies. Moved, not set: a few images, or images of another kind than the
+        network's own, have other statistics than it learned.
+
+        Source: Nagel et al. (2019), section 4.2 (bias correction), with the variance too.
 
         Args:
             images: gives the same images whenever it is called.
         """
         self.eval()
         before = self._batchnorm_statistics()
+        if not before:
+            return
         rounded = self._seen_statistics(images(), before, rounds=True)
         exact = self._seen_statistics(images(), before, rounds=False)
         moved = {

@@ -53,11 +53,6 @@ class Bits:
     chosen: Mapping[str, int]
 
     @property
-    def are_few(self) -> bool:
-        """Has any layer so few that its scale is chosen by least squares?"""
-        return min(self.scheme.weight_bits, *self.chosen.values(), 8) <= FEW_BITS
-
-    @property
     def in_words(self) -> str:
         return self.scheme.weights + (f", {len(self.chosen)} layers with others" if self.chosen else "")
 

@@ -28,6 +28,7 @@ CalibrationImages = Annotated[int, Field(ge=1, description="training images that
 class Ptq(Stage):
     """Calibrate alone: the ranges of every tensor are set from training images, and no weight is trained."""
 
+    VERSION: ClassVar[int] = 2
     reads: ClassVar[Mapping[str, type[StageManifest]]] = {"source": FloatModel}
     leaves: ClassVar[type[StageManifest]] = IntegerModel
     reads_target: ClassVar[bool] = True
@@ -85,15 +86,14 @@ class Calibrated:
 
 
 def calibrated(ctx: Context, images: int, bits: Bits, most_lost: float) -> Calibrated:
-    """The source's model with ranges from so many training images; with few bits its batch norms are corrected first."""
+    """The source's model with batch norms corrected for rounded weights, and ranges, from so many training images."""
     float_model, spec = ctx.load("source")
     layers: list[LayerLoss] = []
     if bits.are_mixed:
         layers = sensitivity(ctx, float_model, spec, images)
         bits = replace(bits, chosen=cheapest_mix(ctx, float_model, spec, images, most_lost, layers))
     model = QuantizedModel(float_model, spec, bits.scheme, fingerprint(float_model, spec), bits.chosen)
-    if bits.are_few:
-        model.correct_batchnorm(lambda: calibration_batches(ctx.data, images))
+    model.correct_batchnorm(lambda: calibration_batches(ctx.data, images))
     model.calibrate(calibration_batches(ctx.data, images))
     found = evaluate(model, ctx.data.val)
     ctx.progress.note(f"calibrated only (PTQ), {bits.in_words}: {found.accuracy:.4f} on val")

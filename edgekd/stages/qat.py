@@ -43,7 +43,7 @@ FEW_BITS_DEFAULTS = {"epochs": 10, "lr": 0.02, "freeze_batchnorm_at": 0.8, "free
 class Qat(Stage):
     """Calibrate first (PTQ), then train with rounded numbers; the better of the two on val is kept."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
     reads: ClassVar[Mapping[str, type[StageManifest]]] = {"source": FloatModel, "teacher": FloatModel}
     leaves: ClassVar[type[StageManifest]] = IntegerModel
     reads_target: ClassVar[bool] = True
