@@ -14,7 +14,6 @@ from typing import NamedTuple
 import pytest
 
 from edgekd import Pipeline, cli
-from edgekd.cli import main
 from edgekd.cli.terminal import PlainProgress
 from edgekd.ondevice.limits import MOST_BATCH, MOST_THREADS
 from edgekd.ondevice.machine import host_isa
@@ -559,18 +558,3 @@ def test_a_bench_takes_no_more_than_a_target_may_have(edgekd: Command, option: s
     assert ended.code == 2
     assert f"less than or equal to {most}" in ended.err
     assert "none.onnx: is neither a bundle nor a file" in edgekd("bench", "none.onnx", option, most).err
-
-
-@pytest.mark.parametrize(("given", "found"), [(None, "passive"), ("active", "active")])
-def test_openmp_waits_asleep_unless_the_user_says_otherwise(
-    given: str | None, found: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
-    if given is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
-    monkeypatch.setattr(sys, "argv", ["edgekd", "--version"])
-
-    with pytest.raises(SystemExit):
-        main()
-
-    assert os.environ["OMP_WAIT_POLICY"] == found

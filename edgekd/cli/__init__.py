@@ -1,7 +1,6 @@
 """The command line: thin commands, the only place that prints, and the only one that imports the rest lazily."""
 
 import importlib.metadata
-import os
 import signal
 import sys
 import traceback
@@ -56,9 +55,6 @@ class Interrupted(BaseException):
 
 def main() -> NoReturn:
     """The program: errors become one line each and exit code 2, Ctrl-C 130, SIGTERM 143."""
-    # OpenMP's threads wait by spinning, unless told otherwise before torch is loaded: beside any other busy process a
-    # training then takes several times as long. Waiting asleep costs 3 % where the machine is idle.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Removed here, so that it may stand anywhere on the line; typer accepts it only before the command.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     # Both raise an exception, so that unfinished folders are removed and locks released on the way out.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from edgekd.config.schemes import limit_of
+from edgekd.ondevice.machine import exact_bits
 from edgekd.report import wording as w
 from edgekd.report.schema import LayerLoss, Quantization, TargetFacts, WeightBits
 from edgekd.report.table import Line, Row, Table, cell, figures, words
@@ -65,17 +66,24 @@ def bits_in_words(facts: Quantization, target: TargetFacts) -> list[str]:
 
 
 def _saturation(facts: Quantization, target: TargetFacts) -> str:
-    isa, narrow = target.isa, facts.declared_bits < 8
+    isa, bits = target.isa, facts.declared_bits
     if target.saturates:
         cause = (
             "This CPU adds pairs of 8-bit products in 16 bits. With 8-bit weights such a sum can be too large, and is "
             "clipped without a word."
         )
-        kept = f"For {isa} the weights are kept in {facts.declared_bits} bits, where every sum fits."
+        kept = f"For {'every CPU' if isa == 'any' else isa} the weights are kept in {bits} bits, where every sum fits."
         wide = f"{isa}, the declared target, has no such limit: its file uses all 8 bits and is less accurate here."
-        return f"{cause} {kept if narrow else wide}"
-    kept = f"{isa}, the declared target, does: the weights are kept in {facts.declared_bits} bits."
-    return f"This CPU's 8-bit multiplication does not saturate. {kept if narrow else 'All 8 bits are used.'}"
+        return f"{cause} {kept if bits < 8 else wide}"
+    if bits == 8:
+        why = "All 8 bits are used."
+    elif isa == "any":
+        why = f"Other CPUs' does, and the target is any: the weights are kept in {bits} bits, where every sum fits."
+    elif exact_bits(isa) < 8:
+        why = f"{isa}, the declared target, does: the weights are kept in {bits} bits."
+    else:
+        why = f"Weights of {bits} bits are chosen for their size."
+    return f"This CPU's 8-bit multiplication does not saturate. {why}"
 
 
 def _cost(facts: Quantization) -> str:

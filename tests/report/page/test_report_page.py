@@ -222,18 +222,23 @@ def test_what_8_bit_weights_lose_is_said_in_words_and_figures(sample_html: str) 
 
 
 @pytest.mark.parametrize(
-    ("saturates", "bits", "sentence"),
+    ("saturates", "isa", "bits", "sentence"),
     [
-        (True, 7, "kept in 7 bits, where every sum fits"),
-        (True, 8, "is less accurate here"),
-        (False, 7, "does not saturate. arm64, the declared target, does"),
-        (False, 8, "does not saturate. All 8 bits are used."),
+        (True, "x86-avx2", 7, "For x86-avx2 the weights are kept in 7 bits, where every sum fits"),
+        (True, "any", 4, "For every CPU the weights are kept in 4 bits, where every sum fits"),
+        (True, "arm64", 8, "is less accurate here"),
+        (False, "x86-avx2", 7, "does not saturate. x86-avx2, the declared target, does"),
+        (False, "any", 7, "does not saturate. Other CPUs' does, and the target is any"),
+        (False, "x86-vnni", 2, "does not saturate. Weights of 2 bits are chosen for their size."),
+        (False, "arm64", 8, "does not saturate. All 8 bits are used."),
     ],
 )
-def test_the_words_on_saturation_fit_this_cpu_and_the_target(saturates: bool, bits: int, sentence: str) -> None:
+def test_the_words_on_saturation_fit_this_cpu_and_the_target(
+    saturates: bool, isa: str, bits: int, sentence: str
+) -> None:
     report = sample_report()
     assert report.quantization
-    target = report.target.model_copy(update={"isa": "arm64", "saturates": saturates})
+    target = report.target.model_copy(update={"isa": isa, "saturates": saturates})
     facts = report.quantization.model_copy(update={"declared_bits": bits})
 
     assert sentence in Page(render_html(report.model_copy(update={"target": target, "quantization": facts}))).text
