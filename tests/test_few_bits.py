@@ -295,3 +295,29 @@ def test_a_mix_of_bits_is_found_on_val_and_told(tmp_path: Path) -> None:
 def test_most_lost_is_read_with_auto_alone() -> None:
     with pytest.raises(ConfigError, match=r"most_lost.*weight_bits is not auto"):
         validate(Ptq, {"stage": "ptq", "weight_bits": 4, "most_lost": 0.1}, "stages[0]")
+
+
+@pytest.mark.slow
+def test_a_network_whose_layers_all_keep_seven_bits_has_no_mix_to_choose(tmp_path: Path) -> None:
+    text = """
+    name: all_wide
+    data: {name: digits, image_size: 8}
+    target: {isa: any, threads: 1}
+    stages:
+      - {stage: teacher, model: "tests.test_few_bits:two_layers", epochs: 1, batch_size: 256}
+      - {stage: ptq, weight_bits: auto, calibration_images: 64}
+    """
+    pipeline = Pipeline.from_yaml(write_pipeline(tmp_path, text))
+
+    pipeline.run(tmp_path / "models", tmp_path / "exports")
+
+    about = said(next(item.artifact for item in pipeline.plan(tmp_path / "models") if item.name == "ptq"))  # type: ignore[arg-type]
+    assert isinstance(about, IntegerModel)
+    assert (about.quantized.chosen, about.quantized.sensitivity) == ({}, [])
+
+
+def two_layers(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """The first and the last layer, and none between."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 8, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes)
+    )

@@ -20,8 +20,10 @@ def unpacked(path: Path) -> Any:
     nodes = _constant_nodes(graph)
     if not nodes:
         return model
-    read_elsewhere = {name for node in graph.node if node not in nodes for name in node.input}
-    names = [name for node in nodes for name in node.output if name in read_elsewhere]
+    computed = [name for node in nodes for name in node.output]
+    elsewhere = [node for node in graph.node if node.output[0] not in computed]
+    read_elsewhere = {name for node in elsewhere for name in node.input}
+    names = [name for name in computed if name in read_elsewhere]
     wanted = [helper.make_empty_tensor_value_info(name) for name in names]
     alone = helper.make_graph(nodes, "constants", [], wanted, list(graph.initializer))
     found = ReferenceEvaluator(helper.make_model(alone, opset_imports=list(model.opset_import))).run(None, {})

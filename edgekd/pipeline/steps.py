@@ -66,7 +66,7 @@ def prune(
 
 
 def quantize(model: nn.Module, images: Iterable[Tensor], *, isa: AnyIsa = "host") -> QuantizedModel:
-    """A network that computes as integers will, its ranges set by calibration images.
+    """A network that computes as integers will, its batch norms and ranges set by calibration images.
 
     Args:
         model: a float classifier; it stays as it is.
@@ -84,6 +84,7 @@ def quantize(model: nn.Module, images: Iterable[Tensor], *, isa: AnyIsa = "host"
     if not batches:
         raise ShapeError("images", "must be some batches to calibrate with, found none")
     quantized = QuantizedModel(model, spec_of(model, batches[0]), Target(isa=isa).scheme)
+    quantized.correct_batchnorm(lambda: batches)
     quantized.calibrate(batches)
     return quantized
 

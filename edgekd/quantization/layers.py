@@ -1,6 +1,6 @@
 """Layers of a captured graph: their names, and how many bits the weights of each have."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -13,15 +13,17 @@ aten = torch.ops.aten
 WEIGHTED = (aten.conv2d.default, aten.linear.default, aten.conv_transpose2d.input)
 
 
-def bits_by_layer(graph: fx.GraphModule, scheme: Scheme, chosen: Mapping[str, int]) -> dict[str, int]:
+def bits_by_layer(
+    graph: fx.GraphModule, scheme: Scheme, wide: Collection[str], chosen: Mapping[str, int]
+) -> dict[str, int]:
     """Bits of every layer's weights: as chosen, else as the scheme has them.
 
     Args:
         graph: captured.
         scheme: says how many bits weights have, and how many where these are few and matter.
+        wide: layers that have the scheme's wide weights, see ``wide_layers``.
         chosen: by layer; wins over the scheme.
     """
-    wide = wide_layers(graph)
     bits = {layer: scheme.widest_bits if layer in wide else scheme.weight_bits for layer in layer_weights(graph)}
     return {layer: chosen.get(layer, own) for layer, own in bits.items()}
 

@@ -87,7 +87,7 @@ class QuantizedModel(nn.Module):
         with_convolutions_before(graph)
         with_training_batchnorm(graph)
         self.wide = wide_layers(graph)
-        self.bits = bits_by_layer(graph, scheme, chosen)
+        self.bits = bits_by_layer(graph, scheme, self.wide, chosen)
         few = scheme.is_few or any(bits <= FEW_BITS for bits in chosen.values())
         self.graph: fx.GraphModule = _torchao().prepared(graph, self.bits, few)
         with_planes(self.graph)

@@ -218,7 +218,7 @@ class LeastSquaresObserver(MovingAveragePerChannelMinMaxObserver):  # type: igno
                 found = (
                     refined_scale(weights, self.max_val / self.quant_max, self.quant_max)
                     if known
-                    else (fitted_scale(weights, self.quant_max))
+                    else fitted_scale(weights, self.quant_max)
                 )
                 self.max_val.resize_(found.shape).copy_(found * self.quant_max)
                 self.min_val.resize_(found.shape).copy_(-found * self.quant_max)

@@ -31,6 +31,7 @@ def quantization(subject: Subject, exported: Artifact, measured: Measured, recom
     return Quantization(
         source=source,
         declared_bits=used.weight_bits,
+        declared_name=used.words,
         calibrated=_by_width(same, quantized, right, used),
         kept=found.quantized.kept,
         ptq_val_accuracy=found.quantized.ptq_val_accuracy,

@@ -288,9 +288,9 @@ class WeightBits(Record):
     size_bytes: Count | None = Field(None, description="None: in an older report")
     with_labels: Share | None = Field(None, description="trained with labels alone, as shipped; None: not trained so")
     with_teacher: Share | None = Field(None, description="trained with a teacher, as shipped; None: not trained so")
+
     against_used: Paired | None = Field(
-        None,
-        description="calibrated, paired with the calibrated file of the width that is used, which is 'teacher' here",
+        None, description="calibrated, paired with the calibrated file of the width that is used ('teacher' here)"
     )
 
 
@@ -310,6 +310,7 @@ class Quantization(Record):
 
     source: str = Field(description="the float model that was calibrated")
     declared_bits: int
+    declared_name: str = Field("", description="of the mix of bits that is used; empty: no mix")
     calibrated: list[WeightBits]
     kept: str = Field(description="qat or ptq: the better on validation")
     ptq_val_accuracy: float

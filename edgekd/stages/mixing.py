@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from edgekd.config.schemes import MIXED
+from edgekd.config.schemes import MIXED, Scheme
 from edgekd.data import Dataset, Split, calibration_batches
 from edgekd.quantization import QuantizedModel, layers_of
 from edgekd.quantization.sensitivity import LayerLoss, layer_losses, mixes
@@ -22,7 +22,7 @@ VAL_IMAGES = 512
 def sensitivity(ctx: Context, model: nn.Module, spec: ModelSpec, images: int) -> list[LayerLoss]:
     """What each layer alone loses at 4, 3 and 2 bits; none of those that keep 7 bits anyway."""
     weights = layers_of(model, spec)
-    calibrated = _calibrated(model, spec, ctx.data, images, dict.fromkeys(weights, MIXED.widest_bits))
+    calibrated = calibrated_model(model, spec, ctx.data, images, MIXED, dict.fromkeys(weights, MIXED.widest_bits))
     val = _some(ctx.data.val, VAL_IMAGES)
     return layer_losses(
         calibrated,
@@ -41,14 +41,17 @@ def cheapest_mix(
 
     Args:
         most_lost: accuracy, against every layer at its most bits.
-        layers: as ``sensitivity`` found them.
+        layers: as ``sensitivity`` found them; none: every layer keeps what the scheme gives it.
     """
+    if not layers:
+        return {}
     path = list(mixes(layers))
     tried: dict[int, Evaluation] = {}
 
     def reached(index: int) -> float:
         if index not in tried:
-            tried[index] = evaluate(_calibrated(model, spec, ctx.data, images, path[index]), ctx.data.val)
+            mixed = calibrated_model(model, spec, ctx.data, images, MIXED, path[index])
+            tried[index] = evaluate(mixed, ctx.data.val)
             mean = _mean_bits(layers, path[index])
             ctx.progress.note(f"{ctx.name}: a mix of {mean:.2f} bits: {tried[index].accuracy:.4f} on val")
         return tried[index].accuracy
@@ -68,10 +71,11 @@ def _mean_bits(layers: list[LayerLoss], mix: Mapping[str, int]) -> float:
     return sum(layer.weights * mix[layer.layer] for layer in layers) / sum(layer.weights for layer in layers)
 
 
-def _calibrated(
-    model: nn.Module, spec: ModelSpec, data: Dataset, images: int, bits: Mapping[str, int]
+def calibrated_model(
+    model: nn.Module, spec: ModelSpec, data: Dataset, images: int, scheme: Scheme, chosen: Mapping[str, int]
 ) -> QuantizedModel:
-    found = QuantizedModel(model, spec, MIXED, fingerprint(model, spec), bits)
+    """A network with batch norms corrected for rounded weights, and ranges, from so many training images."""
+    found = QuantizedModel(model, spec, scheme, fingerprint(model, spec), chosen)
     found.correct_batchnorm(lambda: calibration_batches(data, images))
     found.calibrate(calibration_batches(data, images))
     return found

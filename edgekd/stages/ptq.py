@@ -9,18 +9,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from edgekd.config.target import Target
-from edgekd.data import calibration_batches
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.quantization.sensitivity import LayerLoss
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
 from edgekd.stages.bits import Bits, MostLost, WeightBits, unread_unless_auto
 from edgekd.stages.manifests import FloatModel, IntegerModel, LayerBits, Network, Quantized, StageManifest
-from edgekd.stages.mixing import cheapest_mix, sensitivity
+from edgekd.stages.mixing import calibrated_model, cheapest_mix, sensitivity
 from edgekd.store.artifacts import Artifact
 from edgekd.store.tensors import save_tensors
 from edgekd.training.evaluation import Evaluation, evaluate, not_learned
 from edgekd.training.history import History
-from edgekd.zoo import ModelSpec, fingerprint
+from edgekd.zoo import ModelSpec
 
 CalibrationImages = Annotated[int, Field(ge=1, description="training images that set the ranges")]
 
@@ -86,15 +85,13 @@ class Calibrated:
 
 
 def calibrated(ctx: Context, images: int, bits: Bits, most_lost: float) -> Calibrated:
-    """The source's model with batch norms corrected for rounded weights, and ranges, from so many training images."""
+    """The source's model as integers, see ``calibrated_model``; a mix of bits is chosen first if asked for."""
     float_model, spec = ctx.load("source")
     layers: list[LayerLoss] = []
     if bits.are_mixed:
         layers = sensitivity(ctx, float_model, spec, images)
         bits = replace(bits, chosen=cheapest_mix(ctx, float_model, spec, images, most_lost, layers))
-    model = QuantizedModel(float_model, spec, bits.scheme, fingerprint(float_model, spec), bits.chosen)
-    model.correct_batchnorm(lambda: calibration_batches(ctx.data, images))
-    model.calibrate(calibration_batches(ctx.data, images))
+    model = calibrated_model(float_model, spec, ctx.data, images, bits.scheme, bits.chosen)
     found = evaluate(model, ctx.data.val)
     ctx.progress.note(f"calibrated only (PTQ), {bits.in_words}: {found.accuracy:.4f} on val")
     about = [LayerBits(layer=each.layer, weights=each.weights, loss=dict(each.loss)) for each in layers]

@@ -17,15 +17,17 @@ def bits_table(facts: Quantization) -> Table:
     """
     shown = [column for column in _COLUMNS if any(column[1](bits) is not None for bits in facts.calibrated)]
     columns = [words("weights"), *(figures(title) for title, _ in shown)]
-    return Table(columns, [_row(bits, facts.declared_bits, [of(bits) for _, of in shown]) for bits in facts.calibrated])
+    return Table(
+        columns, [_row(bits, bits == _used(facts), [of(bits) for _, of in shown]) for bits in facts.calibrated]
+    )
 
 
-def _row(bits: WeightBits, declared: int, figures: Sequence[Line | None]) -> Row:
+def _row(bits: WeightBits, used: bool, figures: Sequence[Line | None]) -> Row:
     name = cell(Line(f"{bits.bits} bits", "strong"), f"|q| ≤ {limit_of(bits.bits)}")
     if bits.name:
         name = cell(Line("mixed", "strong"), bits.name)
     cells = [cell(figure or Line("not run", "muted")) for figure in figures]
-    return Row([name, *cells], tag=Line("used", "pass") if bits.bits == declared else None)
+    return Row([name, *cells], tag=Line("used", "pass") if used else None)
 
 
 def _lost(bits: WeightBits) -> Line:
@@ -66,7 +68,7 @@ def bits_in_words(facts: Quantization, target: TargetFacts) -> list[str]:
 
 
 def _saturation(facts: Quantization, target: TargetFacts) -> str:
-    isa, bits = target.isa, facts.declared_bits
+    isa, bits = target.isa, 7 if facts.declared_name else facts.declared_bits  # of a mix at most
     if target.saturates:
         cause = (
             "This CPU adds pairs of 8-bit products in 16 bits. With 8-bit weights such a sum can be too large, and is "
@@ -88,8 +90,8 @@ def _saturation(facts: Quantization, target: TargetFacts) -> str:
 
 def _cost(facts: Quantization) -> str:
     """What the ranges that were not chosen would have cost, or saved, where that is more than chance."""
-    used = next((bits for bits in facts.calibrated if bits.bits == facts.declared_bits), None)
-    others = [bits for bits in facts.calibrated if bits.bits != facts.declared_bits]
+    used = _used(facts)
+    others = [bits for bits in facts.calibrated if bits != used]
     if used is None or not others:
         return ""
     return "Measured here, calibrated only: " + "; ".join(_difference(used, other) for other in others) + "."
@@ -100,10 +102,20 @@ def _difference(used: WeightBits, other: WeightBits) -> str:
     amount = w.points(abs(gained)).lstrip("+")
     chance = "" if paired is None else f" ({w.p_value(paired.p_value)})"
     if amount == "0.0":
-        return f"{other.bits} bits make no difference to {used.bits}"
+        return f"no difference between {_words(other)} and {_words(used)}"
     if paired is not None and paired.p_value >= SIGNIFICANT:
-        return f"{other.bits} bits differ from {used.bits} by {amount} points, which is within chance{chance}"
-    return f"{other.bits} bits {'lose' if gained > 0 else 'gain'} {amount} points against {used.bits}{chance}"
+        return f"{_words(other)} and {_words(used)} are {amount} points apart, which is within chance{chance}"
+    return f"{'lost' if gained > 0 else 'gained'} by {_words(other)} against {_words(used)}: {amount} points{chance}"
+
+
+def _used(facts: Quantization) -> WeightBits | None:
+    """The row of what is used; None where it was not measured."""
+    declared = (facts.declared_bits, facts.declared_name)
+    return next((bits for bits in facts.calibrated if (bits.bits, bits.name) == declared), None)
+
+
+def _words(bits: WeightBits) -> str:
+    return "the mix" if bits.name else f"{bits.bits} bits"
 
 
 def _kept(facts: Quantization) -> str:

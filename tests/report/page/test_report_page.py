@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from edgekd.report.page.report_page import render_html
-from edgekd.report.schema import Latency, Ratio, Report
+from edgekd.report.schema import Latency, Ratio, Report, WeightBits
 from tests.brief import plots_as_users_have_them
 from tests.report.samples import (
     sample_alarming_report,
@@ -217,7 +217,7 @@ def test_float_kernels_left_in_an_integer_file_are_named_by_layer() -> None:
 def test_what_8_bit_weights_lose_is_said_in_words_and_figures(sample_html: str) -> None:
     text = Page(sample_html).text
 
-    assert "Measured here, calibrated only: 8 bits lose 8.9 points against 7 (p < 0.001)." in text
+    assert "Measured here, calibrated only: lost by 8 bits against 7 bits: 8.9 points (p < 0.001)." in text
     assert "8 bits |q| ≤ 127 89.7 % 98.9 % 9.2 points" in text
 
 
@@ -242,6 +242,21 @@ def test_the_words_on_saturation_fit_this_cpu_and_the_target(
     facts = report.quantization.model_copy(update={"declared_bits": bits})
 
     assert sentence in Page(render_html(report.model_copy(update={"target": target, "quantization": facts}))).text
+
+
+def test_a_mix_of_bits_beside_four_bits_is_the_only_row_that_is_used() -> None:
+    report = sample_report()
+    assert report.quantization
+    rows = [WeightBits(bits=4, name=name, as_shipped=0.98, exact=0.98, total=287) for name in ("", "2 to 7 bits")]
+    facts = report.quantization.model_copy(
+        update={"declared_bits": 4, "declared_name": "2 to 7 bits", "calibrated": rows}
+    )
+
+    text = Page(render_html(report.model_copy(update={"quantization": facts}))).text
+
+    assert text.count("used 2 to 7 bits") == 1
+    assert "no difference between 4 bits and the mix" in text
+    assert "4 bits used" not in text
 
 
 def test_every_section_has_data_in_the_sample(sample_html: str) -> None:
