@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
+from edgekd.data import Batch
 from edgekd.errors import TrainingError
 from edgekd.pipeline import Pipeline
 from edgekd.training.checkpoint import Checkpoints
@@ -27,10 +28,10 @@ def with_dropout() -> nn.Module:
 
 
 def loss_of(model: nn.Module, places: set[str] | None = None, breaks_at: float = 2.0) -> BatchLoss:
-    def loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+    def loss(batch: Batch, progress: float) -> LossParts:
         if places is not None:
-            places.update({images.device.type, labels.device.type, next(model.parameters()).device.type})
-        ce = F.cross_entropy(model(images), labels)
+            places.update({batch.images.device.type, batch.labels.device.type, next(model.parameters()).device.type})
+        ce = F.cross_entropy(model(batch.images), batch.labels)
         return LossParts(ce * float("inf") if progress >= breaks_at else ce)
 
     return loss

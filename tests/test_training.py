@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.config.progress import Progress
-from edgekd.data import Dataset, Digits, Split, as_input, load_dataset
+from edgekd.data import Batch, Dataset, Digits, Split, as_input, load_dataset
 from edgekd.errors import TrainingError
 from edgekd.training.checkpoint import Checkpoints
 from edgekd.training.classes import ClassCounts
@@ -35,7 +35,7 @@ def linear() -> nn.Module:
 
 
 def plain(model: nn.Module) -> BatchLoss:
-    return lambda images, labels, _: LossParts(F.cross_entropy(model(images), labels))
+    return lambda batch, _: LossParts(F.cross_entropy(model(batch.images), batch.labels))
 
 
 def test_a_learnable_problem_is_learned_and_repeats_to_the_bit(digits: Dataset) -> None:
@@ -63,10 +63,10 @@ def test_the_loop_steps_by_the_schedule_in_training_mode_and_logs_the_mean_of_ev
     """Six steps: two epochs of three batches of sixteen."""
     model, steps, modes, begins = tiny_convnet(), list[float](), list[bool](), list[float]()
 
-    def counted(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+    def counted(batch: Batch, progress: float) -> LossParts:
         steps.append(progress)
         modes.append(model.training)
-        return LossParts(F.cross_entropy(model(images), labels), step=torch.tensor(float(len(steps))))
+        return LossParts(F.cross_entropy(model(batch.images), batch.labels), step=torch.tensor(float(len(steps))))
 
     schedule = Schedule(2, 0.1, 16, 0.0, warmup=0.5)
     history = fit(model, counted, tiny_dataset(), schedule, seed=0, before_epoch=begins.append)
@@ -92,9 +92,9 @@ def test_a_loss_is_logged_without_its_graph() -> None:
 def test_the_best_epoch_on_val_is_kept_not_the_last(digits: Dataset) -> None:
     model = linear()
 
-    def spoiled_later(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+    def spoiled_later(batch: Batch, progress: float) -> LossParts:
         sign = 1 if progress < 0.5 else -1
-        return LossParts(sign * F.cross_entropy(model(images), labels))
+        return LossParts(sign * F.cross_entropy(model(batch.images), batch.labels))
 
     history = fit(model, spoiled_later, digits, Schedule(6, 0.05, 32, 0.0), seed=1)
 
@@ -121,8 +121,8 @@ def test_a_loss_that_is_no_finite_number_ends_with_its_epoch_its_step_and_remedi
     """17 steps of 64 images; looked at in steps 1 and 17."""
     model, steps = linear(), itertools.count(1)
 
-    def broken(images: Tensor, labels: Tensor, _progress: float) -> LossParts:
-        ce = F.cross_entropy(model(images), labels)
+    def broken(batch: Batch, _progress: float) -> LossParts:
+        ce = F.cross_entropy(model(batch.images), batch.labels)
         return LossParts(ce * value if next(steps) == 17 + bad_step else ce, ce=ce)
 
     with pytest.raises(TrainingError) as caught:
@@ -145,8 +145,8 @@ def test_a_training_that_broke_goes_on_from_its_last_good_epoch(digits: Dataset,
     def trained(breaks_at: float, processes: Processes) -> tuple[nn.Module, list[str], History]:
         model, told = linear(), Told()
 
-        def loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
-            ce = F.cross_entropy(model(images), labels)
+        def loss(batch: Batch, progress: float) -> LossParts:
+            ce = F.cross_entropy(model(batch.images), batch.labels)
             return LossParts(ce * math.inf if progress >= breaks_at else ce)
 
         saved = Checkpoints(tmp_path / "saved")
@@ -171,7 +171,7 @@ def test_a_training_that_broke_goes_on_from_its_last_good_epoch(digits: Dataset,
 def test_a_gpu_without_memory_for_a_batch_is_one_line(digits: Dataset) -> None:
     model = linear()
 
-    def too_large(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+    def too_large(batch: Batch, progress: float) -> LossParts:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.50 GiB")
 
     with pytest.raises(TrainingError) as caught:
@@ -336,8 +336,8 @@ def test_nothing_but_batch_norms_trains_while_their_statistics_are_estimated() -
 def test_weights_that_break_in_the_last_step_are_noticed(digits: Dataset) -> None:
     model = linear()
 
-    def breaks_weights(images: Tensor, labels: Tensor, progress: float) -> LossParts:
-        loss = model(images).sum() * 0.0
+    def breaks_weights(batch: Batch, progress: float) -> LossParts:
+        loss = model(batch.images).sum() * 0.0
         return LossParts(loss + loss.sqrt())  # finite, with a gradient of nan
 
     with pytest.raises(TrainingError, match="val_loss nan"):

@@ -2,6 +2,7 @@
 
 from edgekd.data.augment import AUGMENT_VERSION, Augment
 from edgekd.data.batches import (
+    Batch,
     as_input,
     batches,
     batches_per_epoch,
@@ -26,6 +27,7 @@ __all__ = [
     "PIXEL_SCALE",
     "AnyData",
     "Augment",
+    "Batch",
     "Cifar10",
     "Cifar100",
     "DataSettings",

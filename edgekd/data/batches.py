@@ -2,11 +2,24 @@
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
 from edgekd.data.dataset import PIXEL_CENTRE, PIXEL_SCALE, Dataset, Split
+
+
+class Batch(NamedTuple):
+    """Some images of a training, as the network sees them.
+
+    Args:
+        images: float32, shape ``(batch, channels, height, width)``.
+        labels: class numbers, int64, shape ``(batch,)``.
+    """
+
+    images: Tensor
+    labels: Tensor
 
 
 def as_input(images: Tensor) -> Tensor:
@@ -21,23 +34,17 @@ def as_input(images: Tensor) -> Tensor:
     return (images.permute(0, 3, 1, 2).float() - PIXEL_CENTRE) / PIXEL_SCALE
 
 
-def train_batches(dataset: Dataset, batch_size: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """One shuffled, augmented pass over ``train``, balanced if so configured; an incomplete last batch is dropped.
-
-    Yields:
-        Images as the network sees them and their labels.
-    """
+def train_batches(dataset: Dataset, batch_size: int, generator: Generator) -> Iterator[Batch]:
+    """One shuffled, augmented pass over ``train``, balanced if so configured; an incomplete last batch is dropped."""
     split = dataset.train
     images = split.images if split.uncropped is None else split.uncropped
     order = _order(dataset, generator)
     for start in range(0, batches_per_epoch(dataset, batch_size) * batch_size, batch_size):
         chosen = order[start : start + batch_size]
-        yield dataset.augment(as_input(images[chosen]), generator), split.labels[chosen]
+        yield Batch(dataset.augment(as_input(images[chosen]), generator), split.labels[chosen])
 
 
-def shared_batches(
-    dataset: Dataset, batch_size: int, generator: Generator, rank: int, size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def shared_batches(dataset: Dataset, batch_size: int, generator: Generator, rank: int, size: int) -> Iterator[Batch]:
     """One process's share of every batch; all shares together are a batch of ``train_batches``.
 
     All processes draw the same order. Augmentation and dropout differ between them, but are derived from the generator,
@@ -59,7 +66,7 @@ def shared_batches(
     for start in range(0, batches_per_epoch(dataset, batch_size) * batch_size, batch_size):
         chosen = order[start : start + batch_size][rank::size]
         own = torch.Generator().manual_seed(_draw(generator) + rank)
-        yield dataset.augment(as_input(images[chosen]), own), split.labels[chosen]
+        yield Batch(dataset.augment(as_input(images[chosen]), own), split.labels[chosen])
 
 
 def _order(dataset: Dataset, generator: Generator) -> Tensor:

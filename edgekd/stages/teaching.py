@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgekd.data import Batch
 from edgekd.training.fit import BatchLoss, LossParts, Schedule
 
 
@@ -35,7 +36,7 @@ def unread_without_term(keys: Iterable[str], why: str, stop_teacher_at: float) -
 
 def labels_alone(student: Callable[[Tensor], Tensor]) -> BatchLoss:
     """Cross-entropy with the labels, as a function of a batch."""
-    return lambda images, labels, _: LossParts(F.cross_entropy(student(images), labels))
+    return lambda batch, _: LossParts(F.cross_entropy(student(batch.images), batch.labels))
 
 
 class NamedTerm(NamedTuple):
@@ -72,7 +73,8 @@ def distillation(
         window: shares of the schedule from which and up to which the teacher's term counts.
     """
 
-    def batch_loss(images: Tensor, labels: Tensor, progress: float) -> LossParts:
+    def batch_loss(batch: Batch, progress: float) -> LossParts:
+        images, labels = batch
         logits = student(images)
         none = logits.new_zeros(())
         if not window[0] <= progress < window[1]:

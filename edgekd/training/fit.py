@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from edgekd.config.progress import Progress
-from edgekd.data import Dataset, batches_per_epoch, shared_batches, train_batches
+from edgekd.data import Batch, Dataset, batches_per_epoch, shared_batches, train_batches
 from edgekd.errors import TrainingError
 from edgekd.training.checkpoint import Checkpoints
 from edgekd.training.evaluation import Evaluation, evaluate, not_learned
@@ -35,8 +35,8 @@ class LossParts:
         self.parts = {"loss": total.detach(), **{name: value.detach() for name, value in parts.items()}}
 
 
-BatchLoss = Callable[[Tensor, Tensor, float], LossParts]
-"""Takes images, labels and the progress (0..1) of the schedule."""
+BatchLoss = Callable[[Batch, float], LossParts]
+"""Takes a batch and the progress (0..1) of the schedule."""
 
 
 @dataclass(frozen=True)
@@ -153,30 +153,28 @@ def _shared(batch_loss: BatchLoss, model: nn.Module, images: int, processes: Pro
     if processes.size == 1:
         return batch_loss
 
-    def weighted(part: Tensor, labels: Tensor, progress: float) -> dict[str, Tensor]:
+    def weighted(part: Batch, progress: float) -> dict[str, Tensor]:
         # DDP averages over processes, whose shares may differ by one image; the weight turns that into the mean over
         # images.
-        found, weight = batch_loss(part, labels, progress), len(labels) * processes.size / images
+        found, weight = batch_loss(part, progress), len(part.labels) * processes.size / images
         return {"total": weight * found.total, **{name: weight * value for name, value in found.parts.items()}}
 
     averaging = processes.averaging(model, weighted)
 
-    def shared(part: Tensor, labels: Tensor, progress: float) -> LossParts:
-        found = averaging(part, labels, progress)
+    def shared(part: Batch, progress: float) -> LossParts:
+        found = averaging(part, progress)
         return LossParts(found.pop("total"), **found)
 
     return shared
 
 
-def _batches(
-    data: Dataset, batch_size: int, generator: Generator, processes: Processes
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(data: Dataset, batch_size: int, generator: Generator, processes: Processes) -> Iterator[Batch]:
     if processes.size == 1:
         found = train_batches(data, batch_size, generator)
     else:
         found = shared_batches(data, batch_size, generator, processes.rank, processes.size)
     for images, labels in found:
-        yield images.to(processes.device), labels.to(processes.device)
+        yield Batch(images.to(processes.device), labels.to(processes.device))
 
 
 @contextlib.contextmanager
@@ -191,7 +189,7 @@ def _gpu_memory_errors(label: str, batch_size: int) -> Iterator[None]:
 
 def _one_epoch(
     batch_loss: BatchLoss,
-    batches_of_epoch: Iterator[tuple[Tensor, Tensor]],
+    batches_of_epoch: Iterator[Batch],
     data: Dataset,
     schedule: Schedule,
     optimizer: torch.optim.Optimizer,
@@ -207,11 +205,11 @@ def _one_epoch(
     steps = batches_per_epoch(data, schedule.batch_size)
     sums: dict[str, Tensor] = {}
     finite: Tensor | int = 0
-    for step, (images, labels) in enumerate(batches_of_epoch):
+    for step, batch in enumerate(batches_of_epoch):
         at = (epoch * steps + step) / (schedule.epochs * steps)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(at, schedule.lr, schedule.warmup, schedule.second)
-        loss = batch_loss(images, labels, at)
+        loss = batch_loss(batch, at)
         optimizer.zero_grad(set_to_none=True)
         loss.total.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

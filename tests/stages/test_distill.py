@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from edgekd.config.progress import Progress
 from edgekd.config.target import Target
-from edgekd.data import Digits, load_dataset
+from edgekd.data import Batch, Digits, load_dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.pipeline import Pipeline
 from edgekd.stages import Context, Distill
@@ -32,15 +32,15 @@ def networks() -> tuple[nn.Module, nn.Module]:
     return build(SPEC), frozen(build(SPEC))
 
 
-def batch() -> tuple[Tensor, Tensor]:
+def batch() -> Batch:
     generator = torch.Generator().manual_seed(4)
-    return torch.randn(6, 1, 8, 8, generator=generator), torch.randint(0, 10, (6,), generator=generator)
+    return Batch(torch.randn(6, 1, 8, 8, generator=generator), torch.randint(0, 10, (6,), generator=generator))
 
 
 def trained(loss_of: str) -> dict[str, Tensor]:
     """A student trained with beta 0 through the stage's loss, or with plain cross-entropy."""
     student, teacher = networks()
-    plain = lambda images, labels, _: LossParts(F.cross_entropy(student(images), labels))  # noqa: E731
+    plain = lambda batch, _: LossParts(F.cross_entropy(student(batch.images), batch.labels))  # noqa: E731
     loss = Distill(beta=0.0).batch_loss(student, teacher) if loss_of == "distill" else plain
     fit(student, loss, load_dataset(Digits(image_size=8)), Schedule(1, 0.05, 128, 1e-4), seed=5)
     return student.state_dict()
@@ -57,7 +57,7 @@ def test_alpha_zero_reads_no_label() -> None:
     images, _ = batch()
     nonsense = torch.full((6,), 10_000)
 
-    loss = Distill(alpha=0.0).batch_loss(student.eval(), teacher)(images, nonsense, 0.0)
+    loss = Distill(alpha=0.0).batch_loss(student.eval(), teacher)(Batch(images, nonsense), 0.0)
 
     assert loss.total.item() == pytest.approx(0.9 * kd_loss(student(images), teacher(images), 4.0).item())
 
@@ -66,7 +66,7 @@ def test_the_total_is_alpha_ce_plus_beta_kd() -> None:
     student, teacher = networks()
     images, labels = batch()
 
-    loss = Distill(alpha=0.3, beta=0.5, temperature=2.0).batch_loss(student.eval(), teacher)(images, labels, 0.0)
+    loss = Distill(alpha=0.3, beta=0.5, temperature=2.0).batch_loss(student.eval(), teacher)(Batch(images, labels), 0.0)
 
     ce, kd = F.cross_entropy(student(images), labels), kd_loss(student(images), teacher(images), 2.0)
     assert loss.total.item() == pytest.approx((0.3 * ce + 0.5 * kd).item())
@@ -78,7 +78,7 @@ def test_the_teacher_s_term_counts_from_start_to_stop(progress: float, teaches: 
     student, teacher = networks()
     settings = Distill(start_teacher_at=0.2, stop_teacher_at=0.8)
 
-    loss = settings.batch_loss(student.eval(), teacher)(*batch(), progress)
+    loss = settings.batch_loss(student.eval(), teacher)(batch(), progress)
 
     assert (loss.parts["kd"].item() > 0) == teaches
 
@@ -90,7 +90,7 @@ def test_while_the_teacher_is_off_the_labels_weigh_one(alpha: float, progress: f
     images, labels = batch()
     settings = Distill(alpha=alpha, start_teacher_at=0.2, stop_teacher_at=0.8)
 
-    loss = settings.batch_loss(student.eval(), teacher)(images, labels, progress)
+    loss = settings.batch_loss(student.eval(), teacher)(Batch(images, labels), progress)
 
     assert loss.total.item() == F.cross_entropy(student(images), labels).item()
 
@@ -116,7 +116,7 @@ def test_the_teacher_sees_the_very_same_tensor_and_stays_in_eval_mode() -> None:
     teacher.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
     images, labels = batch()
 
-    Distill().batch_loss(student.train(), teacher)(images, labels, 0.0).total.backward()  # type: ignore[no-untyped-call]
+    Distill().batch_loss(student.train(), teacher)(Batch(images, labels), 0.0).total.backward()  # type: ignore[no-untyped-call]
 
     assert seen[0] is images
     assert not any(module.training for module in teacher.modules())
@@ -130,7 +130,7 @@ def test_standardised_logits_make_scale_and_shift_free() -> None:
         student.bias.copy_(3 * teacher.bias + 2)
 
     settings = Distill(standardize=True, alpha=0.0)
-    loss = settings.batch_loss(student, frozen(teacher))(torch.randn(5, 4), torch.zeros(5).long(), 0.0)
+    loss = settings.batch_loss(student, frozen(teacher))(Batch(torch.randn(5, 4), torch.zeros(5).long()), 0.0)
 
     assert loss.total.item() == pytest.approx(0.0, abs=1e-5)
 
@@ -140,7 +140,7 @@ def test_without_a_teacher_term_the_teacher_is_not_asked() -> None:
     asked: list[int] = []
     teacher.register_forward_hook(lambda *_: asked.append(1))
 
-    Distill(beta=0.0).batch_loss(student, teacher)(*batch(), 0.0)
+    Distill(beta=0.0).batch_loss(student, teacher)(batch(), 0.0)
 
     assert asked == []
 
