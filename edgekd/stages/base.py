@@ -65,6 +65,8 @@ class Stage(Settings, ABC):
     """Does the declared target change the result?"""
     VERSION: ClassVar[int] = 1
     """Raised when the same inputs and settings give another result than before: it is in the digest."""
+    LATER: ClassVar[tuple[str, ...]] = ()
+    """Settings that are not written at their default: digests and reports from before they existed stay the same."""
     trains: ClassVar[bool] = False
     """Is the work shared by all processes of a run? Otherwise the first one does it alone."""
 
@@ -94,7 +96,10 @@ class Stage(Settings, ABC):
 
     @model_serializer(mode="wrap")
     def _what_is_read(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in serialize(self).items() if key not in self.unread}
+        return {key: value for key, value in serialize(self).items() if key not in self.unread and self._says(key)}
+
+    def _says(self, key: str) -> bool:
+        return key not in self.LATER or getattr(self, key) != type(self).model_fields[key].default
 
     def references(self, earlier: "Sequence[Stage]", where: str) -> dict[str, str]:
         """The earlier stages whose artifacts this one reads: role -> id; ``where`` names this one in errors."""

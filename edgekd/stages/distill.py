@@ -42,6 +42,7 @@ _TERM = (
     "teacher",
     "loss",
     "standardize",
+    "mixup",
     "temperature",
     "alpha",
     "start_teacher_at",
@@ -58,6 +59,7 @@ class Distill(Stage):
     reads: ClassVar[Mapping[str, type[StageManifest]]] = {"source": FloatModel, "teacher": FloatModel}
     leaves: ClassVar[type[StageManifest]] = FloatModel
     trains: ClassVar[bool] = True
+    LATER: ClassVar[tuple[str, ...]] = ("mixup",)
 
     stage: Literal["distill"] = "distill"
     source: StageId | None = Field(
@@ -73,6 +75,9 @@ class Distill(Stage):
     )
     loss: AnyLoss = Field(Kd(), description="the teacher's term: kd, dkd or dist, or {name: dkd, others_weight: 4}")
     standardize: bool = Field(False, description="standardise both logits first (kd, dkd)")
+    mixup: bool = Field(
+        False, description="student and teacher see blends of two images, in a proportion drawn anew for each batch"
+    )
     temperature: float = Field(4.0, gt=0, le=100, description="softens both distributions")
     alpha: Alpha = 0.1
     beta: Beta = 0.9
@@ -97,6 +102,8 @@ class Distill(Stage):
             raise ValueError("start_teacher_at must be below stop_teacher_at")
         if self.standardize and self.loss.name == "dist":
             raise ValueError("standardize goes with kd and dkd: dist is the same for standardised logits")
+        if self.mixup and self.loss.reads_labels:
+            raise SettingError("mixup", f"blends labels, and {self.loss.name} needs one for each image; take loss: kd")
         return self
 
     @property
@@ -159,7 +166,7 @@ class Distill(Stage):
         window = (self.start_teacher_at, self.stop_teacher_at)
         answering = in_precision(teacher, self.precision)
         term = NamedTerm(self.loss.name, self._teacher_term)
-        return distillation(asked, answering, term, self.alpha, self.beta, window)
+        return distillation(asked, answering, term, self.alpha, self.beta, window, mixup=self.mixup)
 
     def _teacher_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         if self.standardize:

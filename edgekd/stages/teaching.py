@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from edgekd.data import Batch
 from edgekd.training.fit import BatchLoss, LossParts, Schedule
+from edgekd.training.mixup import Mixed, mixed
 
 
 def schedule(stage: Any) -> Schedule:
@@ -58,6 +59,8 @@ def distillation(
     alpha: float,
     beta: float,
     window: tuple[float, float] = (0.0, 1.0),
+    *,
+    mixup: bool = False,
 ) -> BatchLoss:
     """alpha * CE with the labels + beta * the teacher's term, as a function of a batch; outside the window, CE alone.
 
@@ -71,19 +74,27 @@ def distillation(
         alpha: weight of the cross-entropy beside the teacher's term.
         beta: weight of the teacher's term, above 0.
         window: shares of the schedule from which and up to which the teacher's term counts.
+        mixup: blend the images in pairs while the teacher's term counts; ``named`` must not read labels then.
     """
 
     def batch_loss(batch: Batch, progress: float) -> LossParts:
-        images, labels = batch
-        logits = student(images)
+        teaches = window[0] <= progress < window[1]
+        shown = mixed(batch) if mixup and teaches else batch
+        logits = student(shown.images)
         none = logits.new_zeros(())
-        if not window[0] <= progress < window[1]:
-            ce = F.cross_entropy(logits, labels)
+        if not teaches:
+            ce = F.cross_entropy(logits, shown.labels)
             return LossParts(ce, ce=ce, **{named.name: none})
-        ce = F.cross_entropy(logits, labels) if alpha else none
+        ce = _cross_entropy(logits, shown) if alpha else none
         with torch.inference_mode():
-            taught = teacher(images)
-        term = named.term(logits, taught.clone(), labels)
+            taught = teacher(shown.images)
+        term = named.term(logits, taught.clone(), shown.labels)
         return LossParts(alpha * ce + beta * term, ce=ce, **{named.name: term})
 
     return batch_loss
+
+
+def _cross_entropy(logits: Tensor, shown: Batch | Mixed) -> Tensor:
+    if isinstance(shown, Mixed):
+        return shown.by_labels(lambda labels: F.cross_entropy(logits, labels))
+    return F.cross_entropy(logits, shown.labels)

@@ -1,7 +1,7 @@
 """Distillation losses: pure functions of tensors; ``AnyLoss`` is what a pipeline may choose among."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, Field
@@ -110,6 +110,9 @@ def standardized(logits: Tensor) -> Tensor:
 class Loss(Named, ABC):
     """The teacher's term, chosen by name: a distance between student and teacher with its own parameters."""
 
+    reads_labels: ClassVar[bool] = False
+    """Does it need each image's label?"""
+
     @abstractmethod
     def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
         """A scalar: see the function of the same name."""
@@ -126,6 +129,8 @@ class Kd(Loss):
 
 class Dkd(Loss):
     """Decoupled: the label and the other classes have separate weights."""
+
+    reads_labels: ClassVar[bool] = True
 
     name: Literal["dkd"] = "dkd"
     target_weight: float = Field(1.0, ge=0, description="weight of how sure the teacher is of the label")
