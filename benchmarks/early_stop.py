@@ -57,7 +57,7 @@ def _few(data: Dataset) -> Dataset:
 def _teacher(data: Dataset) -> tuple[nn.Module, float]:
     torch.manual_seed(0)
     teacher = build(SPEC)
-    loss = lambda images, labels, _: LossParts(F.cross_entropy(teacher(images), labels))  # noqa: E731
+    loss = lambda batch, _: LossParts(F.cross_entropy(teacher(batch.images), batch.labels))  # noqa: E731
     history = fit(teacher, loss, data, Schedule(10, 0.1, 64, 5e-4), seed=0)
     return frozen(teacher), history.best_accuracy
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgekd.data import Batch
 from edgekd.errors import ModelError
 from edgekd.training.fit import LossParts, Schedule, fit
 from edgekd.training.parallel import Processes, joined
@@ -70,8 +71,8 @@ def trained(processes: Processes) -> dict[str, object]:
     model = tiny_convnet(width=8)
     model.register_parameter("unused", nn.Parameter(torch.ones(2)))
 
-    def loss(images: Tensor, labels: Tensor, _: float) -> LossParts:
-        return LossParts(F.cross_entropy(model(images), labels))
+    def loss(batch: Batch, _: float) -> LossParts:
+        return LossParts(F.cross_entropy(model(batch.images), batch.labels))
 
     schedule = Schedule(epochs=3, lr=0.1, batch_size=15, weight_decay=0.0)
     history = fit(model, loss, tiny_dataset(), schedule, seed=0, processes=processes)
