@@ -12,7 +12,7 @@ from edgekd.errors import ConfigError
 
 TAGS = {"stage", "name"}
 """Keys by which pydantic chooses the member of a union."""
-_KINDS = {"data": "dataset", "loss": "loss", "importance": "importance"}
+_KINDS = {"data": "dataset", "loss": "loss", "importance": "importance", "features": "feature term"}
 """Key -> what its value names."""
 MOST_MISTAKES = 50
 """Most mistakes that are reported for one file."""

@@ -86,7 +86,8 @@ def _check_networks(plan: Sequence[Planned], data: Dataset, target: Target) -> N
         # What is up to date was checked when it was made.
         if item.artifact is None:
             with placed(index, item.name):
-                item.stage.check_inputs([untrained[name] for name in item.references.values() if name in untrained])
+                to_train = {role: untrained[name] for role, name in item.references.items() if name in untrained}
+                item.stage.check_inputs(to_train)
         if spec is None:
             continue
         specs[item.name] = spec

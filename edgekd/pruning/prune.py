@@ -36,9 +36,14 @@ class WidthChange:
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned network and what was done to it."""
+    """A pruned network and what was done to it.
+
+    Args:
+        channels: layer that lost some -> the numbers that those which stayed had before.
+    """
 
     model: nn.Module
+    channels: dict[str, list[int]]
     widths: list[WidthChange]
     pruning_ratio: float
     macs: tuple[int, int]
@@ -183,7 +188,8 @@ def _pruned(structure: Structure, keep: Sequence[int], ratio: float, isa: Isa) -
         for layer in group.layers
     ]
     macs = (count_macs(structure.model, structure.spec), count_macs(smaller, structure.spec))
-    return Pruned(smaller, changes, ratio, macs, (count_params(structure.model), count_params(smaller)))
+    params = (count_params(structure.model), count_params(smaller))
+    return Pruned(smaller, structure.stay(keep), changes, ratio, macs, params)
 
 
 def _note(group: Group, kept: int, isa: Isa) -> str:

@@ -10,7 +10,17 @@ from torch import nn
 from edgekd.errors import PruningError
 from edgekd.pruning.criteria import Importance
 from edgekd.pruning.cut import Cut, removed, together
-from edgekd.pruning.graph import Graph, all_of, cut_of, dependency_graph, find_groups, lost_in, not_for_memory
+from edgekd.pruning.graph import (
+    Graph,
+    Layer,
+    all_of,
+    cut_of,
+    dependency_graph,
+    find_groups,
+    lost_in,
+    not_for_memory,
+    outputs_of,
+)
 from edgekd.pruning.group import Group
 from edgekd.pruning.proof import Proof, proof_of
 from edgekd.pruning.scores import scored
@@ -43,6 +53,14 @@ class Structure:
                 self.spec.name, "answers otherwise than without the removed channels", "leave the prune stage out"
             )
         return removed(self.model, cut).eval()
+
+    def stay(self, keep: Sequence[int]) -> dict[str, list[int]]:
+        """The outputs that stay of each layer which loses some, as numbers in the whole network."""
+        gone = self._cut(keep).outputs
+        layers = {
+            name: layer for name, layer in self.model.named_modules() if name in gone and isinstance(layer, Layer)
+        }
+        return {name: sorted(set(range(outputs_of(layer))) - gone[name]) for name, layer in layers.items()}
 
     def _cut(self, keep: Sequence[int]) -> Cut:
         return together(

@@ -124,11 +124,11 @@ class Stage(Settings, ABC):
         """
         return model
 
-    def check_inputs(self, specs: Sequence[ModelSpec]) -> None:
+    def check_inputs(self, specs: Mapping[str, ModelSpec]) -> None:
         """Raise EdgekdError where a network that this stage reads, and that is still to be trained, is of no use to it.
 
         Args:
-            specs: how those networks are built.
+            specs: role -> how the network in it is built.
         """
 
     def deciding_settings(self) -> dict[str, Any]:
@@ -193,19 +193,28 @@ class Context:
             raise ConfigError(f"{self.where}.teacher", problem, "name a teacher of the same classes")
         return frozen(teacher).to(self.processes.device)
 
-    def save_model(self, model: nn.Module, spec: ModelSpec, history: History | None = None, **more: Any) -> Artifact:
+    def save_model(
+        self,
+        model: nn.Module,
+        spec: ModelSpec,
+        history: History | None = None,
+        beside: Callable[[Path], None] = lambda _: None,
+        **more: Any,
+    ) -> Artifact:
         """Write a float model's artifact.
 
         Args:
             model: the network, of ``build(spec)``, perhaps pruned.
             spec: how it was built.
             history: of its training.
+            beside: writes further files into the folder.
             more: what else its manifest says.
         """
         size = Size(macs=count_macs(model, spec), params=count_params(model))
 
         def fill(folder: Path) -> FloatModel:
             FloatModel.write(model, folder)
+            beside(folder)
             return self.manifest(FloatModel, history, model=Network.of(model, spec), size=size, **more)
 
         return self.save(fill)

@@ -28,10 +28,12 @@ from edgekd.stages.base import (
     network_facts,
     source_or_before,
 )
+from edgekd.stages.features import Compared, check_cut_from, compared, stayed_of
 from edgekd.stages.manifests import FloatModel, StageManifest
 from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
 from edgekd.store.artifacts import Artifact
 from edgekd.training.evaluation import in_precision
+from edgekd.training.features import AnyFeatures
 from edgekd.training.fit import BatchLoss, fit
 from edgekd.training.losses import AnyLoss, Kd, standardized
 from edgekd.zoo import ModelSpec, build, check_name, count_params, with_activations
@@ -43,6 +45,7 @@ _TERM = (
     "loss",
     "standardize",
     "mixup",
+    "features",
     "temperature",
     "alpha",
     "start_teacher_at",
@@ -78,6 +81,11 @@ class Distill(Stage):
     mixup: bool = Field(
         False, description="student and teacher see blends of two images, in a proportion drawn anew for each batch"
     )
+    features: AnyFeatures | None = Field(
+        None,
+        description="a term for layers inside, on top: attention, similarity, or channels (of a pruned student and the "
+        "teacher it was cut from), or {name: attention, weight: 500}",
+    )
     temperature: float = Field(4.0, gt=0, le=100, description="softens both distributions")
     alpha: Alpha = 0.1
     beta: Beta = 0.9
@@ -104,6 +112,10 @@ class Distill(Stage):
             raise ValueError("standardize goes with kd and dkd: dist is the same for standardised logits")
         if self.mixup and self.loss.reads_labels:
             raise SettingError("mixup", f"blends labels, and {self.loss.name} needs one for each image; take loss: kd")
+        if self.model is not None and self.features is not None and self.features.pairs_channels:
+            raise SettingError(
+                "features", "pairs channels, which a fresh student has not; take attention or similarity"
+            )
         return self
 
     @property
@@ -121,6 +133,8 @@ class Distill(Stage):
                 "distillation needs a teacher, found none",
                 "name one, or begin with a teacher stage",
             )
+        if self.features is not None and self.features.pairs_channels:
+            check_cut_from(student["source"], named, earlier, where)
         return {**student, "teacher": named}
 
     def check(self, where: str) -> None:
@@ -134,6 +148,13 @@ class Distill(Stage):
             return spec
         return spec.model_copy(update={"activations": self.activations})
 
+    def check_inputs(self, specs: Mapping[str, ModelSpec]) -> None:
+        teacher, student = specs.get("teacher"), specs.get("source")
+        if teacher is not None and self.model is not None:
+            student = teacher.model_copy(update={"name": self.model, "width_mult": self.width_mult or 1.0})
+        if self.features is not None and teacher is not None and student is not None:
+            compared(self.features, build(student), build(teacher), student, None, "features")
+
     def deciding_settings(self) -> dict[str, Any]:
         return {**super().deciding_settings(), **(network_facts(self.model) if self.model else {})}
 
@@ -142,9 +163,11 @@ class Distill(Stage):
         student, spec = self._student(ctx)
         teacher = ctx.load_teacher(spec) if self.beta else None
         warning = capacity_gap(count_params(teacher), count_params(student)) if teacher else None
-        if warning is not None:
-            ctx.progress.note(f"{ctx.name}: {warning}")
-        loss = self.batch_loss(student, teacher)
+        inside = self._compared(student, teacher, spec, ctx) if teacher else None
+        told = [text for text in (warning, inside and inside.in_words) if text]
+        for text in told:
+            ctx.progress.note(f"{ctx.name}: {text}")
+        loss = self.batch_loss(student, teacher, inside)
         history = fit(
             student,
             loss,
@@ -156,22 +179,30 @@ class Distill(Stage):
             checkpoints=ctx.checkpoints,
             processes=ctx.processes,
         )
-        return ctx.save_model(student, spec, history, warnings=[warning] if warning else [])
+        return ctx.save_model(student, spec, history, warnings=told)
 
-    def batch_loss(self, student: nn.Module, teacher: nn.Module | None) -> BatchLoss:
-        """alpha * CE + beta * the teacher's term; CE alone without a teacher."""
+    def batch_loss(self, student: nn.Module, teacher: nn.Module | None, inside: Compared | None = None) -> BatchLoss:
+        """alpha * CE + beta * the teacher's term + the term of features inside, if any; CE alone without a teacher."""
         asked = in_precision(student, self.precision)
         if teacher is None or self.beta == 0:
             return labels_alone(asked)
         window = (self.start_teacher_at, self.stop_teacher_at)
         answering = in_precision(teacher, self.precision)
         term = NamedTerm(self.loss.name, self._teacher_term)
-        return distillation(asked, answering, term, self.alpha, self.beta, window, mixup=self.mixup)
+        features = inside.watching(student, asked, teacher, answering) if inside else None
+        return distillation(asked, answering, term, self.alpha, self.beta, window, mixup=self.mixup, features=features)
 
     def _teacher_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         if self.standardize:
             student, teacher = standardized(student), standardized(teacher)
         return self.loss(student, teacher, labels, self.temperature)
+
+    def _compared(self, student: nn.Module, teacher: nn.Module, spec: ModelSpec, ctx: Context) -> Compared | None:
+        if self.features is None:
+            return None
+        # Only the first process has the store in which the student's ancestors are.
+        stayed = ctx.processes.by_first(lambda: stayed_of(ctx)) if self.features.pairs_channels else None
+        return compared(self.features, student, teacher, spec, stayed, f"{ctx.where}.features")
 
     def _student(self, ctx: Context) -> tuple[nn.Module, ModelSpec]:
         if self.model is None:

@@ -67,8 +67,8 @@ class Export(Stage):
     def deciding_settings(self) -> dict[str, Any]:
         return {"stage": self.stage}
 
-    def check_inputs(self, specs: Sequence[ModelSpec]) -> None:
-        for spec in specs:
+    def check_inputs(self, specs: Mapping[str, ModelSpec]) -> None:
+        for spec in specs.values():
             _check_exportable(spec, network_facts(spec.name).get("source", ""))
 
     def run(self, ctx: Context) -> Artifact:

@@ -1,7 +1,9 @@
 """Pruning: whole channels go, to widths that the target's kernels like."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +16,7 @@ from edgekd.pruning.criteria import L2, AnyImportance
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
 from edgekd.stages.manifests import FloatModel, LayerWidth, Pruning, StageManifest
 from edgekd.store.artifacts import Artifact
+from edgekd.store.disk import disk_errors
 from edgekd.training.evaluation import estimate_batchnorm, evaluate
 from edgekd.zoo import ModelSpec
 
@@ -75,7 +78,8 @@ class Prune(Stage):
             params=pruned.params,
             pruning_ratio=pruned.pruning_ratio,
         )
-        return ctx.save_model(pruned.model, spec, pruning=done, val_accuracy=accuracy)
+        written = lambda folder: _write_channels(folder / FloatModel.CHANNELS, pruned.channels)  # noqa: E731
+        return ctx.save_model(pruned.model, spec, beside=written, pruning=done, val_accuracy=accuracy)
 
     def _pruned(self, model: nn.Module, spec: ModelSpec, target: Target) -> "Pruned":
         from edgekd.pruning.prune import prune, prune_to_macs
@@ -93,6 +97,11 @@ class Prune(Stage):
             "max_ratio": self.max_pruning_ratio,
             "isa": target.resolved_isa,
         }
+
+
+def _write_channels(path: Path, channels: Mapping[str, list[int]]) -> None:
+    with disk_errors(path):
+        path.write_text(json.dumps(channels), encoding="utf-8")
 
 
 def _summary(pruned: "Pruned") -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgekd.data import Batch
+from edgekd.stages.features import FeatureTerm
 from edgekd.training.fit import BatchLoss, LossParts, Schedule
 from edgekd.training.mixup import Mixed, mixed
 
@@ -61,8 +62,11 @@ def distillation(
     window: tuple[float, float] = (0.0, 1.0),
     *,
     mixup: bool = False,
+    features: FeatureTerm | None = None,
 ) -> BatchLoss:
     """alpha * CE with the labels + beta * the teacher's term, as a function of a batch; outside the window, CE alone.
+
+    A feature term comes on top, with its own weight.
 
     The teacher sees the very same images, and only while its term counts; with alpha 0 the labels are not read then.
     After an early stop the weight of the labels is 1: Cho & Hariharan (2019).
@@ -75,21 +79,28 @@ def distillation(
         beta: weight of the teacher's term, above 0.
         window: shares of the schedule from which and up to which the teacher's term counts.
         mixup: blend the images in pairs while the teacher's term counts; ``named`` must not read labels then.
+        features: of the same student and teacher, which are called through its functions.
     """
+    ask, answer = (features.student, features.teacher) if features else (student, teacher)
+    silent = [named.name, *([features.name] if features else [])]
 
     def batch_loss(batch: Batch, progress: float) -> LossParts:
         teaches = window[0] <= progress < window[1]
         shown = mixed(batch) if mixup and teaches else batch
-        logits = student(shown.images)
+        logits = ask(shown.images)
         none = logits.new_zeros(())
         if not teaches:
             ce = F.cross_entropy(logits, shown.labels)
-            return LossParts(ce, ce=ce, **{named.name: none})
+            return LossParts(ce, ce=ce, **dict.fromkeys(silent, none))
         ce = _cross_entropy(logits, shown) if alpha else none
         with torch.inference_mode():
-            taught = teacher(shown.images)
+            taught = answer(shown.images)
         term = named.term(logits, taught.clone(), shown.labels)
-        return LossParts(alpha * ce + beta * term, ce=ce, **{named.name: term})
+        if features is None:
+            return LossParts(alpha * ce + beta * term, ce=ce, **{named.name: term})
+        inside = features.value()
+        total = alpha * ce + beta * term + features.weight * inside
+        return LossParts(total, ce=ce, **{named.name: term, features.name: inside})
 
     return batch_loss
 

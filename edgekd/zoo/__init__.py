@@ -4,6 +4,7 @@ from edgekd.zoo.build import TIMM, build, check_name, known_models
 from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
 from edgekd.zoo.counting import count_macs, count_params
 from edgekd.zoo.ends import Ends, ends_of
+from edgekd.zoo.places import Place, Side, Watch, places_of
 from edgekd.zoo.spec import ModelSpec, example_images, random_images
 from edgekd.zoo.widths import RESIZABLE, WIDTH_ATTRIBUTES, Widths, fingerprint, widths, with_activations, with_widths
 
@@ -14,6 +15,9 @@ __all__ = [
     "CifarResNet",
     "Ends",
     "ModelSpec",
+    "Place",
+    "Side",
+    "Watch",
     "Widths",
     "build",
     "check_name",
@@ -24,6 +28,7 @@ __all__ = [
     "example_images",
     "fingerprint",
     "known_models",
+    "places_of",
     "random_images",
     "widths",
     "with_activations",

@@ -71,8 +71,12 @@ def ends_of(model: nn.Module, images: Tensor) -> Ends:
             handle.remove()
     last = answer.grad_fn if isinstance(answer, Tensor) else None
     stems, changed = _stems(read, made, shown)
-    heads = dict.fromkeys(made[node] for node in _walk(last, made) if node in made)
-    return Ends(stems, changed, tuple(heads), _squash(last), answer)
+    return Ends(stems, changed, layers_before(last, made), _squash(last), answer)
+
+
+def layers_before(node: Any, made: dict[Any, str]) -> tuple[str, ...]:
+    """The first layers on each path backwards from an autograd node; ``made``: a layer's own node -> its name."""
+    return tuple(dict.fromkeys(made[each] for each in _walk(node, made) if each in made))
 
 
 def _stems(read: list[tuple[str, Any]], made: dict[Any, str], shown: Tensor) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -1,5 +1,6 @@
 """Artifacts that hold a network: in floats, or with integer ranges."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,10 +109,11 @@ class ModelManifest(StageManifest):
 
 
 class FloatModel(ModelManifest):
-    """A network in floats: ``weights.safetensors``."""
+    """A network in floats: ``weights.safetensors``; of a pruned one ``channels.json`` says which channels stayed."""
 
     noun: ClassVar[str] = "float model"
     WEIGHTS: ClassVar[str] = "weights.safetensors"
+    CHANNELS: ClassVar[str] = "channels.json"
 
     kind: Literal["float model"] = "float model"
     size: Size
@@ -127,6 +129,13 @@ class FloatModel(ModelManifest):
         model = self.model.empty()
         model.load_state_dict(load_tensors(artifact, self.WEIGHTS))
         return model.eval()
+
+    def stayed(self, artifact: Artifact) -> dict[str, list[int]] | None:
+        """Layer -> the numbers that its channels had before pruning, where it lost some; None: an older edgekd's."""
+        if self.pruning is None:
+            return {}
+        listed = self.CHANNELS in artifact.manifest["files"]
+        return dict(json.loads(artifact.read(self.CHANNELS))) if listed else None
 
     def for_export(self, name: str, artifact: Artifact) -> Iterator[Exportable]:
         model = self.load(artifact)
