@@ -185,9 +185,9 @@ class Context:
                 "than precision: float32"
             )
 
-    def load_teacher(self, spec: ModelSpec) -> nn.Module:
-        """The teacher, frozen, checked to answer the same question as the student."""
-        teacher, found = self.load("teacher")
+    def load_teacher(self, spec: ModelSpec, role: str = "teacher") -> nn.Module:
+        """The teacher in a role, frozen, checked to answer the same question as the student."""
+        teacher, found = self.load(role)
         if found.num_classes != spec.num_classes:
             problem = f"the teacher tells {found.num_classes} classes apart, the student {spec.num_classes}"
             raise ConfigError(f"{self.where}.teacher", problem, "name a teacher of the same classes")
@@ -285,13 +285,6 @@ def source_or_before(source: str | None, earlier: Sequence[Stage], where: str) -
             f"{where}.source", "there is no stage before this one to read from", "begin with a teacher stage"
         )
     return earlier[-1].name
-
-
-def first_teacher(named: str | None, earlier: Sequence[Stage]) -> str | None:
-    """The named stage; unless named, the first teacher stage; None where there is none or it is 'none'."""
-    if named is not None:
-        return None if named == NO_TEACHER else named
-    return next((stage.name for stage in earlier if stage.kind == "teacher"), None)
 
 
 def frozen(model: nn.Module) -> nn.Module:

@@ -22,7 +22,6 @@ from edgekd.stages.base import (
     StageId,
     StopTeacherAt,
     WeightDecay,
-    first_teacher,
     fresh_spec,
     model_errors,
     network_facts,
@@ -30,6 +29,7 @@ from edgekd.stages.base import (
 )
 from edgekd.stages.features import Compared, check_cut_from, compared, stayed_of
 from edgekd.stages.manifests import FloatModel, StageManifest
+from edgekd.stages.teachers import TeacherIds, as_one, key_of_role, load_teachers, teacher_roles
 from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
 from edgekd.store.artifacts import Artifact
 from edgekd.training.evaluation import in_precision
@@ -68,7 +68,7 @@ class Distill(Stage):
     source: StageId | None = Field(
         None, description="the stage whose model is the student; the stage before unless given"
     )
-    teacher: StageId | None = Field(None, description="the stage whose model teaches; the first teacher unless given")
+    teacher: TeacherIds = None
     model: str | None = Field(None, description="a fresh architecture as the student, in place of source")
     width_mult: float | None = Field(
         None, gt=0, le=8, description="multiplies the channels of a fresh student, where the architecture has it"
@@ -110,6 +110,10 @@ class Distill(Stage):
             raise ValueError("start_teacher_at must be below stop_teacher_at")
         if self.standardize and self.loss.name == "dist":
             raise ValueError("standardize goes with kd and dkd: dist is the same for standardised logits")
+        if isinstance(self.teacher, list):
+            for key in ("standardize", "features"):
+                if getattr(self, key):
+                    raise SettingError(key, "goes with one teacher; name one, or leave it out")
         if self.mixup and self.loss.reads_labels:
             raise SettingError("mixup", f"blends labels, and {self.loss.name} needs one for each image; take loss: kd")
         if self.model is not None and self.features is not None and self.features.pairs_channels:
@@ -126,16 +130,19 @@ class Distill(Stage):
         student = {} if self.model else {"source": source_or_before(self.source, earlier, where)}
         if self.beta == 0:
             return student
-        named = first_teacher(self.teacher, earlier)
-        if named is None:
+        teachers = teacher_roles(self.teacher, earlier)
+        if not teachers:
             raise ConfigError(
                 f"{where}.teacher",
                 "distillation needs a teacher, found none",
                 "name one, or begin with a teacher stage",
             )
         if self.features is not None and self.features.pairs_channels:
-            check_cut_from(student["source"], named, earlier, where)
-        return {**student, "teacher": named}
+            check_cut_from(student["source"], teachers["teacher"], earlier, where)
+        return {**student, **teachers}
+
+    def key_of(self, role: str) -> str:
+        return key_of_role(role)
 
     def check(self, where: str) -> None:
         if self.model is not None:
@@ -161,8 +168,9 @@ class Distill(Stage):
     def run(self, ctx: Context) -> Artifact:
         ctx.warn_of_precision(self.precision)
         student, spec = self._student(ctx)
-        teacher = ctx.load_teacher(spec) if self.beta else None
-        warning = capacity_gap(count_params(teacher), count_params(student)) if teacher else None
+        teachers = load_teachers(ctx, spec)
+        teacher = as_one(teachers, self.temperature) if teachers else None
+        warning = capacity_gap(max(map(count_params, teachers)), count_params(student)) if teachers else None
         inside = self._compared(student, teacher, spec, ctx) if teacher else None
         told = [text for text in (warning, inside and inside.in_words) if text]
         for text in told:

@@ -21,12 +21,12 @@ from edgekd.stages.base import (
     StageId,
     StopTeacherAt,
     WeightDecay,
-    first_teacher,
     source_or_before,
 )
 from edgekd.stages.bits import Bits, MostLost, WeightBits, is_few, unread_unless_auto
 from edgekd.stages.manifests import FloatModel, IntegerModel, Quantized, StageManifest
 from edgekd.stages.ptq import CalibrationImages, calibrated, save_quantized
+from edgekd.stages.teachers import TeacherIds, as_one, key_of_role, load_teachers, teacher_roles
 from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
 from edgekd.store.artifacts import Artifact
 from edgekd.training.fit import BatchLoss, fit
@@ -53,8 +53,8 @@ class Qat(Stage):
     source: StageId | None = Field(
         None, description="the stage whose model is quantized; the stage before unless given"
     )
-    teacher: StageId | None = Field(
-        None, description="the stage whose model teaches, or none; the first teacher unless given"
+    teacher: TeacherIds = Field(
+        None, description="the stage whose model teaches, several: [a, b], or none; the first teacher unless given"
     )
     loss: AnyLoss = Field(Kd(), description="the teacher's term: kd, dkd or dist, or {name: dkd, others_weight: 4}")
     temperature: float = Field(2.0, gt=0, le=100, description="softens both distributions")
@@ -100,9 +100,11 @@ class Qat(Stage):
         return settings
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
-        named = first_teacher(self.teacher, earlier) if self.beta else None
-        teacher = {"teacher": named} if named else {}
-        return {"source": source_or_before(self.source, earlier, where), **teacher}
+        teachers = teacher_roles(self.teacher, earlier) if self.beta else {}
+        return {"source": source_or_before(self.source, earlier, where), **teachers}
+
+    def key_of(self, role: str) -> str:
+        return key_of_role(role)
 
     def check_network(self, model: nn.Module, spec: ModelSpec, target: Target) -> nn.Module:
         check_quantizable(model, spec)
@@ -140,7 +142,7 @@ class Qat(Stage):
     def _batch_loss(self, model: QuantizedModel, ctx: Context) -> BatchLoss:
         if "teacher" not in ctx.inputs:
             return labels_alone(model)
-        teacher = ctx.load_teacher(model.spec)
+        teacher = as_one(load_teachers(ctx, model.spec), self.temperature)
         term = NamedTerm(self.loss.name, self._teacher_term)
         return distillation(model, teacher, term, self.alpha, self.beta, (0.0, self.stop_teacher_at))
 

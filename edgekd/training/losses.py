@@ -1,6 +1,8 @@
 """Distillation losses: pure functions of tensors; ``AnyLoss`` is what a pipeline may choose among."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -95,6 +97,21 @@ def uncorrelated(rows: Tensor, others: Tensor) -> Tensor:
     return (
         1 - F.cosine_similarity(rows - rows.mean(1, keepdim=True), others - others.mean(1, keepdim=True), dim=1).mean()
     )
+
+
+def mean_logits(logits: Sequence[Tensor], temperature: float) -> Tensor:
+    """Logits of which the softened distribution is the mean of several: T * log(mean of softmax(z / T)).
+
+    The mean of logits would be another: its distribution is a geometric mean, in which one teacher's doubt counts more.
+
+    Args:
+        logits: of each teacher, shape ``(batch, classes)``.
+        temperature: divides all; > 0.
+
+    Source: Hinton, Vinyals, Dean (2015), section 1.
+    """
+    each = torch.stack([F.log_softmax(one / temperature, 1) for one in logits])
+    return temperature * (each.logsumexp(0) - math.log(len(logits)))
 
 
 def standardized(logits: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from edgekd.training.fit import LossParts, Schedule, fit, learning_rate
 from edgekd.training.losses import kd_loss
 from edgekd.zoo import ModelSpec, build, with_activations
 from tests.chain import write_pipeline
-from tests.made import facts_of, stored_model
+from tests.made import facts_of, loaded, stored_model
 
 SPEC = ModelSpec(name="resnet8", num_classes=10, in_channels=1, image_size=8, width_mult=0.5)
 
@@ -244,3 +244,20 @@ def test_a_network_without_such_activations_is_refused() -> None:
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Distill(**settings)
+
+
+@pytest.mark.slow
+def test_a_network_is_born_again_as_the_student_of_one_of_its_own_kind(tmp_path: Path) -> None:
+    again = "{stage: distill, model: resnet8, width_mult: 0.5, epochs: 1}\n"
+    head, _, _ = ASSISTANT.replace("resnet14", "resnet8, width_mult: 0.5").partition("      - {stage: distill")
+    pipeline = Pipeline.from_yaml(write_pipeline(tmp_path, f"{head}      - {again}"))
+
+    pipeline.run(tmp_path / "models", tmp_path / "exports")
+
+    teacher, student = pipeline.plan(tmp_path / "models")
+    assert student.references == {"teacher": "teacher"}
+    assert teacher.artifact is not None
+    assert student.artifact is not None
+    one, other = loaded(teacher.artifact)[0].state_dict(), loaded(student.artifact)[0].state_dict()
+    assert {name: value.shape for name, value in one.items()} == {name: value.shape for name, value in other.items()}
+    assert not torch.equal(one["conv1.weight"], other["conv1.weight"])

@@ -1,0 +1,67 @@
+"""Who teaches a stage: one earlier stage's network or several, who answer as one."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, Discriminator, Field, Tag
+from torch import Tensor, nn
+
+from edgekd.stages.base import NO_TEACHER, Context, Stage, StageId
+from edgekd.training.losses import mean_logits
+from edgekd.zoo import ModelSpec
+
+ROLE = "teacher"
+
+
+def _sensible(given: str | list[str]) -> str | list[str]:
+    if isinstance(given, list) and len(set(given)) < len(given):
+        raise ValueError("a stage is named twice; name each once")
+    if isinstance(given, list) and NO_TEACHER in given:
+        raise ValueError("none stands alone; leave it out of the list")
+    return given
+
+
+OneOrSeveral = Annotated[
+    Annotated[StageId, Tag("(one)")] | Annotated[list[StageId], Field(min_length=2), Tag("(several)")],
+    Discriminator(lambda given: "(several)" if isinstance(given, list) else "(one)"),
+    AfterValidator(_sensible),
+]
+TeacherIds = Annotated[
+    OneOrSeveral | None,
+    Field(description="the stage whose model teaches, or several: [a, b]; the first teacher unless given"),
+]
+
+
+def teacher_roles(named: str | list[str] | None, earlier: Sequence[Stage]) -> dict[str, str]:
+    """The stages that teach, by role: those named, else the first teacher stage; empty where there is none."""
+    if named == NO_TEACHER:
+        return {}
+    if named is None:
+        names = [stage.name for stage in earlier if stage.kind == "teacher"][:1]
+    else:
+        names = [named] if isinstance(named, str) else named
+    return {f"{ROLE} {number}" if number > 1 else ROLE: name for number, name in enumerate(names, 1)}
+
+
+def key_of_role(role: str) -> str:
+    """The setting that names what is read in a role."""
+    return ROLE if role.startswith(ROLE) else role
+
+
+def load_teachers(ctx: Context, spec: ModelSpec) -> list[nn.Module]:
+    """Every teacher of a stage, frozen, checked to answer the same question as the student."""
+    return [ctx.load_teacher(spec, role) for role in ctx.inputs if key_of_role(role) == ROLE]
+
+
+def as_one(teachers: Sequence[nn.Module], temperature: float) -> nn.Module:
+    """One teacher as it is; several as one whose softened probabilities are the mean of theirs."""
+    return teachers[0] if len(teachers) == 1 else _Together(teachers, temperature)
+
+
+class _Together(nn.Module):
+    def __init__(self, teachers: Sequence[nn.Module], temperature: float) -> None:
+        super().__init__()
+        self.teachers, self.temperature = nn.ModuleList(teachers), temperature
+
+    def forward(self, images: Tensor) -> Tensor:
+        return mean_logits([teacher(images) for teacher in self.teachers], self.temperature)
