@@ -75,6 +75,17 @@ def plan(file: File, set_: Overrides = None, models: Models = Path("models")) ->
 
 
 @app.command()
+def schema() -> None:
+    """Print the JSON schema of pipeline files, for editors."""
+    from edgekd.cli.terminal import libraries_unheard
+    from edgekd.pipeline.schema import schema
+
+    with libraries_unheard():
+        found = schema()
+    print_json(found)
+
+
+@app.command()
 def sensitivity(file: File, set_: Overrides = None, json_: Json = False, models: Models = Path("models")) -> None:
     """Cut each group of channels alone by a quarter, a half, three quarters, and show the accuracy lost on val.
 

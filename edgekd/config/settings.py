@@ -4,7 +4,16 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 # Linux's PATH_MAX without its final NUL byte, and NAME_MAX.
 MAX_PATH_BYTES, MAX_NAME_BYTES = 4095, 255
@@ -34,6 +43,11 @@ class Named(Settings):
     """
 
     name: str
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        mapping = handler.resolve_ref_schema(handler(core))
+        return {"anyOf": [{"const": cls.model_fields["name"].default}, mapping]}
 
     @model_serializer(mode="wrap")
     def _its_name_where_that_says_all(self, serialize: SerializerFunctionWrapHandler) -> str | dict[str, Any]:
