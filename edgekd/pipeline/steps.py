@@ -14,7 +14,8 @@ from edgekd.onnx_export import export_onnx
 from edgekd.pruning.criteria import L2, Importance
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.report.compare.comparison import Comparison
-from edgekd.report.schema import Latency, Ratio, Record
+from edgekd.report.record import Record
+from edgekd.report.schema import Latency, Ratio
 from edgekd.zoo import ModelSpec
 from edgekd.zoo.modes import evaluating
 

@@ -15,17 +15,15 @@ from edgekd.report.paired import drop_interval, paired_test, rivals
 from edgekd.report.schema import (
     DataFacts,
     Drift,
-    Epoch,
     Kernels,
     Latency,
-    LayerWidth,
     ModelReport,
     Paired,
     Ratio,
     Report,
-    StageReport,
     TargetFacts,
 )
+from edgekd.report.stage_report import Epoch, LayerWidth, Search, StageReport
 from edgekd.report.subject import Done, Measured, Subject
 from edgekd.report.verdict import choose
 from edgekd.stages.manifests import FloatModel, Pruning
@@ -177,6 +175,7 @@ def _stage(name: str, done: Done) -> StageReport:
             for log in (made.history.epochs if made.history else [])
         ],
         best_epoch=made.history.best_epoch if made.history else None,
+        searches=[Search(**search.model_dump()) for search in made.searches] if isinstance(made, FloatModel) else [],
         widths=[LayerWidth(**width.model_dump()) for width in pruning.widths] if pruning else [],
         facts=_before_and_after(pruning) if pruning else {},
     )

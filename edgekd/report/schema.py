@@ -1,27 +1,17 @@
 """The schema of report.json: frozen records with the names of the file."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edgekd.config.schemes import bits_of
+from edgekd.report.record import Count, Milliseconds, Record, Share
+from edgekd.report.stage_report import StageReport
 
 SCHEMA_VERSION = 1
 """Increased when older readers can no longer read a report; a new field with a default is no reason."""
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
-Milliseconds = Annotated[float, Field(ge=0, lt=1e9)]
 Outcome = Literal["pass", "fail", "no budget"]
-
-
-class Record(BaseModel):
-    """A frozen piece of the report."""
-
-    # Reports are also read from elsewhere: unknown fields and NaN are refused before they reach a page or a comparison.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, allow_inf_nan=False
-    )
 
 
 class Check(Record):
@@ -240,41 +230,6 @@ class DeviceReport(Record):
     throttled: bool | None = Field(None, description="the clock was lowered meanwhile; None: the device does not say")
     selftest: str = Field(description="one sentence: do the files answer there as they did here?")
     warnings: list[str] = []
-
-
-class Epoch(Record):
-    """One pass over the training split."""
-
-    epoch: int
-    losses: dict[str, float]
-    val_accuracy: float
-    lr: float
-    seconds: float
-
-
-class LayerWidth(Record):
-    """One layer's channels before and after pruning."""
-
-    layer: str
-    before: int
-    after: int
-    note: str = ""
-
-
-class StageReport(Record):
-    """What a stage did."""
-
-    id: str
-    stage: str
-    settings: dict[str, object]
-    digest: str
-    seconds: float
-    val_accuracy: float | None
-    epochs: list[Epoch] = []
-    best_epoch: int | None = None
-    widths: list[LayerWidth] = []
-    notes: list[str] = []
-    facts: dict[str, float | int | str] = {}
 
 
 class WeightBits(Record):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import nn
@@ -51,6 +51,7 @@ LabelsLr = Annotated[
 StageId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 NO_TEACHER = "none"
+AUTO: Final = "auto"
 M = TypeVar("M", bound=StageManifest)
 
 
@@ -167,10 +168,10 @@ class Context:
     started: float
     processes: Processes = ALONE
 
-    def load(self, role: str) -> tuple[nn.Module, ModelSpec]:
-        """The float model in a role, loaded afresh, in eval mode; and how it was built."""
+    def load(self, role: str, epoch: int | None = None) -> tuple[nn.Module, ModelSpec]:
+        """The float model in a role, as it was after an epoch or as it was kept, in eval mode; and how it was built."""
         manifest = manifest_of(self.inputs[role], FloatModel)
-        return manifest.load(self.inputs[role]), manifest.model.spec
+        return manifest.load(self.inputs[role], epoch), manifest.model.spec
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -185,9 +186,9 @@ class Context:
                 "than precision: float32"
             )
 
-    def load_teacher(self, spec: ModelSpec, role: str = "teacher") -> nn.Module:
-        """The teacher in a role, frozen, checked to answer the same question as the student."""
-        teacher, found = self.load(role)
+    def load_teacher(self, spec: ModelSpec, role: str = "teacher", epoch: int | None = None) -> nn.Module:
+        """The teacher in a role, frozen, checked to answer the same question as the student; see ``load``."""
+        teacher, found = self.load(role, epoch)
         if found.num_classes != spec.num_classes:
             problem = f"the teacher tells {found.num_classes} classes apart, the student {spec.num_classes}"
             raise ConfigError(f"{self.where}.teacher", problem, "name a teacher of the same classes")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 from torch import nn
@@ -12,6 +12,7 @@ from edgekd.config.target import Target
 from edgekd.errors import QuantizationError
 from edgekd.ondevice.machine import exact_bits
 from edgekd.quantization import layers_of
+from edgekd.stages.base import AUTO
 from edgekd.zoo import ModelSpec
 
 DEFAULT = "default"
@@ -25,7 +26,6 @@ def _known(given: int | dict[str, int] | str | None) -> int | dict[str, int] | s
     return given
 
 
-AUTO: Final = "auto"
 WeightBits = Annotated[
     int | dict[str, int] | Literal["auto"] | None,
     AfterValidator(_known),

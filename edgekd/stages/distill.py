@@ -1,15 +1,17 @@
 """Distillation: the smaller network learns from the labels and from the big one."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
 
 from edgekd.config import SettingError
 from edgekd.data import Dataset
 from edgekd.errors import ConfigError
 from edgekd.stages.base import (
+    AUTO,
     Alpha,
     BatchSize,
     Beta,
@@ -28,9 +30,19 @@ from edgekd.stages.base import (
     source_or_before,
 )
 from edgekd.stages.features import Compared, check_cut_from, compared, stayed_of
-from edgekd.stages.manifests import FloatModel, StageManifest
-from edgekd.stages.teachers import TeacherIds, as_one, key_of_role, load_teachers, teacher_roles
+from edgekd.stages.manifests import FloatModel, Search, StageManifest
+from edgekd.stages.teachers import (
+    TeacherEpoch,
+    TeacherIds,
+    as_one,
+    check_kept,
+    epochs_to_try,
+    key_of_role,
+    load_teachers,
+    teacher_roles,
+)
 from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
+from edgekd.stages.trials import searched
 from edgekd.store.artifacts import Artifact
 from edgekd.training.evaluation import in_precision
 from edgekd.training.features import AnyFeatures
@@ -40,8 +52,17 @@ from edgekd.zoo import ModelSpec, build, check_name, count_params, with_activati
 
 CAPACITY_GAP = 20
 """From this ratio of parameters on a user is told."""
+TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
+"""That ``auto`` tries."""
+SEARCHED_AT = 4.0
+"""The temperature with which a teacher's epoch is searched where both are ``auto``."""
+Temperature = Annotated[
+    Annotated[float, Field(gt=0, le=100), Tag("(number)")] | Annotated[Literal["auto"], Tag("(word)")],
+    Discriminator(lambda given: "(word)" if isinstance(given, str) else "(number)"),
+]
 _TERM = (
     "teacher",
+    "teacher_epoch",
     "loss",
     "standardize",
     "mixup",
@@ -69,6 +90,7 @@ class Distill(Stage):
         None, description="the stage whose model is the student; the stage before unless given"
     )
     teacher: TeacherIds = None
+    teacher_epoch: TeacherEpoch = None
     model: str | None = Field(None, description="a fresh architecture as the student, in place of source")
     width_mult: float | None = Field(
         None, gt=0, le=8, description="multiplies the channels of a fresh student, where the architecture has it"
@@ -86,7 +108,11 @@ class Distill(Stage):
         description="a term for layers inside, on top: attention, similarity, or channels (of a pruned student and the "
         "teacher it was cut from), or {name: attention, weight: 500}",
     )
-    temperature: float = Field(4.0, gt=0, le=100, description="softens both distributions")
+    temperature: Temperature = Field(
+        4.0,
+        description="softens both distributions; auto: 1, 2, 4 or 8, whichever teaches best on val in a quarter of the "
+        "epochs each",
+    )
     alpha: Alpha = 0.1
     beta: Beta = 0.9
     start_teacher_at: float = Field(
@@ -111,7 +137,7 @@ class Distill(Stage):
         if self.standardize and self.loss.name == "dist":
             raise ValueError("standardize goes with kd and dkd: dist is the same for standardised logits")
         if isinstance(self.teacher, list):
-            for key in ("standardize", "features"):
+            for key in ("standardize", "features", "teacher_epoch"):
                 if getattr(self, key):
                     raise SettingError(key, "goes with one teacher; name one, or leave it out")
         if self.mixup and self.loss.reads_labels:
@@ -139,6 +165,8 @@ class Distill(Stage):
             )
         if self.features is not None and self.features.pairs_channels:
             check_cut_from(student["source"], teachers["teacher"], earlier, where)
+        if self.teacher_epoch is not None:
+            check_kept(self.teacher_epoch, teachers["teacher"], earlier, where)
         return {**student, **teachers}
 
     def key_of(self, role: str) -> str:
@@ -168,14 +196,10 @@ class Distill(Stage):
     def run(self, ctx: Context) -> Artifact:
         ctx.warn_of_precision(self.precision)
         student, spec = self._student(ctx)
-        teachers = load_teachers(ctx, spec)
-        teacher = as_one(teachers, self.temperature) if teachers else None
-        warning = capacity_gap(max(map(count_params, teachers)), count_params(student)) if teachers else None
-        inside = self._compared(student, teacher, spec, ctx) if teacher else None
-        told = [text for text in (warning, inside and inside.in_words) if text]
+        stage, searches = self._settled(student, spec, ctx)
+        loss, told = stage._taught(student, spec, ctx) if self.beta else (self.batch_loss(student, None), [])
         for text in told:
             ctx.progress.note(f"{ctx.name}: {text}")
-        loss = self.batch_loss(student, teacher, inside)
         history = fit(
             student,
             loss,
@@ -187,7 +211,39 @@ class Distill(Stage):
             checkpoints=ctx.checkpoints,
             processes=ctx.processes,
         )
-        return ctx.save_model(student, spec, history, warnings=told)
+        return ctx.save_model(student, spec, history, warnings=told, searches=searches)
+
+    def _settled(self, student: nn.Module, spec: ModelSpec, ctx: Context) -> tuple["Distill", list[Search]]:
+        """The stage with a number for each setting that was to be found, and how they were found."""
+        stage, searches = self, list[Search]()
+        values = {
+            "teacher_epoch": epochs_to_try(ctx) if self.teacher_epoch == AUTO else (),
+            "temperature": TEMPERATURES,
+        }
+        for setting in (key for key in values if getattr(self, key) == AUTO):
+            loss_with = partial(stage._tried, spec, ctx, setting)
+            found = searched(ctx, setting, values[setting], student, loss_with, taught_schedule(self))
+            stage, searches = stage._with(setting, found.chosen), [*searches, found]
+        return stage, searches
+
+    def _with(self, setting: str, value: float) -> "Distill":
+        return self.model_copy(update={setting: value})
+
+    def _tried(self, spec: ModelSpec, ctx: Context, setting: str, value: float, trial: nn.Module) -> BatchLoss:
+        return self._with(setting, value)._taught(trial, spec, ctx)[0]
+
+    def _taught(self, student: nn.Module, spec: ModelSpec, ctx: Context) -> tuple[BatchLoss, list[str]]:
+        """The loss of a student who has teachers, and what a user should know of it."""
+        teachers = load_teachers(ctx, spec, None if self.teacher_epoch is None else int(self.teacher_epoch))
+        warning = capacity_gap(max(map(count_params, teachers)), count_params(student))
+        inside = self._compared(student, teachers[0], spec, ctx)
+        told = [text for text in (warning, inside and inside.in_words) if text]
+        return self.batch_loss(student, as_one(teachers, self._softening), inside), told
+
+    @property
+    def _softening(self) -> float:
+        # The teacher's epoch is searched before the temperature is.
+        return SEARCHED_AT if self.temperature == AUTO else self.temperature
 
     def batch_loss(self, student: nn.Module, teacher: nn.Module | None, inside: Compared | None = None) -> BatchLoss:
         """alpha * CE + beta * the teacher's term + the term of features inside, if any; CE alone without a teacher."""
@@ -203,7 +259,7 @@ class Distill(Stage):
     def _teacher_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         if self.standardize:
             student, teacher = standardized(student), standardized(teacher)
-        return self.loss(student, teacher, labels, self.temperature)
+        return self.loss(student, teacher, labels, self._softening)
 
     def _compared(self, student: nn.Module, teacher: nn.Module, spec: ModelSpec, ctx: Context) -> Compared | None:
         if self.features is None:

@@ -63,6 +63,14 @@ Pixels = Annotated[
 ]
 
 
+KeepEpochs = Annotated[
+    list[Annotated[int, Field(ge=1)]] | None,
+    Field(
+        min_length=1, description="epochs whose weights are kept beside the best one's, for teacher_epoch in distill"
+    ),
+]
+
+
 class Teacher(Stage):
     """Train a network with cross-entropy and keep the epoch that is best on val; or begin with given weights."""
 
@@ -84,6 +92,7 @@ class Teacher(Stage):
         description="pixels that the weights of a file expect: imagenet, edgekd ((pixel - 128) / 64), or mean, std",
     )
     epochs: int = Field(30, ge=0, le=10_000, description="passes over the training split; 0 only loads the weights")
+    keep_epochs: KeepEpochs = None
     lr: LearningRate = 0.1
     batch_size: BatchSize = 64
     weight_decay: WeightDecay = 5e-4
@@ -99,9 +108,12 @@ class Teacher(Stage):
             )
         if self.weights in (None, IMAGENET) and self.normalization is not None:
             raise SettingError("normalization", "goes with weights from a file; leave it out")
-        for key in ("lr", "batch_size", "weight_decay", "precision"):
+        for key in ("lr", "batch_size", "weight_decay", "precision", "keep_epochs"):
             if self.epochs == 0 and key in self.model_fields_set:
                 raise SettingError(key, "is for training, and epochs is 0; leave it out, or raise epochs")
+        kept = self.keep_epochs or []
+        if max(kept, default=0) > self.epochs or len(set(kept)) < len(kept):
+            raise SettingError("keep_epochs", f"must be epochs from 1 to {self.epochs}, each once, found {kept}")
         return self
 
     def check(self, where: str) -> None:
@@ -141,8 +153,14 @@ class Teacher(Stage):
             start=start,
             checkpoints=ctx.checkpoints,
             processes=ctx.processes,
+            keep=self.keep_epochs or (),
         )
-        return ctx.save_model(model, spec, history)
+
+        def beside(folder: Path) -> None:
+            for epoch, state in history.kept.items():
+                FloatModel.write_epoch(epoch, state, folder)
+
+        return ctx.save_model(model, spec, history, beside, kept_epochs=sorted(history.kept))
 
     def _network(self, ctx: Context) -> tuple[nn.Module, ModelSpec]:
         spec = self.network(ctx.data)

@@ -1,12 +1,15 @@
 """Who teaches a stage: one earlier stage's network or several, who answer as one."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 from torch import Tensor, nn
 
-from edgekd.stages.base import NO_TEACHER, Context, Stage, StageId
+from edgekd.errors import ConfigError
+from edgekd.stages.base import AUTO, NO_TEACHER, Context, Stage, StageId
+from edgekd.stages.manifests import FloatModel, manifest_of
+from edgekd.stages.teacher import Teacher
 from edgekd.training.losses import mean_logits
 from edgekd.zoo import ModelSpec
 
@@ -32,6 +35,19 @@ TeacherIds = Annotated[
 ]
 
 
+TeacherEpoch = Annotated[
+    Annotated[
+        Annotated[int, Field(ge=1), Tag("(number)")] | Annotated[Literal["auto"], Tag("(word)")],
+        Discriminator(lambda given: "(word)" if isinstance(given, str) else "(number)"),
+    ]
+    | None,
+    Field(
+        description="of its keep_epochs, with which the teacher teaches, or auto: whichever teaches best on val in a "
+        "quarter of the epochs each; its best on val unless given"
+    ),
+]
+
+
 def teacher_roles(named: str | list[str] | None, earlier: Sequence[Stage]) -> dict[str, str]:
     """The stages that teach, by role: those named, else the first teacher stage; empty where there is none."""
     if named == NO_TEACHER:
@@ -48,9 +64,33 @@ def key_of_role(role: str) -> str:
     return ROLE if role.startswith(ROLE) else role
 
 
-def load_teachers(ctx: Context, spec: ModelSpec) -> list[nn.Module]:
-    """Every teacher of a stage, frozen, checked to answer the same question as the student."""
-    return [ctx.load_teacher(spec, role) for role in ctx.inputs if key_of_role(role) == ROLE]
+def load_teachers(ctx: Context, spec: ModelSpec, epoch: int | None = None) -> list[nn.Module]:
+    """Every teacher of a stage, frozen, checked to answer the same question as the student.
+
+    Args:
+        ctx: of the stage.
+        spec: of the student.
+        epoch: after which the teacher's training is taken; None: as the teacher was kept.
+    """
+    return [ctx.load_teacher(spec, role, epoch) for role in ctx.inputs if key_of_role(role) == ROLE]
+
+
+def check_kept(epoch: int | str, teacher: str, earlier: Sequence[Stage], where: str) -> None:
+    """Raise ConfigError unless the teacher keeps this epoch, or any where the best one is searched."""
+    stage = next((stage for stage in earlier if stage.name == teacher), None)
+    kept = stage.keep_epochs or [] if isinstance(stage, Teacher) else []
+    if stage is None or epoch in kept or (epoch == AUTO and kept):
+        return
+    found = f"{teacher} keeps {'the epochs ' + ', '.join(map(str, kept)) if kept else 'none but its best epoch'}"
+    wanted = "[5, 10]" if epoch == AUTO else f"[{epoch}]"
+    raise ConfigError(f"{where}.teacher_epoch", found, f"give it keep_epochs: {wanted}, or leave this out")
+
+
+def epochs_to_try(ctx: Context) -> list[int]:
+    """The epochs that the teacher kept, and its best one."""
+    made = manifest_of(ctx.inputs[ROLE], FloatModel)
+    best = [made.history.best_epoch] if made.history else []
+    return sorted({*made.kept_epochs, *best})
 
 
 def as_one(teachers: Sequence[nn.Module], temperature: float) -> nn.Module:

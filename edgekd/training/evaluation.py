@@ -27,9 +27,12 @@ class Evaluation:
         """Higher accuracy (balanced accuracy if ``balanced``); ties go to the lower cross-entropy."""
         return other is None or self._rank(balanced) > other._rank(balanced)
 
+    def decisive(self, balanced: bool) -> float:
+        """The accuracy that decides; balanced if so wanted and counted."""
+        return self.classes.balanced_accuracy if balanced and self.classes else self.accuracy
+
     def _rank(self, balanced: bool) -> tuple[float, float]:
-        counted = self.classes if balanced else None
-        return self.accuracy if counted is None else counted.balanced_accuracy, -self.loss
+        return self.decisive(balanced), -self.loss
 
 
 def evaluate(model: Callable[[Tensor], Tensor], split: Split, device: torch.device = CPU) -> Evaluation:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -76,6 +76,7 @@ def fit(
     checkpoints: Checkpoints | None = None,
     processes: Processes = ALONE,
     after_averaging: Callable[[], None] = lambda: None,
+    keep: Collection[int] = (),
 ) -> History:
     """Train ``model`` in place and leave it with its best weights on ``val``.
 
@@ -92,6 +93,7 @@ def fit(
         checkpoints: written after every epoch; if there are any, the training resumes from the last.
         processes: that share every batch; all end with the same weights and history.
         after_averaging: called after the buffers of ``model`` were averaged over several processes.
+        keep: epochs, from 1, whose weights the history keeps beside the best ones.
 
     During training batches and ``model`` are on ``processes.device``; everything else that ``batch_loss`` calls must be
     there too.
@@ -130,7 +132,7 @@ def fit(
         _check_finite({**losses, "val_loss": found.loss}, label, epoch + 1, schedule.lr)
         lr = float(optimizer.param_groups[0]["lr"])
         log = EpochLog(epoch + 1, losses, found.accuracy, found.loss, lr, time.monotonic() - started)
-        running.add(log, found, model)
+        running.add(log, found, model, keep=epoch + 1 in keep)
         if checkpoints is not None and processes.first:
             checkpoints.save(epoch + 1, checkpoint(running, model, optimizer, generator))
         progress.epoch(label, epoch + 1, schedule.epochs, {**losses, **_reached(found, data.balance)})

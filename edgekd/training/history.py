@@ -1,7 +1,7 @@
 """The history of a training: its epochs, its best weights, and resuming from a checkpoint."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -41,6 +41,7 @@ class History:
         earlier_seconds: time spent by interrupted runs of this training.
         made_by: for the record: GPU, number of processes.
         classes: the best epoch's counts per class of val, if they were taken.
+        kept: epoch -> the network's tensors after it, where it was to be kept.
     """
 
     epochs: list[EpochLog]
@@ -49,6 +50,7 @@ class History:
     earlier_seconds: float
     made_by: dict[str, str]
     classes: ClassCounts | None = None
+    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
 
 class RunningHistory:
@@ -73,6 +75,7 @@ class RunningHistory:
         self.best, self.best_epoch, self.best_state = best, 0, best_state
         self.made_by, self.earlier_seconds, self._began = made_by, earlier_seconds, time.monotonic()
         self.logs: list[EpochLog] = []
+        self.kept: dict[int, dict[str, Tensor]] = {}
         self._balanced = balanced
 
     @property
@@ -83,11 +86,13 @@ class RunningHistory:
     def history(self) -> History:
         """The history as a frozen record."""
         accuracy, classes = (self.best.accuracy, self.best.classes) if self.best else (0.0, None)
-        return History(self.logs, self.best_epoch, accuracy, self.earlier_seconds, self.made_by, classes)
+        return History(self.logs, self.best_epoch, accuracy, self.earlier_seconds, self.made_by, classes, self.kept)
 
-    def add(self, log: EpochLog, found: Evaluation, model: nn.Module) -> None:
-        """Add an epoch and its result on val; the model's weights are copied if they are the best so far."""
+    def add(self, log: EpochLog, found: Evaluation, model: nn.Module, keep: bool = False) -> None:
+        """Add an epoch and its result on val; the model's weights are copied if they are the best so far, or kept."""
         self.logs.append(log)
+        if keep:
+            self.kept[log.epoch] = copy_state(model)
         if found.better_than(self.best, self._balanced):
             self.best, self.best_epoch, self.best_state = found, log.epoch, copy_state(model)
 
@@ -102,12 +107,14 @@ def checkpoint(
         "best": running.best_state,
         "momentum": momenta(model, optimizer),
         "random": {**of_torch, "order": generator.get_state()},
+        **{f"kept-{epoch}": state for epoch, state in running.kept.items()},
     }
     tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
     facts = {
         "logs": [asdict(log) for log in running.logs],
         "best": asdict(running.best) if running.best else None,
         "best_epoch": running.best_epoch,
+        "kept": [*running.kept],
         "random": others,
         "seconds": running.seconds,
         "made_by": running.made_by,
@@ -137,6 +144,8 @@ def resume(
     )
     running.best_epoch = saved.facts["best_epoch"]
     running.logs = [EpochLog(**log) for log in saved.facts["logs"]]
+    # Checkpoints of an older edgekd have none.
+    running.kept = {epoch: saved.part(f"kept-{epoch}") for epoch in saved.facts.get("kept", [])}
     return running
 
 

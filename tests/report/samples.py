@@ -6,21 +6,19 @@ from edgekd.report.schema import (
     DataFacts,
     DeviceModel,
     DeviceReport,
-    Epoch,
     Kernels,
     Latency,
-    LayerWidth,
     ModelReport,
     Paired,
     Quantization,
     Ratio,
     Report,
     Rival,
-    StageReport,
     TargetFacts,
     Verdict,
     WeightBits,
 )
+from edgekd.report.stage_report import Epoch, LayerWidth, StageReport
 from edgekd.training.significance import paired_interval
 
 TEST_IMAGES = 360

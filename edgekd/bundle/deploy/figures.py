@@ -18,8 +18,9 @@ from edgekd.bundle.write import add_device
 from edgekd.config.progress import Progress
 from edgekd.errors import DeviceError
 from edgekd.report.load import load_report, report_path
+from edgekd.report.record import Count, Milliseconds, Record
 from edgekd.report.roles import teacher_of
-from edgekd.report.schema import Count, DeviceModel, DeviceReport, Latency, Milliseconds, Ratio, Record, Report
+from edgekd.report.schema import DeviceModel, DeviceReport, Latency, Ratio, Report
 
 
 class Machine(Record):

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgekd.report.compare.runs import Run
-from edgekd.report.schema import Latency, Record
+from edgekd.report.record import Record
+from edgekd.report.schema import Latency
 from edgekd.report.wording import listed
 
 HOST = "host"

@@ -42,7 +42,8 @@ from edgekd.report.compare.comparable import (
 from edgekd.report.compare.pareto import Point, better
 from edgekd.report.compare.runs import Run
 from edgekd.report.compare.settings_that_differ import Difference, differences
-from edgekd.report.schema import Latency, Outcome, Record
+from edgekd.report.record import Record
+from edgekd.report.schema import Latency, Outcome
 from edgekd.report.wording import listed
 from edgekd.training.significance import SIGNIFICANT, mcnemar_p
 

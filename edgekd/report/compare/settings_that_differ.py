@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import Field
 
-from edgekd.report.schema import Record, Report
+from edgekd.report.record import Record
+from edgekd.report.schema import Report
 
 Flat = dict[str, object]
 SHARED = ("seed", "data", "target", "budget")

@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from edgekd.report.page.points import Point, draw_legend, draw_points
 from edgekd.report.page.svg import MUTED, PERCENT, shortened, svg
 from edgekd.report.roles import recommended_of, teacher_of
-from edgekd.report.schema import LayerWidth, ModelReport, Quantization, Report, StageReport
+from edgekd.report.schema import ModelReport, Quantization, Report
+from edgekd.report.stage_report import LayerWidth, StageReport
 from edgekd.report.wording import kilobytes, percent, plain
 
 TEACHER, FLOAT, INTEGER, BEST = "#475569", "#3b6fb6", "#0f766e", "#b45309"

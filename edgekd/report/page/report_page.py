@@ -13,8 +13,9 @@ from edgekd.report.page.jinja import filled
 from edgekd.report.page.kernels import kernels
 from edgekd.report.page.quantization import bits_in_words, bits_table, layers_table
 from edgekd.report.page.rivals import rivals_table
+from edgekd.report.page.training import search_table, training_words
 from edgekd.report.roles import checked_of, recommended_of, role_of
-from edgekd.report.schema import Report, StageReport
+from edgekd.report.schema import Report
 from edgekd.training.significance import SIGNIFICANT
 
 
@@ -43,16 +44,11 @@ def render_html(report: Report) -> str:
         bits_in_words=bits_in_words(quantization, report.target) if quantization else (),
         kernels=kernels(report),
         plots=plots,
-        training_words=_training_words,
+        training_words=training_words,
+        search_table=search_table,
         keeps_up=KEEPS_UP,
         significant=SIGNIFICANT,
         repeatability=REPEATABILITY,
         same_file=SAME_FILE,
         no_difference=w.NO_DIFFERENCE,
     )
-
-
-def _training_words(stage: StageReport) -> str:
-    epochs = f"{len(stage.epochs)} epochs" if len(stage.epochs) > 1 else "1 epoch"
-    best = "none better than the start, which was kept" if stage.best_epoch == 0 else f"the best is {stage.best_epoch}"
-    return ", ".join([epochs, *([] if stage.best_epoch is None else [best]), w.seconds(stage.seconds)])

@@ -18,7 +18,9 @@ from edgekd.stages.manifests.models import (
     Network,
     Pruning,
     Quantized,
+    Search,
     Size,
+    Trial,
 )
 from edgekd.stages.manifests.upgrade import upgraded
 from edgekd.store.artifacts import Artifact
@@ -44,9 +46,11 @@ __all__ = [
     "Network",
     "Pruning",
     "Quantized",
+    "Search",
     "Size",
     "StageManifest",
     "Training",
+    "Trial",
     "manifest_of",
 ]
 

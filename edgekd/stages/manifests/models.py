@@ -1,7 +1,7 @@
 """Artifacts that hold a network: in floats, or with integer ranges."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -86,6 +86,33 @@ class Pruning(Part):
     pruning_ratio: float
 
 
+class Trial(Part):
+    """One value of a setting, and the student's accuracy on val with it, 0..1; balanced where data.balance is."""
+
+    value: float
+    val_accuracy: float
+
+
+class Search(Part):
+    """How a setting was chosen: by the student's accuracy on val after short trainings.
+
+    Args:
+        epochs: of each.
+        tried: in order.
+    """
+
+    setting: str
+    epochs: int
+    tried: list[Trial]
+    chosen: float
+
+    @property
+    def in_words(self) -> str:
+        found = ", ".join(f"{trial.value:g}: {trial.val_accuracy:.4f}" for trial in self.tried)
+        each = f"{self.epochs} epoch{'s' if self.epochs > 1 else ''} each"
+        return f"{self.setting.replace('_', ' ')} {self.chosen:g} teaches best ({found} on val, {each})"
+
+
 class ModelManifest(StageManifest):
     """A network of any kind."""
 
@@ -109,7 +136,12 @@ class ModelManifest(StageManifest):
 
 
 class FloatModel(ModelManifest):
-    """A network in floats: ``weights.safetensors``; of a pruned one ``channels.json`` says which channels stayed."""
+    """A network in floats: ``weights.safetensors``; of a pruned one ``channels.json`` says which channels stayed.
+
+    Args:
+        searches: how settings were chosen.
+        kept_epochs: of its training, whose weights lie in ``epoch-5.safetensors`` and so on.
+    """
 
     noun: ClassVar[str] = "float model"
     WEIGHTS: ClassVar[str] = "weights.safetensors"
@@ -118,16 +150,28 @@ class FloatModel(ModelManifest):
     kind: Literal["float model"] = "float model"
     size: Size
     pruning: Pruning | None = None
+    searches: list[Search] = Field(default_factory=list)
+    kept_epochs: list[int] = Field(default_factory=list)
+
+    @property
+    def told(self) -> list[str]:
+        return [*(search.in_words for search in self.searches), *super().told]
 
     @classmethod
     def write(cls, model: nn.Module, folder: Path) -> None:
         """The network's tensors; ``load`` reads them."""
         save_tensors(folder / cls.WEIGHTS, model.state_dict())
 
-    def load(self, artifact: Artifact) -> nn.Module:
-        """The network, bit-equal to the one that was saved, in eval mode."""
+    @classmethod
+    def write_epoch(cls, epoch: int, state: Mapping[str, Tensor], folder: Path) -> None:
+        """The network's tensors after an epoch; ``load`` reads them."""
+        save_tensors(folder / _of_epoch(epoch), state)
+
+    def load(self, artifact: Artifact, epoch: int | None = None) -> nn.Module:
+        """The network, bit-equal to the one that was saved, in eval mode; ``epoch``: as it was after that one."""
         model = self.model.empty()
-        model.load_state_dict(load_tensors(artifact, self.WEIGHTS))
+        beside = epoch is not None and epoch in self.kept_epochs
+        model.load_state_dict(load_tensors(artifact, _of_epoch(epoch) if beside else self.WEIGHTS))
         return model.eval()
 
     def stayed(self, artifact: Artifact) -> dict[str, list[int]] | None:
@@ -141,6 +185,10 @@ class FloatModel(ModelManifest):
         model = self.load(artifact)
         graph = float_graph(model, self.model.spec, fingerprint(model, self.model.spec))
         yield Exportable(name, name, "model", self.model.spec, model, graph)
+
+
+def _of_epoch(epoch: int | None) -> str:
+    return f"epoch-{epoch}.safetensors"
 
 
 class LayerBits(Part):
