@@ -266,7 +266,7 @@ def test_a_student_that_was_not_cut_from_its_teacher_has_no_channels_to_pair() -
 
     with pytest.raises(ConfigError, match=r"x: stages\[3\].features: channels goes with a student that was cut from"):
         _chain(other, prune, {"stage": "distill", "features": "channels"})
-    with pytest.raises(ConfigError, match=r"features: pairs channels, which a fresh student has not"):
+    with pytest.raises(ConfigError, match=r"features: pairs the teacher's channels, and a fresh student has none"):
         _chain({"stage": "distill", "model": "resnet8", "features": "channels"})
     with pytest.raises(ConfigError, match=r"x: stages\[1\].features: unknown feature term 'chanels'; did you mean 'ch"):
         _chain({"stage": "distill", "features": "chanels"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from edgekd.bundle.alone import alone
 from edgekd.config import Settings, read_yaml, validate, with_overrides
@@ -24,6 +24,7 @@ from edgekd.report.fitting import Budget
 from edgekd.report.schema import Report
 from edgekd.report.subject import Done, Subject, measure
 from edgekd.stages import AnyStage, Context, Stage, kinds_that_leave
+from edgekd.stages.assistants import with_assistants
 from edgekd.stages.manifests import ExportedFiles, Facts
 from edgekd.store.artifacts import Artifact, Store, digest_of
 from edgekd.training.environment import seed_everything
@@ -39,6 +40,11 @@ class Pipeline(Settings):
     target: Target = Field(Target(), description="what runs the result")
     stages: list[AnyStage] = Field(min_length=1, description="what is done, in order")
     budget: Budget = Field(Budget(), description="what the shipped file may cost")
+
+    @field_validator("stages")
+    @classmethod
+    def _assistants_have_stages_of_their_own(cls, stages: list[Stage]) -> list[Stage]:
+        return with_assistants(stages)
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: Iterable[str] = ()) -> "Pipeline":

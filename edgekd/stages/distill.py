@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from edgekd.config import SettingError
@@ -35,6 +35,7 @@ from edgekd.stages.teachers import (
     TeacherEpoch,
     TeacherIds,
     as_one,
+    capacity_gap,
     check_kept,
     epochs_to_try,
     key_of_role,
@@ -42,7 +43,7 @@ from edgekd.stages.teachers import (
     teacher_roles,
 )
 from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
-from edgekd.stages.trials import searched
+from edgekd.stages.trials import TEMPERATURES, Temperature, searched
 from edgekd.store.artifacts import Artifact
 from edgekd.training.evaluation import in_precision
 from edgekd.training.features import AnyFeatures
@@ -50,19 +51,12 @@ from edgekd.training.fit import BatchLoss, fit
 from edgekd.training.losses import AnyLoss, Kd, standardized
 from edgekd.zoo import ModelSpec, build, check_name, count_params, with_activations
 
-CAPACITY_GAP = 20
-"""From this ratio of parameters on a user is told."""
-TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
-"""That ``auto`` tries."""
 SEARCHED_AT = 4.0
 """The temperature with which a teacher's epoch is searched where both are ``auto``."""
-Temperature = Annotated[
-    Annotated[float, Field(gt=0, le=100), Tag("(number)")] | Annotated[Literal["auto"], Tag("(word)")],
-    Discriminator(lambda given: "(word)" if isinstance(given, str) else "(number)"),
-]
 _TERM = (
     "teacher",
     "teacher_epoch",
+    "assistants",
     "loss",
     "standardize",
     "mixup",
@@ -91,6 +85,12 @@ class Distill(Stage):
     )
     teacher: TeacherIds = None
     teacher_epoch: TeacherEpoch = None
+    assistants: list[Annotated[float, Field(gt=0, lt=1)]] | None = Field(
+        None,
+        min_length=1,
+        description="shares of the teacher's width, as [0.75, 0.5]: fresh networks of its architecture, each trained "
+        "as this stage says in a stage of its own before it and taught by the one before; the last one teaches",
+    )
     model: str | None = Field(None, description="a fresh architecture as the student, in place of source")
     width_mult: float | None = Field(
         None, gt=0, le=8, description="multiplies the channels of a fresh student, where the architecture has it"
@@ -136,16 +136,20 @@ class Distill(Stage):
             raise ValueError("start_teacher_at must be below stop_teacher_at")
         if self.standardize and self.loss.name == "dist":
             raise ValueError("standardize goes with kd and dkd: dist is the same for standardised logits")
-        if isinstance(self.teacher, list):
-            for key in ("standardize", "features", "teacher_epoch"):
-                if getattr(self, key):
-                    raise SettingError(key, "goes with one teacher; name one, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_taught_so(self) -> "Distill":
+        for key in ("standardize", "features", "teacher_epoch", "assistants"):
+            if isinstance(self.teacher, list) and getattr(self, key):
+                raise SettingError(key, "goes with one teacher; name one, or leave it out")
         if self.mixup and self.loss.reads_labels:
             raise SettingError("mixup", f"blends labels, and {self.loss.name} needs one for each image; take loss: kd")
-        if self.model is not None and self.features is not None and self.features.pairs_channels:
-            raise SettingError(
-                "features", "pairs channels, which a fresh student has not; take attention or similarity"
-            )
+        if self.assistants and sorted(set(self.assistants), reverse=True) != self.assistants:
+            raise SettingError("assistants", f"must become smaller from one to the next, found {self.assistants}")
+        if self.features is not None and self.features.pairs_channels and (self.model is not None or self.assistants):
+            who = "an assistant teaches" if self.assistants else "a fresh student has none of them"
+            raise SettingError("features", f"pairs the teacher's channels, and {who}; take attention or similarity")
         return self
 
     @property
@@ -163,6 +167,9 @@ class Distill(Stage):
                 "distillation needs a teacher, found none",
                 "name one, or begin with a teacher stage",
             )
+        if self.assistants and teachers["teacher"] in [stage.name for stage in earlier]:
+            problem = f"are networks like the teacher's, and {teachers['teacher']} names no architecture"
+            raise ConfigError(f"{where}.assistants", problem, "name a teacher stage as teacher")
         if self.features is not None and self.features.pairs_channels:
             check_cut_from(student["source"], teachers["teacher"], earlier, where)
         if self.teacher_epoch is not None:
@@ -277,19 +284,3 @@ class Distill(Stage):
         if self.activations is None:
             return student, spec
         return with_activations(student, spec, self.activations)
-
-
-def capacity_gap(teacher_params: int, student_params: int) -> str | None:
-    """What to tell a user whose teacher is so much larger that a student learns less from it; None where it is not.
-
-    Source: Cho & Hariharan (2019); Mirzadeh et al. (2020), who put a teacher assistant between.
-
-    >>> capacity_gap(1_000_000, 250_000) is None
-    True
-    """
-    if teacher_params < CAPACITY_GAP * student_params:
-        return None
-    return (
-        f"the teacher has {teacher_params / student_params:.0f} times the student's parameters, which often teaches "
-        "worse: distil into a size between first (a teacher assistant), take loss: dist, or set stop_teacher_at: 0.6"
-    )

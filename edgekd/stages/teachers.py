@@ -14,6 +14,8 @@ from edgekd.training.losses import mean_logits
 from edgekd.zoo import ModelSpec
 
 ROLE = "teacher"
+CAPACITY_GAP = 20
+"""From this ratio of parameters on a user is told."""
 
 
 def _sensible(given: str | list[str]) -> str | list[str]:
@@ -105,3 +107,19 @@ class _Together(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return mean_logits([teacher(images) for teacher in self.teachers], self.temperature)
+
+
+def capacity_gap(teacher_params: int, student_params: int) -> str | None:
+    """What to tell a user whose teacher is so much larger that a student learns less from it; None where it is not.
+
+    Source: Cho & Hariharan (2019); Mirzadeh et al. (2020), who put a teacher assistant between.
+
+    >>> capacity_gap(1_000_000, 250_000) is None
+    True
+    """
+    if teacher_params < CAPACITY_GAP * student_params:
+        return None
+    return (
+        f"the teacher has {teacher_params / student_params:.0f} times the student's parameters, which often teaches "
+        "worse: put a teacher assistant between (assistants: [0.5]), take loss: dist, or set stop_teacher_at: 0.6"
+    )

@@ -3,7 +3,9 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Annotated, Literal
 
+from pydantic import Discriminator, Field, Tag
 from torch import nn
 
 from edgekd.stages.base import Context
@@ -13,6 +15,12 @@ from edgekd.training.evaluation import Evaluation
 from edgekd.training.fit import BatchLoss, Schedule, fit
 from edgekd.training.history import History
 
+TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
+"""That ``auto`` tries."""
+Temperature = Annotated[
+    Annotated[float, Field(gt=0, le=100), Tag("(number)")] | Annotated[Literal["auto"], Tag("(word)")],
+    Discriminator(lambda given: "(word)" if isinstance(given, str) else "(number)"),
+]
 SHORTER = 4
 """A trial has so many times fewer epochs than the training that it decides for."""
 

@@ -15,7 +15,7 @@ from edgekd.errors import ConfigError, ModelError
 from edgekd.pipeline import Pipeline
 from edgekd.stages import Context, Distill
 from edgekd.stages.base import frozen
-from edgekd.stages.distill import capacity_gap
+from edgekd.stages.teachers import capacity_gap
 from edgekd.stages.teaching import taught_schedule
 from edgekd.store.artifacts import Store
 from edgekd.training.fit import LossParts, Schedule, fit, learning_rate
