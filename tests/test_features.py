@@ -21,6 +21,7 @@ from edgekd.stages import Distill
 from edgekd.stages.base import frozen
 from edgekd.stages.features import compared
 from edgekd.stages.manifests import FloatModel, manifest_of
+from edgekd.store.artifacts import Store
 from edgekd.training.features import (
     AnyFeatures,
     Channels,
@@ -253,6 +254,23 @@ def test_a_student_that_was_pruned_twice_is_held_against_the_channels_it_kept(tm
     assert history.epochs[0].losses["channels"] > 0
     stayed = [manifest_of(each, FloatModel).stayed(each) for each in (once, twice)]
     assert [len((each or {})["conv1"]) for each in stayed] == [16, 8]
+
+
+@pytest.mark.slow
+def test_what_an_older_edgekd_pruned_is_named_with_the_folder_to_delete(tmp_path: Path) -> None:
+    head = CUT[: CUT.index("      - {stage: prune, id")]
+    store = Store(tmp_path / "models")
+    pipeline = Pipeline.from_yaml(write_pipeline(tmp_path, head))
+    pipeline.run(store.root, tmp_path)
+    pruned = pipeline.plan(store.root)[-1].artifact
+    assert pruned is not None
+    facts, weights = pruned.manifest, pruned.read(FloatModel.WEIGHTS)
+    with store.writing(pruned.digest, {key: value for key, value in facts.items() if key != "files"}) as folder:
+        (folder / FloatModel.WEIGHTS).write_bytes(weights)
+
+    taught = Pipeline.from_yaml(write_pipeline(tmp_path, head + "      - {stage: distill, features: channels}\n"))
+    with pytest.raises(ConfigError, match=r"prune was pruned by an older edgekd, .*; delete .* and run again"):
+        taught.run(store.root, tmp_path)
 
 
 def _chain(*stages: dict[str, Any]) -> None:

@@ -40,7 +40,19 @@ def test_a_shipped_file_fits(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["stages.2.loss=dkd", "stages.2.loss={name: dkd, others_weight: 4}", "data={image_size: 16}", "target.isa=any"],
+    [
+        "stages.2.loss=dkd",
+        "stages.2.loss={name: dkd, others_weight: 4}",
+        "data={image_size: 16}",
+        "target.isa=any",
+        "stages.2.features=channels",
+        "stages.2.features={name: attention, weight: 10}",
+        "stages.2.temperature=auto",
+        "stages.2.assistants=[0.75, 0.5]",
+        "stages.2.teacher_epoch=auto",
+        "stages.0.keep_epochs=[2]",
+        "stages.3.teacher=[a, b]",
+    ],
 )
 def test_what_is_taken_in_another_way_fits_too(change: str) -> None:
     tree = with_overrides(read_yaml(MOBILENET), [change])
@@ -56,6 +68,10 @@ def test_what_is_taken_in_another_way_fits_too(change: str) -> None:
         "stages.1.pruning_ratio=2",
         "stages.2.los=dkd",
         "stages.2.loss=dk",
+        "stages.2.features=chanels",
+        "stages.2.temperature=hot",
+        "stages.2.assistants=[2]",
+        "stages.2.teacher=[teacher]",
         "data={name: folder}",
         "seed=-1",
         "budgets={}",

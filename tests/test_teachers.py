@@ -54,7 +54,8 @@ def test_one_teacher_alone_answers_to_the_bit_as_without_others() -> None:
 
 
 def pipeline(**settings: Any) -> Pipeline:
-    teachers = [{"stage": "teacher", "id": name, "model": "resnet8", "lr": lr} for name, lr in (("a", 0.1), ("b", 0.2))]
+    rates = (("a", 0.1), ("b", 0.2), ("like-a", 0.1))
+    teachers = [{"stage": "teacher", "id": name, "model": "resnet8", "lr": lr} for name, lr in rates]
     taught = {"stage": "distill", "source": "a", **settings}
     data = {"name": "digits", "image_size": 8}
     found = validate(Pipeline, {"name": "x", "data": data, "stages": [*teachers, taught]}, "x")
@@ -78,11 +79,12 @@ def test_the_digest_names_every_teacher_and_stays_that_of_one_where_there_is_one
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"teacher": ["a", "c"]}, r"x: stages\[2\].teacher: there is no stage 'c'"),
-        ({"teacher": ["a", "a"]}, r"x: stages\[2\].teacher: a stage is named twice"),
-        ({"teacher": ["a"]}, r"x: stages\[2\].teacher: list should have at least 2 items"),
-        ({"teacher": ["a", "none"]}, r"x: stages\[2\].teacher: none stands alone"),
-        ({"teacher": 3}, r"x: stages\[2\].teacher: input should be a valid string, found 3"),
+        ({"teacher": ["a", "c"]}, r"x: stages\[3\].teacher: there is no stage 'c'"),
+        ({"teacher": ["a", "a"]}, r"x: stages\[3\].teacher: a stage is named twice"),
+        ({"teacher": ["a"]}, r"x: stages\[3\].teacher: list should have at least 2 items"),
+        ({"teacher": ["a", "like-a"]}, r"x: stages\[3\].teacher: a and like-a are one network: their settings are the"),
+        ({"teacher": ["a", "none"]}, r"x: stages\[3\].teacher: none stands alone"),
+        ({"teacher": 3}, r"x: stages\[3\].teacher: input should be a valid string, found 3"),
         ({"teacher": ["a", "b"], "standardize": True}, "standardize: goes with one teacher"),
         ({"teacher": ["a", "b"], "features": "attention"}, "features: goes with one teacher"),
     ],

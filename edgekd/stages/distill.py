@@ -160,7 +160,7 @@ class Distill(Stage):
         student = {} if self.model else {"source": source_or_before(self.source, earlier, where)}
         if self.beta == 0:
             return student
-        teachers = teacher_roles(self.teacher, earlier)
+        teachers = teacher_roles(self.teacher, earlier, where)
         if not teachers:
             raise ConfigError(
                 f"{where}.teacher",

@@ -143,7 +143,7 @@ def stayed_of(ctx: Context) -> Channels:
         stayed = made.stayed(artifact)
         if stayed is None:
             problem = f"{made.facts.id} was pruned by an older edgekd, which did not write down the channels that stay"
-            raise ConfigError(where, problem, "run it again (--force)")
+            raise ConfigError(where, problem, f"delete {artifact.folder} and run again: only the pruning is done anew")
         found = _through(stayed, found)
         before = ctx.store.find(made.facts.parents.get("source", ""))
         if before is None:

@@ -100,7 +100,7 @@ class Qat(Stage):
         return settings
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
-        teachers = teacher_roles(self.teacher, earlier) if self.beta else {}
+        teachers = teacher_roles(self.teacher, earlier, where) if self.beta else {}
         return {"source": source_or_before(self.source, earlier, where), **teachers}
 
     def key_of(self, role: str) -> str:

@@ -50,15 +50,29 @@ TeacherEpoch = Annotated[
 ]
 
 
-def teacher_roles(named: str | list[str] | None, earlier: Sequence[Stage]) -> dict[str, str]:
-    """The stages that teach, by role: those named, else the first teacher stage; empty where there is none."""
+def teacher_roles(named: str | list[str] | None, earlier: Sequence[Stage], where: str = "") -> dict[str, str]:
+    """The stages that teach, by role: those named, else the first teacher stage; empty where there is none.
+
+    Raises:
+        ConfigError: two of them leave one network; ``where`` names the stage that is taught.
+    """
     if named == NO_TEACHER:
         return {}
     if named is None:
         names = [stage.name for stage in earlier if stage.kind == "teacher"][:1]
     else:
         names = [named] if isinstance(named, str) else named
+        _check_different([stage for stage in earlier if stage.name in names], where)
     return {f"{ROLE} {number}" if number > 1 else ROLE: name for number, name in enumerate(names, 1)}
+
+
+def _check_different(teachers: Sequence[Stage], where: str) -> None:
+    """The seed is the pipeline's, so that teacher stages of the same settings train the same network."""
+    for index, one in enumerate(teachers):
+        for other in teachers[:index]:
+            if isinstance(one, Teacher) and one.deciding_settings() == other.deciding_settings():
+                found = f"{other.name} and {one.name} are one network: their settings are the same"
+                raise ConfigError(f"{where}.teacher", found, "give one of them another lr, width or architecture")
 
 
 def key_of_role(role: str) -> str:

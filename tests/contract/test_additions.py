@@ -1,4 +1,4 @@
-"""What comes new touches one place: a stage, a dataset, a loss, a criterion and a scheme, each added and used."""
+"""What comes new touches one place: a stage, a dataset, a loss, a feature term, a criterion and a scheme, each used."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +21,7 @@ from edgekd.stages import Context, Distill, Export, Prune, Ptq, Stage, Teacher
 from edgekd.stages.base import StageId, source_or_before
 from edgekd.stages.manifests import FloatModel, StageManifest
 from edgekd.store.artifacts import Artifact
+from edgekd.training.features import AnyFeatures, Features
 from edgekd.training.losses import AnyLoss, Loss
 from edgekd.zoo import ModelSpec, random_images
 from tests.chain import write_pipeline
@@ -35,7 +36,7 @@ CHAIN = """
     stages:
       - {stage: teacher, model: "tests.tiny:own_network", epochs: 1, batch_size: 32}
       - {stage: prune, pruning_ratio: 0.5, importance: {name: last, from_the_end: true}}
-      - {stage: distill, epochs: 1, batch_size: 32, loss: {name: l1, power: 2}}
+      - {stage: distill, epochs: 1, batch_size: 32, loss: {name: l1, power: 2}, features: {name: mean, weight: 2}}
       - {stage: negate}
       - {stage: export, models: [teacher, negate]}
     budget: {accuracy_drop: 1}
@@ -84,6 +85,16 @@ class L1(Loss):
         return ((student - teacher).abs() ** self.power).mean()
 
 
+class Mean(Features):
+    """A feature term."""
+
+    name: Literal["mean"] = "mean"
+    weight: float = Field(1.0, gt=0, description="of the term")
+
+    def __call__(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return (student.mean() - teacher.mean()).abs()
+
+
 class Last(Importance):
     """A criterion with a parameter: the number of the channel."""
 
@@ -105,6 +116,7 @@ def one_more(union: Any, kind: type[Settings], tag: str, *rest: Any) -> Any:
 
 class MoreDistill(Distill):
     loss: one_more(AnyLoss, L1, "name", BeforeValidator(by_name)) = L1()  # type: ignore[valid-type]
+    features: one_more(AnyFeatures, Mean, "name", BeforeValidator(by_name)) = Mean()  # type: ignore[valid-type]
 
 
 class MorePrune(Prune):
@@ -130,7 +142,7 @@ def test_a_pipeline_file_names_what_was_added_and_its_parameters_act(tmp_path: P
     assert report.data.train == 60
     teacher, pruned, taught, negated = (loaded(made[name])[0] for name in ("teacher", "prune", "distill", "negate"))
     assert torch.equal(pruned.get_parameter("0.weight"), teacher.get_parameter("0.weight")[:8])  # the first ones stay
-    assert set(said(made["distill"]).history.epochs[0].losses) == {"loss", "ce", "l1"}  # type: ignore[union-attr]
+    assert set(said(made["distill"]).history.epochs[0].losses) == {"loss", "ce", "l1", "mean"}  # type: ignore[union-attr]
     images = random_images(SPEC, 4)
     with torch.no_grad():
         assert torch.allclose(negated(images), -taught(images), atol=1e-5)

@@ -7,6 +7,7 @@ import pytest
 
 from edgekd.report.page.report_page import render_html
 from edgekd.report.schema import Latency, Ratio, Report, WeightBits
+from edgekd.report.stage_report import Search, Trial
 from tests.brief import plots_as_users_have_them
 from tests.report.samples import (
     sample_alarming_report,
@@ -393,3 +394,19 @@ def test_numbers_of_another_number_of_classes_are_not_drawn_beside_the_wrong_one
 
     with pytest.raises(ValueError, match="shorter"):
         render_html(report.model_copy(update={"models": short}))
+
+
+def test_a_search_has_a_table_below_its_training_and_the_chosen_value_in_its_line() -> None:
+    report = sample_report()
+    tried = [Trial(value=2, val_accuracy=0.91), Trial(value=4, val_accuracy=0.935)]
+    search = Search(setting="temperature", epochs=3, tried=tried, chosen=4)
+    stages = [
+        stage.model_copy(update={"searches": [search]}) if stage.id == "distill" else stage for stage in report.stages
+    ]
+
+    page = render_html(report.model_copy(update={"stages": stages}))
+
+    assert page.count("accuracy on val after 3 epochs") == 1
+    assert page.count("temperature 4 was chosen") == 1
+    assert "93.5 %" in page
+    assert "was chosen" not in render_html(report)
