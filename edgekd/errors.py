@@ -5,6 +5,7 @@ EdgekdError
 |- DataError          a dataset, a split, an image
 |- ModelError         an architecture name or weights that do not fit it
 |- ArtifactError      the model store: a damaged or missing folder, a disk that refuses
+|  '- BusyError       an artifact that another process is making, where nobody wanted to wait for it
 |- TrainingError      a loss that is not a number
 |- PruningError       a network that cannot be pruned as asked
 |- QuantizationError  a network that cannot be made integer
@@ -21,6 +22,7 @@ from edgekd.ondevice.faults import Fault, printable
 __all__ = [
     "ArtifactError",
     "BundleError",
+    "BusyError",
     "ConfigError",
     "DataError",
     "DeviceError",
@@ -75,6 +77,10 @@ class ModelError(EdgekdError):
 
 class ArtifactError(EdgekdError):
     """A folder of the model store is damaged, missing or cannot be written."""
+
+
+class BusyError(ArtifactError):
+    """Another process is making an artifact, and this one was not to wait for it."""
 
 
 class TrainingError(EdgekdError):

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from edgekd.pipeline.shipping import ship
 from edgekd.report.build import build_report
 from edgekd.report.fitting import Budget
 from edgekd.report.schema import Report
-from edgekd.report.subject import Done, Subject, measure
+from edgekd.report.subject import Done, Measured, Subject, measure
 from edgekd.stages import AnyStage, Context, Stage, kinds_that_leave
 from edgekd.stages.assistants import with_assistants
 from edgekd.stages.manifests import ExportedFiles, Facts
@@ -92,7 +92,7 @@ class Pipeline(Settings):
     def plan(self, models: str | Path = "models", progress: Progress | None = None) -> list[Planned]:
         """Every stage with its digest, and its artifact if that is up to date; nothing is run."""
         progress = progress or Progress()
-        return looked_up(self._drafts(load_dataset(self.data, progress)), Store(Path(models)))
+        return looked_up(self.drafts(load_dataset(self.data, progress)), Store(Path(models)))
 
     def run(
         self,
@@ -126,14 +126,51 @@ class Pipeline(Settings):
         processes.by_first(lambda: check_writable(Path(models), Path(exports)))
         data = processes.first_then_others(lambda: load_dataset(self.data, progress))
         check_same_images(data, processes)
-        drafts = self._drafts(data)
+        with self.outcome(models, data, force=force, progress=progress, processes=processes) as found:
+            if found is None:
+                return None
+            report = build_report(found.subject, found.exported, found.measured)
+            # Locked only while writing: other runs of this pipeline need not wait for the measurement.
+            with alone(folder, progress):
+                ship(folder, report, found.exported, found.measured, data, self.data.resize_rule)
+            return report
+
+    @contextlib.contextmanager
+    def outcome(
+        self,
+        models: str | Path,
+        data: Dataset,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+        processes: Processes = ALONE,
+        waits: bool = True,
+    ) -> Iterator["Outcome | None"]:
+        """Run every stage that is not up to date, and measure; nothing is shipped.
+
+        Args:
+            models: folder of the model store.
+            data: the images that ``data`` names.
+            force: also run stages and measurements that are up to date.
+            progress: informed about what happens.
+            processes: that train together.
+            waits: for stages that other processes are making; unless true, BusyError is raised for the first of them.
+
+        Yields:
+            What was measured, which is not collected meanwhile; None without an export stage, and in all processes but
+            the first.
+
+        Raises:
+            EdgekdError: a mistake, reported in one line.
+        """
+        drafts = self.drafts(data)
         with processes.store_root(Path(models)) as root:
-            run = _Run(data, Store(root), force, progress, processes)
+            run = _Run(data, Store(root), force, progress or Progress(), processes, waits)
             # Before anything is looked up: an artifact that was found must not be collected while the run needs it.
             with run.store.in_use(draft.digest for draft in drafts):
-                return self._run_planned(drafts, folder, run)
+                yield self._run_planned(drafts, run)
 
-    def _run_planned(self, drafts: list[Planned], folder: Path, run: "_Run") -> Report | None:
+    def _run_planned(self, drafts: list[Planned], run: "_Run") -> "Outcome | None":
         data, store, progress = run.data, run.store, run.progress
         plan = run.processes.by_first(lambda: checked(looked_up(drafts, store), data, self.target, run.processes))
         artifacts: dict[str, Artifact] = {}
@@ -146,14 +183,9 @@ class Pipeline(Settings):
             return None
         subject = self._subject(data, artifacts)
         progress.stage("report", len(self.stages), len(self.stages) + 1)
-        measured = measure(subject, exported[-1], store, progress, run.force)
-        report = build_report(subject, exported[-1], measured)
-        # Locked only while writing: other runs of this pipeline need not wait for the measurement.
-        with alone(folder, progress):
-            ship(folder, report, exported[-1], measured, data, self.data.resize_rule)
-        return report
+        return Outcome(subject, exported[-1], measure(subject, exported[-1], store, progress, run.force))
 
-    def _drafts(self, data: Dataset) -> list[Planned]:
+    def drafts(self, data: Dataset) -> list[Planned]:
         """Every stage with its digest, without looking into the store."""
         fingerprint = data.fingerprint()
         planned: list[Planned] = []
@@ -191,7 +223,7 @@ class Pipeline(Settings):
             run.progress.note(f"{planned.name} is up to date")
             return planned.artifact
         with contextlib.ExitStack() as claim, placed(index, planned.name):
-            claimed = run.store.claimed(planned.digest, run.progress.note)
+            claimed = run.store.claimed(planned.digest, run.progress.note, waits=run.waits)
             # Only the first process takes the lock, for all of them: the others would wait for it forever.
             found = run.processes.by_first(lambda: claim.enter_context(claimed))
             # Another run may have made it while this one waited for the lock.
@@ -251,11 +283,21 @@ class Pipeline(Settings):
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """A pipeline that has run, its exported files, and what was measured on them."""
+
+    subject: Subject
+    exported: Artifact
+    measured: Measured
+
+
+@dataclass(frozen=True)
 class _Run:
-    """What every stage of a run shares; see ``Pipeline.run``."""
+    """What every stage of a run shares; see ``Pipeline.outcome``."""
 
     data: Dataset
     store: Store
     force: bool
     progress: Progress
     processes: Processes
+    waits: bool

@@ -92,26 +92,30 @@ def measure(subject: Subject, exported: Artifact, store: Store, progress: Progre
 
     This is the only place that reads ``test``.
     """
-    # Latency belongs to a machine: another CPU or ONNX Runtime must measure again.
-    host = {"cpu": cpu_name(), "isa": host_isa(), "onnxruntime": environment()["onnxruntime"]}
-    target = {"threads": subject.target.threads, "batch": subject.target.batch}
-    counts = {"processes": PROCESSES, "rounds": ROUNDS}
-    digest = digest_of(
-        {
-            "stage": "measure",
-            "version": MEASURE_VERSION,
-            "parents": {"export": exported.digest},
-            "host": host,
-            "target": target,
-            **counts,
-            "splits": ["val", "test"],
-        }
-    )
+    digest = measurement_digest(exported.digest, subject.target)
     # The run protects only its stages' digests from collection; this one becomes known only here.
     with store.in_use([digest]), store.claimed(digest, progress.note) as found:
         if found is None or force:
             found = _measure(subject, exported, store, digest, progress)
         return _read(found, exported)
+
+
+def measurement_digest(exported: str, target: Target) -> str:
+    """The name under which this machine's measurements of exported files are stored; ``exported``: their digest."""
+    # Latency belongs to a machine: another CPU or ONNX Runtime must measure again.
+    host = {"cpu": cpu_name(), "isa": host_isa(), "onnxruntime": environment()["onnxruntime"]}
+    counts = {"processes": PROCESSES, "rounds": ROUNDS}
+    return digest_of(
+        {
+            "stage": "measure",
+            "version": MEASURE_VERSION,
+            "parents": {"export": exported},
+            "host": host,
+            "target": {"threads": target.threads, "batch": target.batch},
+            **counts,
+            "splits": ["val", "test"],
+        }
+    )
 
 
 def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, progress: Progress) -> Artifact:

@@ -30,7 +30,7 @@ from edgekd.stages.base import (
     source_or_before,
 )
 from edgekd.stages.features import Compared, check_cut_from, compared, stayed_of
-from edgekd.stages.manifests import FloatModel, Search, StageManifest
+from edgekd.stages.manifests import FloatModel, Search, StageManifest, manifest_of
 from edgekd.stages.teachers import (
     TeacherEpoch,
     TeacherIds,
@@ -49,7 +49,7 @@ from edgekd.training.evaluation import in_precision
 from edgekd.training.features import AnyFeatures
 from edgekd.training.fit import BatchLoss, fit
 from edgekd.training.losses import AnyLoss, Kd, standardized
-from edgekd.zoo import ModelSpec, build, check_name, count_params, with_activations
+from edgekd.zoo import ModelSpec, build, check_name, count_params, fresh_of_widths, with_activations
 
 SEARCHED_AT = 4.0
 """The temperature with which a teacher's epoch is searched where both are ``auto``."""
@@ -77,11 +77,14 @@ class Distill(Stage):
     reads: ClassVar[Mapping[str, type[StageManifest]]] = {"source": FloatModel, "teacher": FloatModel}
     leaves: ClassVar[type[StageManifest]] = FloatModel
     trains: ClassVar[bool] = True
-    LATER: ClassVar[tuple[str, ...]] = ("mixup",)
+    LATER: ClassVar[tuple[str, ...]] = ("mixup", "fresh")
 
     stage: Literal["distill"] = "distill"
     source: StageId | None = Field(
         None, description="the stage whose model is the student; the stage before unless given"
+    )
+    fresh: bool = Field(
+        False, description="begin with fresh weights in the widths of source, as if it had been pruned before training"
     )
     teacher: TeacherIds = None
     teacher_epoch: TeacherEpoch = None
@@ -154,7 +157,8 @@ class Distill(Stage):
 
     @property
     def unread(self) -> dict[str, str]:
-        return unread_without_term(_TERM, "" if self.beta else "beta is 0", self.stop_teacher_at)
+        fresh = {"fresh": "a student that model names is fresh"} if self.model else {}
+        return {**fresh, **unread_without_term(_TERM, "" if self.beta else "beta is 0", self.stop_teacher_at)}
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         student = {} if self.model else {"source": source_or_before(self.source, earlier, where)}
@@ -276,11 +280,14 @@ class Distill(Stage):
         return compared(self.features, student, teacher, spec, stayed, f"{ctx.where}.features")
 
     def _student(self, ctx: Context) -> tuple[nn.Module, ModelSpec]:
-        if self.model is None:
-            student, spec = ctx.load("source")
-        else:
+        if self.model is not None:
             spec = fresh_spec(self.model, ctx.data, self.width_mult or 1.0)
             student = build(spec)
+        elif self.fresh:
+            network = manifest_of(ctx.inputs["source"], FloatModel).model
+            student, spec = fresh_of_widths(network.spec, network.widths), network.spec
+        else:
+            student, spec = ctx.load("source")
         if self.activations is None:
             return student, spec
         return with_activations(student, spec, self.activations)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from edgekd.errors import ArtifactError
+from edgekd.errors import ArtifactError, BusyError
 from edgekd.ondevice.contents import sha256_of
 from edgekd.store import lock
 from edgekd.store.disk import disk_errors, reading
@@ -117,22 +117,29 @@ class Store:
         return Artifact(folder, _checked_manifest(folder, digest))
 
     @contextlib.contextmanager
-    def claimed(self, digest: str, note: Callable[[str], None]) -> Iterator[Artifact | None]:
+    def claimed(self, digest: str, note: Callable[[str], None], *, waits: bool = True) -> Iterator[Artifact | None]:
         """Be the only process that makes an artifact; wait while another one does.
 
         Args:
             digest: the artifact's name.
             note: called with the process that is waited for, and with a damaged artifact, which is set aside.
+            waits: unless true, BusyError is raised instead.
 
         Yields:
             The artifact if it exists, perhaps made by the process that was waited for; None if it has to be made.
         """
+        place = self.lock(digest)
+
+        def waiting(who: str) -> None:
+            if not waits:
+                raise BusyError(str(place), f"another run is making this ({who})", "try again when it has ended")
+            note(f"another run is making this ({who}); waiting")
+
         with contextlib.ExitStack() as stack:
             with disk_errors(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
-                waiting = lambda who: note(f"another run is making this ({who}); waiting")  # noqa: E731
                 # Lock first: anything found, cleared or set aside without it may be another run's work in progress.
-                stack.enter_context(lock.held(self.lock(digest), waiting))
+                stack.enter_context(lock.held(place, waiting))
             self._clear_left_over(digest)
             damage = self.damage(digest)
             if damage is not None:

@@ -6,7 +6,16 @@ from edgekd.zoo.counting import count_macs, count_params
 from edgekd.zoo.ends import Ends, ends_of
 from edgekd.zoo.places import Place, Side, Watch, places_of
 from edgekd.zoo.spec import ModelSpec, example_images, random_images
-from edgekd.zoo.widths import RESIZABLE, WIDTH_ATTRIBUTES, Widths, fingerprint, widths, with_activations, with_widths
+from edgekd.zoo.widths import (
+    RESIZABLE,
+    WIDTH_ATTRIBUTES,
+    Widths,
+    fingerprint,
+    fresh_of_widths,
+    widths,
+    with_activations,
+    with_widths,
+)
 
 __all__ = [
     "RESIZABLE",
@@ -27,6 +36,7 @@ __all__ = [
     "ends_of",
     "example_images",
     "fingerprint",
+    "fresh_of_widths",
     "known_models",
     "places_of",
     "random_images",

@@ -1,6 +1,7 @@
 """Channel counts of a network's layers: with the architecture's name enough to rebuild a pruned network."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -69,6 +70,38 @@ def with_widths(model: nn.Module, wanted: Widths) -> nn.Module:
     for names in ties:
         _tie(model, names)
     return model
+
+
+def fresh_of_widths(spec: ModelSpec, wanted: Widths) -> nn.Module:
+    """A network of those widths with fresh weights, drawn as ``build`` draws them.
+
+    Of a newly built network each layer keeps its first channels. Weights are multiplied by the root of the ratio of the
+    inputs that each output sums, before and after, so that the sums keep their variance.
+    """
+    model = build(spec)
+    drawn = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model = with_widths(model, wanted)
+    modules = dict(model.named_modules())
+    model.load_state_dict(
+        {
+            name: _first_channels(drawn[name], tensor.shape, modules[name.rpartition(".")[0]])
+            for name, tensor in model.state_dict().items()
+        }
+    )
+    return model
+
+
+def _first_channels(drawn: Tensor, shape: torch.Size, layer: nn.Module) -> Tensor:
+    kept = drawn[tuple(slice(length) for length in shape)]
+    if kept.dim() < 2 or kept.shape == drawn.shape:
+        return kept
+    # Of a transposed convolution the second dimension is the output's.
+    output = 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+    return kept * math.sqrt(_inputs(drawn.shape, output) / _inputs(shape, output))
+
+
+def _inputs(shape: torch.Size, output: int) -> int:
+    return math.prod(shape) // shape[output]
 
 
 def _ties(model: nn.Module) -> list[list[str]]:

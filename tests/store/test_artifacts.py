@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from edgekd.errors import ArtifactError
+from edgekd.errors import ArtifactError, BusyError
 from edgekd.pruning.criteria import L2
 from edgekd.pruning.prune import prune
 from edgekd.store import folder as folder_module
@@ -111,6 +111,21 @@ def claim(store: Store) -> tuple[bool, list[str]]:
     notes: list[str] = []
     with store.claimed(DIGEST, notes.append) as found:
         return found is not None, notes
+
+
+def test_who_does_not_want_to_wait_for_another_run_is_told_so_and_has_touched_nothing(tmp_path: Path) -> None:
+    store, notes = Store(tmp_path), list[str]()
+
+    with (
+        store.claimed(DIGEST, notes.append, waits=False) as found,
+        pytest.raises(BusyError, match=r"another run is making this \(pid \d+\)"),
+        store.claimed(DIGEST, notes.append, waits=False),
+    ):
+        raise AssertionError("two runs make one artifact")
+
+    assert found is None
+    assert notes == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("file", ["weights.bin", "manifest.json"])
