@@ -1,5 +1,6 @@
 """Training on a GPU; skipped where torch sees none."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgekd.data import Batch
+from edgekd.data import Batch, train_batches
+from edgekd.data.augment import augmentation
 from edgekd.errors import TrainingError
 from edgekd.pipeline import Pipeline
 from edgekd.training.checkpoint import Checkpoints
@@ -51,6 +53,44 @@ def test_a_network_is_trained_on_the_gpu_and_comes_back() -> None:
     assert {tensor.device.type for tensor in model.state_dict().values()} == {"cpu"}
     assert history.best_accuracy == evaluate(model, tiny_dataset().val).accuracy == 1.0
     assert told.notes == [f"train: training on the GPU ({torch.cuda.get_device_name()})"]
+
+
+@needs_gpu
+@pytest.mark.parametrize("augment", ["none", "crop_flip", "shift_rotate_scale", "photo"])
+def test_the_gpu_s_batches_are_the_cpu_s_and_draw_as_many_random_numbers(augment: str) -> None:
+    data = tiny_dataset(augment=augmentation(augment, 8))
+    here, there = (torch.Generator().manual_seed(3) for _ in range(2))
+
+    on_cpu = list(train_batches(data, 7, here))
+    on_gpu = list(train_batches(data, 7, there, torch.device("cuda")))
+
+    assert {batch.images.device.type for batch in on_gpu} == {"cuda"}
+    assert all(batch.images.is_contiguous(memory_format=torch.channels_last) for batch in on_gpu)
+    assert torch.equal(here.get_state(), there.get_state())
+    for one, other in zip(on_cpu, on_gpu, strict=True):
+        assert torch.equal(one.labels, other.labels.cpu())
+        # The GPU rounds sines and the weights of neighbouring pixels otherwise.
+        assert torch.allclose(one.images, other.images.cpu(), atol=0 if augment in ("none", "crop_flip") else 1e-3)
+
+
+@needs_gpu
+def test_nobody_reads_ahead_after_a_training_that_failed() -> None:
+    model = tiny_convnet(8)
+
+    with pytest.raises(TrainingError, match="epoch 3"):
+        fit(model, loss_of(model, breaks_at=0.5), tiny_dataset(), SCHEDULE, seed=1)
+
+    assert not [thread.name for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
+
+
+@needs_gpu
+def test_a_network_trained_on_the_gpu_lies_in_memory_as_before() -> None:
+    model = tiny_convnet(8)
+    before = [parameter.stride() for parameter in model.parameters()]
+
+    fit(model, loss_of(model), tiny_dataset(), SCHEDULE, seed=1)
+
+    assert [parameter.stride() for parameter in model.parameters()] == before
 
 
 @needs_gpu

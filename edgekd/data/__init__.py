@@ -3,6 +3,7 @@
 from edgekd.data.augment import AUGMENT_VERSION, Augment
 from edgekd.data.batches import (
     Batch,
+    Batches,
     as_input,
     batches,
     batches_per_epoch,
@@ -28,6 +29,7 @@ __all__ = [
     "AnyData",
     "Augment",
     "Batch",
+    "Batches",
     "Cifar10",
     "Cifar100",
     "DataSettings",

@@ -12,7 +12,10 @@ AUGMENT_VERSION = 1
 """Increased when an augmentation changes its images; part of every stage's digest."""
 
 Augment = Callable[[Tensor, Generator], Tensor]
-"""Takes float images ``(batch, channels, height, width)`` and a generator; gives images of the size a network sees."""
+"""Takes float images ``(batch, channels, height, width)`` and a generator; gives images of the size a network sees.
+
+The generator is the CPU's, wherever the images are: checkpoints keep its state, and draws are the same everywhere.
+"""
 
 BLACK, WHITE = -2.0, 127 / 64
 """Pixels of 0 and of 255 as the network sees them."""
@@ -31,7 +34,7 @@ def shift_rotate_scale(images: Tensor, generator: Generator) -> Tensor:
     Pixels from outside the image repeat its border.
     """
     count = len(images)
-    angle, scale, right, down = _uniform(count, 4, generator).unbind(1)
+    angle, scale, right, down = _beside(images, _uniform(count, 4, generator)).unbind(1)
     angle, scale = angle * math.radians(10), 1 + 0.1 * scale
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     # affine_grid's coordinates run from -1 to 1, so 0.12 is 6 % of the side.
@@ -47,6 +50,11 @@ def _uniform(rows: int, columns: int, generator: Generator) -> Tensor:
     return torch.rand(rows, columns, generator=generator) * 2 - 1
 
 
+def _beside(images: Tensor, numbers: Tensor) -> Tensor:
+    """A few numbers on the device of the images, without waiting for what that still computes."""
+    return numbers.to(images.device, non_blocking=True)
+
+
 def crop_flip(images: Tensor, generator: Generator) -> Tensor:
     """Shift by up to an eighth of the side in whole pixels, mirror half of the images: for small pictures of things.
 
@@ -56,13 +64,13 @@ def crop_flip(images: Tensor, generator: Generator) -> Tensor:
     """
     count, _, height, width = images.shape
     reach = max(1, width // 8)
-    down, right = torch.randint(0, 2 * reach + 1, (2, count), generator=generator)
-    columns = torch.arange(width).expand(count, width)
-    mirrored = torch.rand(count, 1, generator=generator) < 0.5
-    columns = torch.where(mirrored, columns.flip(1), columns) + right[:, None]
-    rows = torch.arange(height) + down[:, None]
+    down, right = _beside(images, torch.randint(0, 2 * reach + 1, (2, count), generator=generator))
+    mirrored = _beside(images, torch.rand(count, 1, generator=generator) < 0.5)
+    number, row, column = (torch.arange(end, device=images.device) for end in (count, height, width))
+    columns = torch.where(mirrored, column.flip(0), column) + right[:, None]
+    rows = row + down[:, None]
     padded = F.pad(images, (reach,) * 4, value=BLACK).permute(0, 2, 3, 1)
-    moved = padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    moved = padded[number[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved.permute(0, 3, 1, 2)
 
 
@@ -79,23 +87,24 @@ def photo(images: Tensor, generator: Generator, size: int) -> Tensor:
     Source: Szegedy et al. (2015), section 6; a smaller range, since small networks learn less from tiny parts.
     """
     count = len(images)
-    area, aspect, right, down, mirror = _uniform(count, 5, generator).unbind(1)
+    area, aspect, right, down, mirror = _beside(images, _uniform(count, 5, generator)).unbind(1)
     area, aspect = 0.675 + 0.325 * area, torch.exp(math.log(4 / 3) * aspect)
     wide, high = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
-    nothing, side = torch.zeros(count), torch.where(mirror < 0, -wide, wide)
+    nothing, side = torch.zeros_like(wide), torch.where(mirror < 0, -wide, wide)
     rows = [[side, nothing, right * (1 - wide)], [nothing, high, down * (1 - high)]]
     grid = F.affine_grid(
         torch.stack([torch.stack(row, 1) for row in rows], 1), [*images.shape[:2], size, size], align_corners=False
     )
     parts: Tensor = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return _recoloured(parts, 1 + 0.2 * _uniform(count, 3, generator)).contiguous(memory_format=torch.channels_last)
+    factors = 1 + 0.2 * _beside(images, _uniform(count, 3, generator))
+    return _recoloured(parts, factors).contiguous(memory_format=torch.channels_last)
 
 
 def _recoloured(images: Tensor, factors: Tensor) -> Tensor:
     """Brightness, contrast and saturation multiplied by factors, shape ``(batch, 3)``; nothing leaves the range."""
     brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
     images = (images - BLACK) * brightness + BLACK
-    weights = torch.tensor(LUMA if images.shape[1] == 3 else (1.0,))[:, None, None]
+    weights = _beside(images, torch.tensor(LUMA if images.shape[1] == 3 else (1.0,))[:, None, None])
     middle = (images * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
     images = middle + contrast * (images - middle)
     grey = (images * weights).sum(1, keepdim=True)

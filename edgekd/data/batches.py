@@ -1,13 +1,15 @@
 """Batches of a split as the network sees them."""
 
+import collections.abc
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Generator, Tensor
 
 from edgekd.data.dataset import PIXEL_CENTRE, PIXEL_SCALE, Dataset, Split
+from edgekd.data.fetch import CPU, fetched
 
 
 class Batch(NamedTuple):
@@ -22,6 +24,10 @@ class Batch(NamedTuple):
     labels: Tensor
 
 
+Batches: TypeAlias = collections.abc.Generator[Batch, None, None]
+"""A pass, to be closed where it is left early: a thread may be reading ahead."""
+
+
 def as_input(images: Tensor) -> Tensor:
     """What a network sees: ``(pixel - 128) / 64``.
 
@@ -34,17 +40,18 @@ def as_input(images: Tensor) -> Tensor:
     return (images.permute(0, 3, 1, 2).float() - PIXEL_CENTRE) / PIXEL_SCALE
 
 
-def train_batches(dataset: Dataset, batch_size: int, generator: Generator) -> Iterator[Batch]:
-    """One shuffled, augmented pass over ``train``, balanced if so configured; an incomplete last batch is dropped."""
-    split = dataset.train
-    images = split.images if split.uncropped is None else split.uncropped
-    order = _order(dataset, generator)
-    for start in range(0, batches_per_epoch(dataset, batch_size) * batch_size, batch_size):
-        chosen = order[start : start + batch_size]
-        yield Batch(dataset.augment(as_input(images[chosen]), generator), split.labels[chosen])
+def train_batches(dataset: Dataset, batch_size: int, generator: Generator, device: torch.device = CPU) -> Batches:
+    """One shuffled, augmented pass over ``train``, balanced if so configured; an incomplete last batch is dropped.
+
+    Augmented on ``device``; all that is random is drawn on the CPU, so that a generator gives the same everywhere.
+    """
+    for pixels, labels in _fetched(dataset.train, _chosen(dataset, batch_size, generator), device):
+        yield Batch(dataset.augment(as_input(pixels), generator), labels)
 
 
-def shared_batches(dataset: Dataset, batch_size: int, generator: Generator, rank: int, size: int) -> Iterator[Batch]:
+def shared_batches(
+    dataset: Dataset, batch_size: int, generator: Generator, rank: int, size: int, device: torch.device = CPU
+) -> Batches:
     """One process's share of every batch; all shares together are a batch of ``train_batches``.
 
     All processes draw the same order. Augmentation and dropout differ between them, but are derived from the generator,
@@ -56,17 +63,27 @@ def shared_batches(dataset: Dataset, batch_size: int, generator: Generator, rank
         generator: in the same state in every process.
         rank: this process's number, from 0.
         size: how many there are.
+        device: this process's.
     """
-    split = dataset.train
-    images = split.images if split.uncropped is None else split.uncropped
-    order = _order(dataset, generator)
+    chosen = [numbers[rank::size] for numbers in _chosen(dataset, batch_size, generator)]
     # Dropout draws from the global generator. Seeded from the generator that checkpoints store, it is reproducible
     # after a stop, and differs between processes.
     torch.manual_seed(_draw(generator) + rank)
-    for start in range(0, batches_per_epoch(dataset, batch_size) * batch_size, batch_size):
-        chosen = order[start : start + batch_size][rank::size]
+    for pixels, labels in _fetched(dataset.train, chosen, device):
         own = torch.Generator().manual_seed(_draw(generator) + rank)
-        yield Batch(dataset.augment(as_input(images[chosen]), own), split.labels[chosen])
+        yield Batch(dataset.augment(as_input(pixels), own), labels)
+
+
+def _fetched(split: Split, chosen: Iterable[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    images = split.images if split.uncropped is None else split.uncropped
+    return fetched(images, split.labels, chosen, device)
+
+
+def _chosen(dataset: Dataset, batch_size: int, generator: Generator) -> list[Tensor]:
+    """The numbers of the images of each batch of one pass."""
+    order = _order(dataset, generator)
+    steps = batches_per_epoch(dataset, batch_size)
+    return [order[step * batch_size : (step + 1) * batch_size] for step in range(steps)]
 
 
 def _order(dataset: Dataset, generator: Generator) -> Tensor:
@@ -108,11 +125,11 @@ def batches_per_epoch(dataset: Dataset, batch_size: int) -> int:
     return max(1, len(dataset.train) // batch_size)
 
 
-def batches(split: Split, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(split: Split, batch_size: int = 256, device: torch.device = CPU) -> Iterator[tuple[Tensor, Tensor]]:
     """Every image once, in order, unchanged: images as the network sees them and their labels."""
-    for start in range(0, len(split), batch_size):
-        end = start + batch_size
-        yield as_input(split.images[start:end]), split.labels[start:end]
+    every = (slice(start, start + batch_size) for start in range(0, len(split), batch_size))
+    for pixels, labels in fetched(split.images, split.labels, every, device):
+        yield as_input(pixels), labels
 
 
 def calibration_batches(dataset: Dataset, images: int, batch_size: int = 64) -> Iterator[Tensor]:

@@ -25,6 +25,7 @@ from edgekd.training.environment import environment
 from edgekd.training.evaluation import not_learned
 from edgekd.training.history import History
 from edgekd.training.parallel import ALONE, Processes
+from edgekd.training.placing import to_device
 from edgekd.zoo import ModelSpec, count_macs, count_params
 
 Epochs = Annotated[int, Field(ge=1, le=10_000, description="passes over the training split")]
@@ -192,7 +193,7 @@ class Context:
         if found.num_classes != spec.num_classes:
             problem = f"the teacher tells {found.num_classes} classes apart, the student {spec.num_classes}"
             raise ConfigError(f"{self.where}.teacher", problem, "name a teacher of the same classes")
-        return frozen(teacher).to(self.processes.device)
+        return to_device(frozen(teacher), self.processes.device)
 
     def save_model(
         self,

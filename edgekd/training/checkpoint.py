@@ -116,11 +116,13 @@ def momenta(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Ten
     return {name: value for name, value in found.items() if value is not None}
 
 
+@torch.no_grad()
 def restore_momenta(model: nn.Module, optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
     """Restore an optimizer's momenta."""
     for name, parameter in model.named_parameters():
         if name in saved:
-            optimizer.state[parameter]["momentum_buffer"] = saved[name].to(parameter.device, copy=True)
+            # Laid out as the parameter is: other kernels, which may round otherwise, would compute with another layout.
+            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(saved[name])
 
 
 def random_states() -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.data import Dataset, Split, batches, spread_batches
+from edgekd.data.fetch import CPU
 from edgekd.training.classes import ClassCounts, count_classes, shortcomings, unbalanced
 
-CPU = torch.device("cpu")
 BATCH = 64
 """Batch size for batch norm statistics, or slightly more, so that all batches are equal."""
 
@@ -37,7 +37,7 @@ class Evaluation:
 
 def evaluate(model: Callable[[Tensor], Tensor], split: Split, device: torch.device = CPU) -> Evaluation:
     """Evaluate a model, which is on ``device``, on every image of a split, in its current mode."""
-    logits = logits_of(lambda images: model(images.to(device)).cpu(), split)
+    logits = logits_of(model, split, device)
     classes = count_classes(logits.argmax(1), split.labels, logits.shape[1])
     return Evaluation(sum(classes.right) / len(split), float(F.cross_entropy(logits, split.labels)), classes)
 
@@ -51,9 +51,9 @@ def not_learned(found: ClassCounts, data: Dataset) -> list[str]:
 
 
 @torch.inference_mode()
-def logits_of(model: Callable[[Tensor], Tensor], split: Split) -> Tensor:
-    """Every image's logits, shape ``(count, classes)``."""
-    return torch.cat([model(images) for images, _ in batches(split)])
+def logits_of(model: Callable[[Tensor], Tensor], split: Split, device: torch.device = CPU) -> Tensor:
+    """Every image's logits by a model that is on ``device``; on the CPU, shape ``(count, classes)``."""
+    return torch.cat([model(images) for images, _ in batches(split, device=device)]).cpu()
 
 
 def estimate_batchnorm(model: nn.Module, split: Split, images: int) -> None:

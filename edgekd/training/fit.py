@@ -10,12 +10,13 @@ import torch
 from torch import Generator, Tensor, nn
 
 from edgekd.config.progress import Progress
-from edgekd.data import Batch, Dataset, batches_per_epoch, shared_batches, train_batches
+from edgekd.data import Batch, Batches, Dataset, batches_per_epoch, shared_batches, train_batches
 from edgekd.errors import TrainingError
 from edgekd.training.checkpoint import Checkpoints
 from edgekd.training.evaluation import Evaluation, evaluate, not_learned
 from edgekd.training.history import EpochLog, History, RunningHistory, checkpoint, copy_state, resume
 from edgekd.training.parallel import ALONE, Processes
+from edgekd.training.placing import to_cpu, to_device
 from edgekd.training.safe_backward import trained_safely
 
 STEPS_BETWEEN_LOOKS = 16
@@ -107,7 +108,7 @@ def fit(
     processes.check_batch(images, label)
     if processes.device.type != "cpu":
         progress.note(f"{label}: training on the GPU ({processes.record()['gpu']})")
-    model.to(processes.device)
+    to_device(model, processes.device)
     optimizer, generator = sgd(model, schedule), torch.Generator().manual_seed(seed)
     running = RunningHistory(processes.of_first(start), copy_state(model), processes.record(), balanced=data.balance)
     # Only the first process reads checkpoints: the others' stores are scratch folders.
@@ -119,8 +120,12 @@ def fit(
         before_epoch(epoch / schedule.epochs)
         model.train()
         started = time.monotonic()
-        batches_of_epoch = _batches(data, schedule.batch_size, generator, processes)
-        with trained_safely(model), _gpu_memory_errors(label, schedule.batch_size):
+        # Closed where a step fails: the thread that reads ahead ends here.
+        with (
+            contextlib.closing(_batches(data, schedule.batch_size, generator, processes)) as batches_of_epoch,
+            trained_safely(model),
+            _gpu_memory_errors(label, schedule.batch_size),
+        ):
             losses = _one_epoch(shared_loss, batches_of_epoch, data, schedule, optimizer, epoch, progress, label)
         losses = processes.mean(losses)
         processes.average_statistics(model, after_averaging)
@@ -137,7 +142,7 @@ def fit(
             checkpoints.save(epoch + 1, checkpoint(running, model, optimizer, generator))
         progress.epoch(label, epoch + 1, schedule.epochs, {**losses, **_reached(found, data.balance)})
     model.load_state_dict(running.best_state)
-    model.cpu().eval()
+    to_cpu(model, processes.device).eval()
     history = running.history()
     for told in not_learned(history.classes, data) if history.classes else []:
         progress.note(f"warning: {label} {told}")
@@ -170,13 +175,10 @@ def _shared(batch_loss: BatchLoss, model: nn.Module, images: int, processes: Pro
     return shared
 
 
-def _batches(data: Dataset, batch_size: int, generator: Generator, processes: Processes) -> Iterator[Batch]:
+def _batches(data: Dataset, batch_size: int, generator: Generator, processes: Processes) -> Batches:
     if processes.size == 1:
-        found = train_batches(data, batch_size, generator)
-    else:
-        found = shared_batches(data, batch_size, generator, processes.rank, processes.size)
-    for images, labels in found:
-        yield Batch(images.to(processes.device), labels.to(processes.device))
+        return train_batches(data, batch_size, generator, processes.device)
+    return shared_batches(data, batch_size, generator, processes.rank, processes.size, processes.device)
 
 
 @contextlib.contextmanager
