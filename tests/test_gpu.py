@@ -17,6 +17,7 @@ from edgekd.training.evaluation import evaluate
 from edgekd.training.fit import BatchLoss, LossParts, Schedule, fit
 from tests.chain import YAML, write_pipeline
 from tests.made import said
+from tests.stages.test_trials import Noting, alike, made, pipeline, tensors
 from tests.test_training import Told
 from tests.tiny import tiny_convnet, tiny_dataset
 
@@ -124,3 +125,18 @@ def test_a_chain_is_trained_on_the_gpu_and_says_so(tmp_path: Path) -> None:
     trained = said(made["qat"]).history
     assert trained is not None
     assert trained.epochs[-1].val_accuracy > 0.8
+
+
+@needs_gpu
+def test_every_way_of_teaching_works_on_the_gpu_and_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    teacher = {"stage": "teacher", "model": "resnet8", "epochs": 4, "batch_size": 256, "keep_epochs": [2]}
+    ways = {"mixup": True, "features": "channels", "temperature": "auto", "teacher_epoch": "auto"}
+    student = {"stage": "distill", "epochs": 4, "batch_size": 256, **ways}
+    one = pipeline(teacher, {"stage": "prune", "pruning_ratio": 0.5}, student)
+    for ends_at in ("teacher 3/4", "distill: teacher_epoch 4 1/1", "distill 2/4"):
+        with pytest.raises(KeyboardInterrupt):
+            one.run(tmp_path / "stopped", tmp_path, progress=Noting(ends_at))
+
+    stopped, never = made(one, tmp_path / "stopped"), made(one, tmp_path / "never")
+
+    assert alike(tensors(stopped), tensors(never))
