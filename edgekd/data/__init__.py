@@ -4,6 +4,8 @@ from edgekd.data.augment import AUGMENT_VERSION, Augment
 from edgekd.data.batches import (
     Batch,
     Batches,
+    Counts,
+    Mix,
     as_input,
     batches,
     batches_per_epoch,
@@ -23,6 +25,8 @@ from edgekd.data.sources import AnyData, load_dataset
 from edgekd.data.stored import Images
 
 __all__ = [
+    "Counts",
+    "Mix",
     "AUGMENT_VERSION",
     "PIXEL_CENTRE",
     "PIXEL_SCALE",

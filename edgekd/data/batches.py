@@ -2,7 +2,7 @@
 
 import collections.abc
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -40,17 +40,42 @@ def as_input(images: Tensor) -> Tensor:
     return (images.permute(0, 3, 1, 2).float() - PIXEL_CENTRE) / PIXEL_SCALE
 
 
-def train_batches(dataset: Dataset, batch_size: int, generator: Generator, device: torch.device = CPU) -> Batches:
-    """One shuffled, augmented pass over ``train``, balanced if so configured; an incomplete last batch is dropped.
+Mix = Callable[[float], int | None]
+"""Progress (0..1) of the schedule -> images with labels in a batch; None: labels are not read, all images are alike."""
+Counts = Sequence[int | None]
+"""What a ``Mix`` says of each batch of a pass."""
+
+
+def train_batches(
+    dataset: Dataset,
+    batch_size: int,
+    generator: Generator,
+    device: torch.device = CPU,
+    mix: Counts | None = None,
+) -> Batches:
+    """One shuffled, augmented pass, balanced if so configured; an incomplete last batch is dropped.
 
     Augmented on ``device``; all that is random is drawn on the CPU, so that a generator gives the same everywhere.
+
+    Args:
+        dataset: its ``train`` split is passed over; with a ``mix`` its pictures too.
+        batch_size: images of a batch.
+        generator: of all choices.
+        device: where the images are wanted.
+        mix: for each batch how many of its images have labels.
     """
-    for pixels, labels in _fetched(dataset.train, _chosen(dataset, batch_size, generator), device):
+    for pixels, labels in _fetched(_split(dataset, mix), _chosen(dataset, batch_size, generator, mix), device):
         yield Batch(dataset.augment(as_input(pixels), generator), labels)
 
 
 def shared_batches(
-    dataset: Dataset, batch_size: int, generator: Generator, rank: int, size: int, device: torch.device = CPU
+    dataset: Dataset,
+    batch_size: int,
+    generator: Generator,
+    rank: int,
+    size: int,
+    device: torch.device = CPU,
+    mix: Counts | None = None,
 ) -> Batches:
     """One process's share of every batch; all shares together are a batch of ``train_batches``.
 
@@ -58,18 +83,19 @@ def shared_batches(
     so that its state is enough to resume.
 
     Args:
-        dataset: its ``train`` split is used.
+        dataset: its ``train`` split is used; with a ``mix`` its pictures too.
         batch_size: images of all processes together.
         generator: in the same state in every process.
         rank: this process's number, from 0.
         size: how many there are.
         device: this process's.
+        mix: for each batch how many of its images have labels.
     """
-    chosen = [numbers[rank::size] for numbers in _chosen(dataset, batch_size, generator)]
+    chosen = [numbers[rank::size] for numbers in _chosen(dataset, batch_size, generator, mix)]
     # Dropout draws from the global generator. Seeded from the generator that checkpoints store, it is reproducible
     # after a stop, and differs between processes.
     torch.manual_seed(_draw(generator) + rank)
-    for pixels, labels in _fetched(dataset.train, chosen, device):
+    for pixels, labels in _fetched(_split(dataset, mix), chosen, device):
         own = torch.Generator().manual_seed(_draw(generator) + rank)
         yield Batch(dataset.augment(as_input(pixels), own), labels)
 
@@ -79,11 +105,40 @@ def _fetched(split: Split, chosen: Iterable[Tensor], device: torch.device) -> It
     return fetched(images, split.labels, chosen, device)
 
 
-def _chosen(dataset: Dataset, batch_size: int, generator: Generator) -> list[Tensor]:
-    """The numbers of the images of each batch of one pass."""
-    order = _order(dataset, generator)
-    steps = batches_per_epoch(dataset, batch_size)
-    return [order[step * batch_size : (step + 1) * batch_size] for step in range(steps)]
+def _split(dataset: Dataset, mix: Counts | None) -> Split:
+    return dataset.train if mix is None else dataset.seen
+
+
+def _chosen(dataset: Dataset, batch_size: int, generator: Generator, mix: Counts | None) -> list[Tensor]:
+    """The numbers of the images of each batch of one pass, in ``train``; with a mix in ``seen``, which begins so."""
+    if mix is None:
+        order = _order(dataset, generator)
+        steps = batches_per_epoch(dataset, batch_size)
+        return [order[step * batch_size : (step + 1) * batch_size] for step in range(steps)]
+    labelled, every = len(dataset.train), len(dataset.seen)
+    with_label = _Endless(lambda: _order(dataset, generator))
+    without = _Endless(lambda: labelled + torch.randperm(every - labelled, generator=generator))
+    alike = _Endless(lambda: torch.randperm(every, generator=generator))
+    return [
+        alike.take(batch_size)
+        if count is None
+        else torch.cat([with_label.take(count), without.take(batch_size - count)])
+        for count in mix
+    ]
+
+
+class _Endless:
+    """Image numbers in one shuffled order after another, drawn when they are needed."""
+
+    def __init__(self, order: Callable[[], Tensor]) -> None:
+        self._order, self._left = order, torch.arange(0)
+
+    def take(self, count: int) -> Tensor:
+        """The next ones."""
+        while len(self._left) < count:
+            self._left = torch.cat([self._left, self._order()])
+        found, self._left = self._left[:count], self._left[count:]
+        return found
 
 
 def _order(dataset: Dataset, generator: Generator) -> Tensor:
@@ -120,9 +175,9 @@ def _draw(generator: Generator) -> int:
     return int(torch.randint(2**62, (), generator=generator))
 
 
-def batches_per_epoch(dataset: Dataset, batch_size: int) -> int:
-    """Full batches in one pass over ``train``; at least 1."""
-    return max(1, len(dataset.train) // batch_size)
+def batches_per_epoch(dataset: Dataset, batch_size: int, mixed: bool = False) -> int:
+    """Full batches in one pass over ``train``, ``mixed`` over all that is ``seen``; at least 1."""
+    return max(1, len(dataset.seen if mixed else dataset.train) // batch_size)
 
 
 def batches(split: Split, batch_size: int = 256, device: torch.device = CPU) -> Iterator[tuple[Tensor, Tensor]]:
@@ -133,8 +188,8 @@ def batches(split: Split, batch_size: int = 256, device: torch.device = CPU) -> 
 
 
 def calibration_batches(dataset: Dataset, images: int, batch_size: int = 64) -> Iterator[Tensor]:
-    """Unaugmented images of ``train``, spread evenly over it."""
-    for batch, _ in spread_batches(dataset.train, images, batch_size):
+    """Unaugmented training images, with labels or without, spread evenly."""
+    for batch, _ in spread_batches(dataset.seen, images, batch_size):
         yield batch
 
 

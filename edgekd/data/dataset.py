@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from edgekd.data.augment import Augment
-from edgekd.data.stored import Images
+from edgekd.data.scan import UNKNOWN
+from edgekd.data.stored import Chosen, Images, Joined
 
 # With these the uint8 image itself is the quantized input (scale 1/64, zero point 128), and nothing is rounded.
 PIXEL_CENTRE, PIXEL_SCALE = 128.0, 64.0
@@ -34,6 +36,22 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def at(self, numbers: Tensor) -> "Split":
+        """Those images alone; nothing is copied."""
+        uncropped = None if self.uncropped is None else Chosen(self.uncropped, numbers)
+        return Split(Chosen(self.images, numbers), self.labels[numbers], uncropped)
+
+    def without_labels(self) -> "Split":
+        """The same images, of which nobody has said what they show."""
+        return Split(self.images, torch.full_like(self.labels, UNKNOWN), self.uncropped)
+
+    def and_then(self, other: "Split") -> "Split":
+        """These images and others of the same size; nothing is copied."""
+        uncropped = None
+        if self.uncropped is not None and other.uncropped is not None:
+            uncropped = Joined(self.uncropped, other.uncropped)
+        return Split(Joined(self.images, other.images), torch.cat([self.labels, other.labels]), uncropped)
+
     def fingerprint(self) -> str:
         """SHA-256 over every pixel, without margins, and every label."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
@@ -52,6 +70,8 @@ class Dataset:
         notes: sentences about the images for the report.
         known_fingerprint: the fingerprint, if it was just computed over the same files.
         balance: in training every class is drawn equally often.
+        pictures: images of which nobody has said what they show; their labels are all ``UNKNOWN``.
+        all_labels: the dataset as it was before labels were taken away, without pictures from elsewhere.
     """
 
     name: str
@@ -63,6 +83,13 @@ class Dataset:
     notes: tuple[str, ...] = ()
     known_fingerprint: str | None = None
     balance: bool = False
+    pictures: Split | None = None
+    all_labels: "Dataset | None" = None
+
+    @property
+    def seen(self) -> Split:
+        """Every training image, with a label or without."""
+        return self.train if self.pictures is None else self.train.and_then(self.pictures)
 
     @property
     def num_classes(self) -> int:

@@ -2,8 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -15,18 +14,17 @@ from edgekd.config.progress import Progress
 from edgekd.data.augment import Augment
 from edgekd.data.cache import Cache, default_place
 from edgekd.data.dataset import Dataset
+from edgekd.data.decode import Plan, Reader
 from edgekd.data.duplicates import Numbers, copies_note, first_alike, leak_notes, set_apart
 from edgekd.data.scan import File, Found, Tally, scan
-from edgekd.data.settings import OwnSettings
+from edgekd.data.settings import CACHE_GB, OwnSettings
 from edgekd.data.splits import SPLIT_SEED
 from edgekd.data.stored_dataset import PARTS, About, PartWriter, read_stored, seal
 from edgekd.errors import DataError
-from edgekd.ondevice.machine import usable_cores
-from edgekd.ondevice.pixels import BadImage, Pixels, fit_image, quiet, read_image, square, with_margin
+from edgekd.ondevice.pixels import Pixels, with_margin
 
 STORE_VERSION = 1
 """Part of every key; increased when the same files give other pixels or another layout."""
-MOST_THREADS = 8
 Parts = dict[str, list[File]]
 
 
@@ -50,34 +48,22 @@ class Folder(OwnSettings):
         None, description="folder of resized images; below ~/.cache/edgekd or $XDG_CACHE_HOME/edgekd unless given"
     )
     cache_gb: float = Field(
-        20.0, gt=0, le=1e9, description="most that folder may hold, in 1e9 bytes; the oldest images go first"
+        CACHE_GB, gt=0, le=1e9, description="most that folder may hold, in 1e9 bytes; the oldest images go first"
     )
+
+    @property
+    def skips_bad(self) -> bool:
+        return self.on_bad_image == "skip"
+
+    @property
+    def cache_of_pictures(self) -> Cache:
+        return Cache(Path(self.cache).expanduser() if self.cache else default_place(), int(self.cache_gb * 1e9))
 
     def load(self, augment: Augment, progress: Progress) -> Dataset:
         root, plan = Path(self.root).expanduser(), _plan(self)
-        found = scan(root, skip_bad=plan.skip_bad)
-        cache = Cache(Path(self.cache).expanduser() if self.cache else default_place(), int(self.cache_gb * 1e9))
-        data = _stored(cache, root, found, plan, augment, progress)
+        found = scan(root, skip_bad=plan.skip_bad, train_needed=self.unlabelled is None)
+        data = _stored(self.cache_of_pictures, root, found, plan, augment, progress)
         return replace(data, notes=(*_scan_notes(found), *data.notes))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is done to every image.
-
-    Args:
-        size: pixels a side of what a model sees.
-        train_size: pixels a side of a stored training image.
-        channels: 1 or 3.
-        rule: how an image becomes a square.
-        skip_bad: leave out what cannot be read.
-    """
-
-    size: int
-    train_size: int
-    channels: Literal[1, 3]
-    rule: Literal["crop", "stretch"]
-    skip_bad: bool
 
 
 def _stored(cache: Cache, root: Path, found: Found, plan: Plan, augment: Augment, progress: Progress) -> Dataset:
@@ -97,7 +83,7 @@ def _plan(settings: Folder) -> Plan:
         train_size,
         1 if settings.grey else 3,
         settings.resize,
-        settings.on_bad_image == "skip",
+        settings.skips_bad,
     )
 
 
@@ -145,10 +131,10 @@ def _write(
     sizes = {part: plan.train_size if part == "train" else plan.size for part in PARTS}
     # Eight bytes per label, and 1 MiB for headers and the description.
     needed = sum(len(parts[part]) * (size**2 * plan.channels + 8) for part, size in sizes.items()) + 2**20
-    reader = _Reader(root, plan, sum(map(len, parts.values())), progress)
+    reader = Reader(root, plan, sum(map(len, parts.values())), progress)
     with cache.writing(key, needed) as beside:
         labels = [_write_part(beside, part, reader.images(parts[part], part)) for part in PARTS]
-        _check_left(root, found.class_names, labels)
+        _check_left(root, found, labels)
         about = About(
             class_names=found.class_names,
             counts=(len(labels[0]), len(labels[1]), len(labels[2])),
@@ -172,62 +158,13 @@ def _write_part(beside: Path, part: str, images: Iterator[tuple[Pixels, int]]) -
     return writer.labels()
 
 
-class _Reader:
-    """Decodes and resizes in threads, a few images ahead of the writer."""
-
-    def __init__(self, root: Path, plan: Plan, total: int, progress: Progress) -> None:
-        self._root, self._plan, self._total, self._progress = root, plan, total, progress
-        self._done, self._skipped = 0, Tally()
-        self._threads = min(usable_cores(), MOST_THREADS)
-
-    def images(self, files: Sequence[File], part: str) -> Iterator[tuple[Pixels, int]]:
-        """Pixels and label of every file that can be read."""
-        # Threads suffice, because Pillow releases the GIL while it decodes and resizes. They get a few files at a time:
-        # pool.map submits everything at once, and would fill memory ahead of the writer.
-        with quiet(), ThreadPoolExecutor(self._threads) as pool:
-            for start in range(0, len(files), 4 * self._threads):
-                some = files[start : start + 4 * self._threads]
-                for file, found in zip(some, pool.map(lambda file: self._read(file, part), some), strict=True):
-                    if isinstance(found, BadImage):
-                        self._refuse_or_skip(file, found)
-                    else:
-                        yield found, file.label
-                self._done += len(some)
-                self._progress.work("reading images", self._done, self._total)
-
-    def notes(self) -> list[str]:
-        return self._skipped.note(
-            "image could not be read and was skipped", "images could not be read and were skipped"
-        )
-
-    def _read(self, file: File, part: str) -> Pixels | BadImage:
-        try:
-            pixels = read_image(self._root / file.path, self._plan.channels)
-            if part == "train" and self._plan.train_size > self._plan.size:
-                return square(pixels, self._plan.train_size)
-            return fit_image(pixels, self._plan.size, self._plan.rule)
-        except BadImage as error:
-            return error
-        except MemoryError as error:
-            # Not skipped: which images are left out would depend on what else runs on this machine.
-            problem = f"cannot be decoded ({str(error) or 'memory is short'})"
-            raise DataError(str(self._root / file.path), problem, "free memory, or make the image smaller") from None
-
-    def _refuse_or_skip(self, file: File, error: BadImage) -> None:
-        if not self._plan.skip_bad:
-            problem = f"cannot be read as an image ({error})"
-            remedy = "fix or remove it, or set data.on_bad_image: skip"
-            raise DataError(str(self._root / file.path), problem, remedy)
-        self._skipped.add(file.path)
-
-
-def _check_left(root: Path, names: Sequence[str], labels: Sequence[Numbers]) -> None:
-    """Raise DataError if skipping left a split or a class empty."""
-    for part, found in zip(PARTS, labels, strict=True):
-        if len(found) == 0:
+def _check_left(root: Path, found: Found, labels: Sequence[Numbers]) -> None:
+    """Raise DataError if skipping left a split or a class empty; where pictures without labels teach, train may be."""
+    for part, there in zip(PARTS, labels, strict=True):
+        if len(there) == 0 and found.parts.get(part) != []:
             raise DataError(str(root), f"no image is left for {part}", "add images")
-    for number, name in enumerate(names):
-        if number not in labels[0]:
+    for number, name in enumerate(found.class_names):
+        if number not in labels[0] and found.parts.get("train") != []:
             raise DataError(str(root), f"no training image is left of the class {name!r}", "add images")
 
 

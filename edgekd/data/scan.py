@@ -12,6 +12,8 @@ from edgekd.ondevice.pixels import EXTENSIONS
 from edgekd.store.disk import reading
 
 JUNK = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "$recycle.bin"})
+UNKNOWN = -1
+"""Class number of a picture whose class nobody has said."""
 NAMED = 3
 """Number of file names in a note."""
 
@@ -65,7 +67,7 @@ class Found:
     bad: Tally
 
 
-def scan(root: Path, *, skip_bad: bool) -> Found:
+def scan(root: Path, *, skip_bad: bool, train_needed: bool = True) -> Found:
     """Every image below ``root`` by split and class.
 
     Hidden files and files of file managers are skipped silently; other files without an image's extension are counted.
@@ -74,26 +76,44 @@ def scan(root: Path, *, skip_bad: bool) -> Found:
     Args:
         root: the dataset's folder.
         skip_bad: skip links that are dangling or lead out of the root.
+        train_needed: otherwise there may be only ``val/`` and ``test/``, and train is empty.
 
     Raises:
         DataError: there are no classes, one has no training image, two names differ only in case, a folder
             cannot be read, or there is a bad link.
     """
     walk = _Walk(root, skip_bad)
-    places = _places(walk)
+    places = _places(walk, train_needed)
     folders = {part: dict(walk.classes(place)) for part, place in places.items()}
     names = tuple(sorted({name for found in folders.values() for name in found}))
     _check_names(root, names)
     parts = {part: _files(walk, found, names) for part, found in folders.items()}
+    if set(places) == {"val", "test"}:
+        return Found(names, {"train": [], **parts}, walk.ignored, walk.bad)
     _check_taught(root / places["train"] if "train" in places else root, names, next(iter(parts.values())))
     return Found(names, parts, walk.ignored, walk.bad)
 
 
-def _places(walk: "_Walk") -> dict[str, str]:
+def scan_pictures(root: Path, *, skip_bad: bool) -> tuple[list[File], list[str]]:
+    """Every image below a folder, sorted by path and without a class, and notes on what was ignored or skipped.
+
+    Raises:
+        DataError: there is none, a folder cannot be read, or there is a bad link and ``skip_bad`` is false.
+    """
+    walk = _Walk(root, skip_bad)
+    files = sorted(walk.images("", UNKNOWN), key=lambda file: file.path)
+    if not files:
+        raise DataError(str(root), "holds no image", f"give a folder of pictures ({', '.join(sorted(EXTENSIONS))})")
+    return files, walk.bad.note("link out of the folder was skipped", "links out of the folder were skipped")
+
+
+def _places(walk: "_Walk", train_needed: bool) -> dict[str, str]:
     """Split -> its folder below the root; ``all`` -> the root itself if there are no splits."""
     present = {name for name in ("train", "val", "test") if walk.has_folder(name)}
     if present >= {"train", "test"}:
         return {part: part for part in ("train", "val", "test") if part in present}
+    if present == {"val", "test"} and not train_needed:
+        return {"val": "val", "test": "test"}
     # A separate walk, so that ignored files are not counted twice.
     others = {name for name, _ in _Walk(walk.root, skip_bad=True).classes("")} - present
     if "train" in present and ("val" in present or not others):

@@ -8,9 +8,12 @@ from pydantic import Field, model_validator
 from edgekd.config import PathText, SettingError, Settings
 from edgekd.config.progress import Progress
 from edgekd.data.augment import Augment
+from edgekd.data.cache import Cache, default_place
 from edgekd.data.dataset import Dataset
 from edgekd.ondevice.limits import MOST_IMAGE_SIZE
 from edgekd.ondevice.pixels import Rule
+
+CACHE_GB = 20.0
 
 
 class DataSettings(Settings, ABC):
@@ -22,6 +25,16 @@ class DataSettings(Settings, ABC):
     image_size: int = Field(32, ge=8, le=MOST_IMAGE_SIZE, description="pixels a side; images are resized once")
     augment: Literal["none", "shift_rotate_scale", "crop_flip", "photo"] | None = Field(
         None, description="small random changes of the training images; chosen for the dataset unless given"
+    )
+    labelled: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the training labels that is kept, of every class alike; the others' "
+        "images stay, without labels",
+    )
+    unlabelled: PathText | None = Field(
+        None, description="folder of pictures without labels, of which a student learns what its teacher answers"
     )
     balance: bool = Field(
         False, description="in training draw every class equally often: images of rarer ones again, changed anew"
@@ -36,6 +49,16 @@ class DataSettings(Settings, ABC):
     def resize_rule(self) -> Rule:
         """How an image becomes a square; published datasets are stretched."""
         return "stretch"
+
+    @property
+    def skips_bad(self) -> bool:
+        """Is a picture that cannot be read left out?"""
+        return False
+
+    @property
+    def cache_of_pictures(self) -> Cache:
+        """Where resized pictures without labels are kept."""
+        return Cache(default_place(), int(CACHE_GB * 1e9))
 
     @abstractmethod
     def load(self, augment: Augment, progress: Progress) -> Dataset:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -14,6 +15,7 @@ from edgekd.data.digits import Digits
 from edgekd.data.fashion import FashionMnist
 from edgekd.data.folder import Folder
 from edgekd.data.function import Function
+from edgekd.data.pictures import with_few_labels, with_pictures
 from edgekd.data.settings import DataSettings
 
 
@@ -39,4 +41,12 @@ def load_dataset(settings: DataSettings, progress: Progress | None = None) -> Da
         DataError: the images cannot be read.
     """
     augment = augmentation(settings.augment_name, settings.image_size)
-    return replace(settings.load(augment, progress or Progress()), balance=settings.balance)
+    progress = progress or Progress()
+    data = settings.load(augment, progress)
+    if settings.labelled < 1:
+        data = with_few_labels(data, settings.labelled)
+    if settings.unlabelled is not None:
+        folder, rule = Path(settings.unlabelled).expanduser(), settings.resize_rule
+        data = with_pictures(data, folder, settings.cache_of_pictures, rule, settings.skips_bad, progress)
+    every = data.all_labels and replace(data.all_labels, balance=settings.balance)
+    return replace(data, balance=settings.balance, all_labels=every)

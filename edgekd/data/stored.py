@@ -53,7 +53,50 @@ class StoredImages:
         return torch.from_numpy(middle(pixels, self._size))
 
 
-Images: TypeAlias = Tensor | StoredImages
+class Chosen:
+    """Some of other images, by number; nothing is copied before it is asked for."""
+
+    def __init__(self, images: "Images", numbers: Tensor) -> None:
+        self._images, self._numbers = images, numbers
+        self.shape: tuple[int, ...] = (len(numbers), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """Images by number, uint8."""
+        return self._images[self._numbers[rows]]
+
+
+class Joined:
+    """The images of several, one after the other; nothing is copied before it is asked for.
+
+    Args:
+        parts: one or more, of images of one size.
+    """
+
+    def __init__(self, *parts: "Images") -> None:
+        self._parts = parts
+        self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
+        self.shape: tuple[int, ...] = (int(self._ends[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | Tensor) -> Tensor:
+        """Images by number, uint8."""
+        numbers = torch.arange(len(self))[rows] if isinstance(rows, slice) else rows
+        found = torch.empty((len(numbers), *self.shape[1:]), dtype=torch.uint8)
+        owners, begins = torch.searchsorted(self._ends, numbers.contiguous(), right=True), 0
+        for index, part in enumerate(self._parts):
+            mine = owners == index
+            if mine.any():
+                found[mine] = part[numbers[mine] - begins]
+            begins = int(self._ends[index])
+        return found
+
+
+Images: TypeAlias = Tensor | StoredImages | Chosen | Joined
 """Has a ``shape`` and a length; a slice or a tensor of numbers gives a uint8 tensor."""
 
 

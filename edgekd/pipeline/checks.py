@@ -66,12 +66,15 @@ def check_same_images(data: Dataset, processes: Processes) -> None:
 
 def checked(plan: list[Planned], data: Dataset, target: Target, processes: Processes) -> list[Planned]:
     """The plan, after every check that is possible before it runs."""
+    for index, item in enumerate(plan):
+        with placed(index, item.name):
+            item.stage.check_data(data, f"stages[{index}]")
     _check_networks(plan, data, target)
     for index, item in enumerate(plan):
         if item.stage.trains and item.artifact is None:
             with placed(index, item.name):
                 images = int(item.stage.deciding_settings()["batch_size"])
-                processes.check_batch(min(images, len(data.train)), "batch_size")
+                processes.check_batch(min(images, len(item.stage.sees(data).seen)), "batch_size")
     return plan
 
 

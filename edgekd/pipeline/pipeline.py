@@ -30,6 +30,9 @@ from edgekd.store.artifacts import Artifact, Store, digest_of
 from edgekd.training.environment import seed_everything
 from edgekd.training.parallel import ALONE, Processes
 
+_PLACES = ("root", "unlabelled", "download", "cache", "cache_gb")
+"""Data settings that say where files are on this machine, and not what they are."""
+
 
 class Pipeline(Settings):
     """Stages in order, and the settings that they share."""
@@ -187,12 +190,15 @@ class Pipeline(Settings):
 
     def drafts(self, data: Dataset) -> list[Planned]:
         """Every stage with its digest, without looking into the store."""
-        fingerprint = data.fingerprint()
         planned: list[Planned] = []
         digests: dict[str, str] = {}
+        # Each computed once: it reads every pixel.
+        seen = {id(found): found for stage in self.stages if (found := stage.sees(data))}
+        fingerprints = {number: found.fingerprint() for number, found in seen.items()}
         for index, stage in enumerate(self.stages):
             references = stage.references(list(self.stages[:index]), f"stages[{index}]")
-            facts = self._facts(stage, {role: digests[name] for role, name in references.items()}, fingerprint)
+            parents = {role: digests[name] for role, name in references.items()}
+            facts = self._facts(stage, parents, fingerprints[id(stage.sees(data))])
             digest = digests[stage.name] = digest_of(facts)
             planned.append(Planned(stage.name, stage, digest, references, None, facts))
         return planned
@@ -243,7 +249,7 @@ class Pipeline(Settings):
             planned.name,
             planned.digest,
             inputs,
-            run.data,
+            planned.stage.sees(run.data),
             self.target,
             self.seed,
             run.store,
@@ -277,8 +283,10 @@ class Pipeline(Settings):
     def _data_settings(self) -> dict[str, Any]:
         """The data settings for the report, without paths."""
         # Reports from before the setting existed lack it, and must not seem to differ from new ones.
-        unsaid = set() if self.data.balance else {"balance"}
-        settings = self.data.model_dump(exclude_none=True, exclude={"root", "download", "cache", "cache_gb", *unsaid})
+        unsaid = {key for key, usual in (("balance", False), ("labelled", 1.0)) if getattr(self.data, key) == usual}
+        settings = self.data.model_dump(
+            exclude_none=True, exclude={"root", "unlabelled", "download", "cache", "cache_gb", *unsaid}
+        )
         return {**settings, "augment": self.data.augment_name}
 
 

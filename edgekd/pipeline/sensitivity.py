@@ -84,7 +84,7 @@ def _cut_one_by_one(
     structure = structure_of(model, spec, stage.importance)
     # Cut networks get batch norms of so many images: what is cut is held against a copy that got them too.
     same = structure.proved([group.channels for group in structure.groups])
-    estimate_batchnorm(same, data.train, IMAGES)
+    estimate_batchnorm(same, data.seen, IMAGES)
     before, macs = evaluate(same, data.val).accuracy, count_macs(model, spec)
     whole, found = [group.channels for group in structure.groups], []
     for index, group in enumerate(structure.groups):
@@ -94,7 +94,7 @@ def _cut_one_by_one(
             if group.kept_because or kept == group.channels:
                 continue
             smaller = structure.proved([*whole[:index], kept, *whole[index + 1 :]])
-            estimate_batchnorm(smaller, data.train, IMAGES)
+            estimate_batchnorm(smaller, data.seen, IMAGES)
             drop[share] = before - evaluate(smaller, data.val).accuracy
             saved[share] = 1 - count_macs(smaller, spec) / macs
         found.append(GroupLoss(group.layers, group.channels, group.kept_because, drop, saved))

@@ -149,6 +149,7 @@ def _data(subject: Subject) -> DataFacts:
         name=data.name,
         classes=data.num_classes,
         train=len(data.train),
+        unlabelled=len(data.pictures) if data.pictures else 0,
         val=len(data.val),
         test=len(data.test),
         class_names=list(data.class_names),

@@ -60,6 +60,7 @@ class DataFacts(Record):
     name: str
     classes: int
     train: int
+    unlabelled: int = 0
     val: int
     test: int
     class_names: list[str]

@@ -126,6 +126,13 @@ class Stage(Settings, ABC):
         """
         return model
 
+    def sees(self, data: Dataset) -> Dataset:
+        """The dataset as this stage sees it."""
+        return data
+
+    def check_data(self, data: Dataset, where: str) -> None:
+        """Raise ConfigError where a dataset, as this stage sees it, lacks what the stage reads."""
+
     def check_inputs(self, specs: Mapping[str, ModelSpec]) -> None:
         """Raise EdgekdError where a network that this stage reads, and that is still to be trained, is of no use to it.
 
@@ -276,6 +283,35 @@ def model_errors(where: str) -> Iterator[None]:
         yield
     except ModelError as error:
         raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from None
+
+
+LabelledShare = Annotated[
+    float,
+    Field(gt=0, lt=1, description="share of a batch that has labels, where there are pictures without"),
+]
+
+
+def check_mixes(stage: Any, data: Dataset, where: str, taught: bool) -> None:
+    """Raise ConfigError where a training reads labels that are not there, or splits batches that need no splitting.
+
+    Args:
+        stage: with the settings of a teacher's term.
+        data: as the stage sees it.
+        where: the stage's place.
+        taught: does a teacher's term count?
+    """
+    if "labelled_share" in stage.model_fields_set and data.pictures is None:
+        raise ConfigError(f"{where}.labelled_share", "is not read, since every image has a label", "leave it out")
+    if len(data.train):
+        return
+    begins, ends = getattr(stage, "start_teacher_at", 0.0), stage.stop_teacher_at
+    if not taught or stage.alpha or begins > 0 or ends < 1:
+        key = "beta" if not taught else "alpha" if stage.alpha else "start_teacher_at" if begins else "stop_teacher_at"
+        raise ConfigError(
+            f"{where}.{key}",
+            "reads labels, and no training image has one",
+            "let a teacher teach from begin to end with alpha: 0",
+        )
 
 
 def source_or_before(source: str | None, earlier: Sequence[Stage], where: str) -> str:

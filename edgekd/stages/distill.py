@@ -17,6 +17,7 @@ from edgekd.stages.base import (
     Beta,
     Context,
     Epochs,
+    LabelledShare,
     LabelsLr,
     LearningRate,
     Precision,
@@ -24,6 +25,7 @@ from edgekd.stages.base import (
     StageId,
     StopTeacherAt,
     WeightDecay,
+    check_mixes,
     fresh_spec,
     model_errors,
     network_facts,
@@ -42,7 +44,16 @@ from edgekd.stages.teachers import (
     load_teachers,
     teacher_roles,
 )
-from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
+from edgekd.stages.teaching import (
+    NamedTerm,
+    distillation,
+    labels_alone,
+    mix_of,
+    share_with_label,
+    taught_schedule,
+    unread_without_term,
+    window_of,
+)
 from edgekd.stages.trials import TEMPERATURES, Temperature, searched
 from edgekd.store.artifacts import Artifact
 from edgekd.training.evaluation import in_precision
@@ -66,6 +77,7 @@ _TERM = (
     "start_teacher_at",
     "stop_teacher_at",
     "labels_lr",
+    "labelled_share",
 )
 """What is read only where the teacher's term counts."""
 
@@ -77,7 +89,7 @@ class Distill(Stage):
     reads: ClassVar[Mapping[str, type[StageManifest]]] = {"source": FloatModel, "teacher": FloatModel}
     leaves: ClassVar[type[StageManifest]] = FloatModel
     trains: ClassVar[bool] = True
-    LATER: ClassVar[tuple[str, ...]] = ("mixup", "fresh")
+    LATER: ClassVar[tuple[str, ...]] = ("mixup", "fresh", "labelled_share")
 
     stage: Literal["distill"] = "distill"
     source: StageId | None = Field(
@@ -123,6 +135,7 @@ class Distill(Stage):
     )
     stop_teacher_at: StopTeacherAt = 1.0
     labels_lr: LabelsLr = 0.1
+    labelled_share: LabelledShare = 0.25
     epochs: Epochs = 30
     lr: LearningRate = 0.1
     batch_size: BatchSize = 64
@@ -188,6 +201,9 @@ class Distill(Stage):
             with model_errors(where):
                 check_name(self.model)
 
+    def check_data(self, data: Dataset, where: str) -> None:
+        check_mixes(self, data, where, taught=self.beta > 0)
+
     def network(self, data: Dataset, source: ModelSpec | None) -> ModelSpec | None:
         spec = source if self.model is None else fresh_spec(self.model, data, self.width_mult or 1.0)
         if spec is None or self.activations is None:
@@ -221,6 +237,7 @@ class Distill(Stage):
             label=ctx.name,
             checkpoints=ctx.checkpoints,
             processes=ctx.processes,
+            mix=mix_of(self, ctx.data, taught=self.beta > 0),
         )
         return ctx.save_model(student, spec, history, warnings=told, searches=searches)
 
@@ -233,7 +250,8 @@ class Distill(Stage):
         }
         for setting in (key for key in values if getattr(self, key) == AUTO):
             loss_with = partial(stage._tried, spec, ctx, setting)
-            found = searched(ctx, setting, values[setting], student, loss_with, taught_schedule(self))
+            mix = mix_of(self, ctx.data, taught=True)
+            found = searched(ctx, setting, values[setting], student, loss_with, taught_schedule(self), mix)
             stage, searches = stage._with(setting, found.chosen), [*searches, found]
         return stage, searches
 
@@ -249,23 +267,35 @@ class Distill(Stage):
         warning = capacity_gap(max(map(count_params, teachers)), count_params(student))
         inside = self._compared(student, teachers[0], spec, ctx)
         told = [text for text in (warning, inside and inside.in_words) if text]
-        return self.batch_loss(student, as_one(teachers, self._softening), inside), told
+        labelled = share_with_label(self, ctx.data)
+        return self.batch_loss(student, as_one(teachers, self._softening), inside, labelled), told
 
     @property
     def _softening(self) -> float:
         # The teacher's epoch is searched before the temperature is.
         return SEARCHED_AT if self.temperature == AUTO else self.temperature
 
-    def batch_loss(self, student: nn.Module, teacher: nn.Module | None, inside: Compared | None = None) -> BatchLoss:
+    def batch_loss(
+        self, student: nn.Module, teacher: nn.Module | None, inside: Compared | None = None, labelled: float = 1.0
+    ) -> BatchLoss:
         """alpha * CE + beta * the teacher's term + the term of features inside, if any; CE alone without a teacher."""
         asked = in_precision(student, self.precision)
         if teacher is None or self.beta == 0:
             return labels_alone(asked)
-        window = (self.start_teacher_at, self.stop_teacher_at)
         answering = in_precision(teacher, self.precision)
         term = NamedTerm(self.loss.name, self._teacher_term)
         features = inside.watching(student, asked, teacher, answering) if inside else None
-        return distillation(asked, answering, term, self.alpha, self.beta, window, mixup=self.mixup, features=features)
+        return distillation(
+            asked,
+            answering,
+            term,
+            self.alpha,
+            self.beta,
+            window_of(self),
+            mixup=self.mixup,
+            features=features,
+            labelled=labelled,
+        )
 
     def _teacher_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         if self.standardize:

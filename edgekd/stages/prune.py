@@ -11,7 +11,8 @@ from torch import nn
 
 from edgekd.config import SettingError
 from edgekd.config.target import Target
-from edgekd.data import spread_batches
+from edgekd.data import Dataset, spread_batches
+from edgekd.errors import ConfigError
 from edgekd.pruning.criteria import L2, AnyImportance
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
 from edgekd.stages.manifests import FloatModel, LayerWidth, Pruning, StageManifest
@@ -57,6 +58,11 @@ class Prune(Stage):
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
         return {"source": source_or_before(self.source, earlier, where)}
 
+    def check_data(self, data: Dataset, where: str) -> None:
+        if self.importance.gradient_images and not len(data.train):
+            problem = f"{self.importance.name} reads labels, and no training image has one"
+            raise ConfigError(f"{where}.importance", problem, "take l2 or bn")
+
     def check_network(self, model: nn.Module, spec: ModelSpec, target: Target) -> nn.Module:
         from edgekd.pruning.prune import check_prunable
 
@@ -70,7 +76,7 @@ class Prune(Stage):
             accumulate_gradients(model, spread_batches(ctx.data.train, images, 64))
         pruned = self._pruned(model, spec, ctx.target)
         ctx.progress.note(_summary(pruned))
-        estimate_batchnorm(pruned.model, ctx.data.train, images=1024)
+        estimate_batchnorm(pruned.model, ctx.data.seen, images=1024)
         accuracy = evaluate(pruned.model, ctx.data.val).accuracy
         done = Pruning(
             widths=[LayerWidth(**asdict(width)) for width in pruned.widths],

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from edgekd.config.target import Target
+from edgekd.data import Dataset
 from edgekd.quantization import QuantizedModel, check_quantizable
 from edgekd.stages.base import (
     NO_TEACHER,
@@ -15,26 +16,37 @@ from edgekd.stages.base import (
     Beta,
     Context,
     Epochs,
+    LabelledShare,
     LabelsLr,
     LearningRate,
     Stage,
     StageId,
     StopTeacherAt,
     WeightDecay,
+    check_mixes,
     source_or_before,
 )
 from edgekd.stages.bits import Bits, MostLost, WeightBits, is_few, unread_unless_auto
 from edgekd.stages.manifests import FloatModel, IntegerModel, Quantized, StageManifest
 from edgekd.stages.ptq import CalibrationImages, calibrated, save_quantized
 from edgekd.stages.teachers import TeacherIds, as_one, key_of_role, load_teachers, teacher_roles
-from edgekd.stages.teaching import NamedTerm, distillation, labels_alone, taught_schedule, unread_without_term
+from edgekd.stages.teaching import (
+    NamedTerm,
+    distillation,
+    labels_alone,
+    mix_of,
+    share_with_label,
+    taught_schedule,
+    unread_without_term,
+    window_of,
+)
 from edgekd.store.artifacts import Artifact
 from edgekd.training.fit import BatchLoss, fit
 from edgekd.training.history import copy_state
 from edgekd.training.losses import AnyLoss, Kd
 from edgekd.zoo import ModelSpec
 
-_TERM = ("loss", "temperature", "alpha", "stop_teacher_at", "labels_lr")
+_TERM = ("loss", "temperature", "alpha", "stop_teacher_at", "labels_lr", "labelled_share")
 """What is read only where the teacher's term counts."""
 FEW_BITS_DEFAULTS = {"epochs": 10, "lr": 0.02, "freeze_batchnorm_at": 0.8, "freeze_observers_at": 0.8}
 """Weights of few bits move in large steps: rates that suit 8 bits hardly turn any of them over."""
@@ -48,6 +60,7 @@ class Qat(Stage):
     leaves: ClassVar[type[StageManifest]] = IntegerModel
     reads_target: ClassVar[bool] = True
     trains: ClassVar[bool] = True
+    LATER: ClassVar[tuple[str, ...]] = ("labelled_share",)
 
     stage: Literal["qat"] = "qat"
     source: StageId | None = Field(
@@ -62,6 +75,7 @@ class Qat(Stage):
     beta: Beta = 0.9
     stop_teacher_at: StopTeacherAt = 1.0
     labels_lr: LabelsLr = 0.1
+    labelled_share: LabelledShare = 0.25
     weight_bits: WeightBits = None
     most_lost: MostLost = 0.01
     calibration_images: CalibrationImages = 512
@@ -106,6 +120,9 @@ class Qat(Stage):
     def key_of(self, role: str) -> str:
         return key_of_role(role)
 
+    def check_data(self, data: Dataset, where: str) -> None:
+        check_mixes(self, data, where, taught=self.beta > 0 and self.teacher != NO_TEACHER)
+
     def check_network(self, model: nn.Module, spec: ModelSpec, target: Target) -> nn.Module:
         check_quantizable(model, spec)
         Bits.of(self.weight_bits, target).check(model, spec, target)
@@ -127,6 +144,7 @@ class Qat(Stage):
             checkpoints=ctx.checkpoints,
             processes=ctx.processes,
             after_averaging=model.refit_activation_ranges,
+            mix=mix_of(self, ctx.data, taught="teacher" in ctx.inputs),
         )
         found = Quantized(
             scheme=model.scheme.name,
@@ -144,7 +162,8 @@ class Qat(Stage):
             return labels_alone(model)
         teacher = as_one(load_teachers(ctx, model.spec), self.temperature)
         term = NamedTerm(self.loss.name, self._teacher_term)
-        return distillation(model, teacher, term, self.alpha, self.beta, (0.0, self.stop_teacher_at))
+        labelled = share_with_label(self, ctx.data)
+        return distillation(model, teacher, term, self.alpha, self.beta, window_of(self), labelled=labelled)
 
     def _teacher_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         return self.loss(student, teacher, labels, self.temperature)

@@ -97,6 +97,9 @@ class Teacher(Stage):
     batch_size: BatchSize = 64
     weight_decay: WeightDecay = 5e-4
     precision: Precision = "float32"
+    all_labels: bool = Field(
+        False, description="train on the labels too that data.labelled takes away: for experiments with few labels"
+    )
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "Teacher":
@@ -127,8 +130,20 @@ class Teacher(Stage):
     def network(self, data: Dataset, source: ModelSpec | None = None) -> ModelSpec:
         return fresh_spec(self.model, data, self.width_mult)
 
+    def sees(self, data: Dataset) -> Dataset:
+        return data.all_labels if self.all_labels and data.all_labels is not None else data
+
+    def check_data(self, data: Dataset, where: str) -> None:
+        if self.all_labels and data.all_labels is None:
+            raise ConfigError(f"{where}.all_labels", "is not read, since data.labelled takes no label", "leave it out")
+        if self.epochs and not len(self.sees(data).train):
+            problem = "needs labels, and no training image has one"
+            raise ConfigError(f"{where}.epochs", problem, "give weights and epochs: 0, or labels")
+
     def deciding_settings(self) -> dict[str, Any]:
         settings = {**super().deciding_settings(), **network_facts(self.model)}
+        # The fingerprint of what it sees says so.
+        del settings["all_labels"]
         if self.weights == IMAGENET:
             settings["weights"] = imagenet_version(self.model)
         elif self.weights is not None:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd.data import Batch
+from edgekd.data import Batch, Dataset, Mix
+from edgekd.data.scan import UNKNOWN
 from edgekd.stages.features import FeatureTerm
 from edgekd.training.fit import BatchLoss, LossParts, Schedule
 from edgekd.training.mixup import Mixed, mixed
@@ -34,6 +35,40 @@ def unread_without_term(keys: Iterable[str], why: str, stop_teacher_at: float) -
     if why:
         return dict.fromkeys(keys, why)
     return {"labels_lr": "stop_teacher_at is 1"} if stop_teacher_at == 1 else {}
+
+
+def labelled_images(stage: Any) -> int:
+    """How many images of a batch have labels while a teacher's term counts, where there are pictures without."""
+    size = int(stage.batch_size)
+    wanted: int = round(stage.labelled_share * size)
+    return max(1, min(size - 1, wanted))
+
+
+def mix_of(stage: Any, data: Dataset, taught: bool) -> Mix | None:
+    """How a stage's batches are put together; None where every image has a label.
+
+    Without a teacher's term (``taught`` is false), and outside its window, batches hold images with labels only; with
+    ``alpha`` 0 labels are not read, and all images are drawn alike.
+    """
+    if data.pictures is None:
+        return None
+    if not taught:
+        return lambda _: int(stage.batch_size)
+    begin, end = window_of(stage)
+    inside = labelled_images(stage) if stage.alpha else None
+    return lambda at: inside if begin <= at < end else int(stage.batch_size)
+
+
+def window_of(stage: Any) -> tuple[float, float]:
+    """Shares of the schedule from which and up to which the teacher's term counts."""
+    return getattr(stage, "start_teacher_at", 0.0), stage.stop_teacher_at
+
+
+def share_with_label(stage: Any, data: Dataset) -> float:
+    """Share of a batch that has labels while a teacher's term counts."""
+    if data.pictures is None or not stage.alpha:
+        return 1.0
+    return labelled_images(stage) / float(stage.batch_size)
 
 
 def labels_alone(student: Callable[[Tensor], Tensor]) -> BatchLoss:
@@ -63,6 +98,7 @@ def distillation(
     *,
     mixup: bool = False,
     features: FeatureTerm | None = None,
+    labelled: float = 1.0,
 ) -> BatchLoss:
     """alpha * CE with the labels + beta * the teacher's term, as a function of a batch; outside the window, CE alone.
 
@@ -80,6 +116,7 @@ def distillation(
         window: shares of the schedule from which and up to which the teacher's term counts.
         mixup: blend the images in pairs while the teacher's term counts; ``named`` must not read labels then.
         features: of the same student and teacher, which are called through its functions.
+        labelled: share of a batch that has labels, by which the cross-entropy is their mean.
     """
     ask, answer = (features.student, features.teacher) if features else (student, teacher)
     silent = [named.name, *([features.name] if features else [])]
@@ -92,7 +129,7 @@ def distillation(
         if not teaches:
             ce = F.cross_entropy(logits, shown.labels)
             return LossParts(ce, ce=ce, **dict.fromkeys(silent, none))
-        ce = _cross_entropy(logits, shown) if alpha else none
+        ce = _cross_entropy(logits, shown, labelled) if alpha else none
         with torch.inference_mode():
             taught = answer(shown.images)
         term = named.term(logits, taught.clone(), shown.labels)
@@ -105,7 +142,21 @@ def distillation(
     return batch_loss
 
 
-def _cross_entropy(logits: Tensor, shown: Batch | Mixed) -> Tensor:
+def _cross_entropy(logits: Tensor, shown: Batch | Mixed, labelled: float) -> Tensor:
     if isinstance(shown, Mixed):
-        return shown.by_labels(lambda labels: F.cross_entropy(logits, labels))
-    return F.cross_entropy(logits, shown.labels)
+        return shown.by_labels(lambda labels: mean_cross_entropy(logits, labels, labelled))
+    return mean_cross_entropy(logits, shown.labels, labelled)
+
+
+def mean_cross_entropy(logits: Tensor, labels: Tensor, labelled: float) -> Tensor:
+    """The mean over images that have labels.
+
+    Args:
+        logits: shape ``(batch, classes)``.
+        labels: shape ``(batch,)``; ``UNKNOWN`` where an image has none.
+        labelled: their share of the whole batch. Of several processes each sees a part of the batch, in which the share
+            may be another: so weighted, the mean over processes is the one over the batch.
+    """
+    if labelled == 1:
+        return F.cross_entropy(logits, labels)
+    return F.cross_entropy(logits, labels, ignore_index=UNKNOWN, reduction="sum") / (labelled * len(labels))

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Discriminator, Field, Tag
 from torch import nn
 
+from edgekd.data import Mix
 from edgekd.stages.base import Context
 from edgekd.stages.manifests import Search, Trial
 from edgekd.training.checkpoint import Checkpoints, random_states, restore_random_states
@@ -32,6 +33,7 @@ def searched(
     student: nn.Module,
     loss_with: Callable[[float, nn.Module], BatchLoss],
     schedule: Schedule,
+    mix: Mix | None = None,
 ) -> Search:
     """The value of a setting with which copies of a student learn most in a quarter of the epochs, at least one.
 
@@ -45,6 +47,7 @@ def searched(
         student: stays as it is.
         loss_with: the loss of a copy of it, with a value.
         schedule: of the whole training.
+        mix: of its batches.
     """
     short, states = replace(schedule, epochs=max(1, schedule.epochs // SHORTER)), random_states()
     tried: dict[float, Evaluation] = {}
@@ -60,6 +63,7 @@ def searched(
             label=f"{ctx.name}: {setting} {value:g}",
             checkpoints=Checkpoints(ctx.checkpoints.folder / f"{setting}-{value:g}"),
             processes=ctx.processes,
+            mix=mix,
         )
         tried[value] = _reached(history)
         restore_random_states(*states)

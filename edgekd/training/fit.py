@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from edgekd.config.progress import Progress
-from edgekd.data import Batch, Batches, Dataset, batches_per_epoch, shared_batches, train_batches
+from edgekd.data import Batch, Batches, Counts, Dataset, Mix, batches_per_epoch, shared_batches, train_batches
 from edgekd.errors import TrainingError
 from edgekd.training.checkpoint import Checkpoints
 from edgekd.training.evaluation import Evaluation, evaluate, not_learned
@@ -78,6 +78,7 @@ def fit(
     processes: Processes = ALONE,
     after_averaging: Callable[[], None] = lambda: None,
     keep: Collection[int] = (),
+    mix: Mix | None = None,
 ) -> History:
     """Train ``model`` in place and leave it with its best weights on ``val``.
 
@@ -95,6 +96,8 @@ def fit(
         processes: that share every batch; all end with the same weights and history.
         after_averaging: called after the buffers of ``model`` were averaged over several processes.
         keep: epochs, from 1, whose weights the history keeps beside the best ones.
+        mix: how batches are put together of images with and without labels; an epoch is as many images as there are of
+            both. None: images with labels only.
 
     During training batches and ``model`` are on ``processes.device``; everything else that ``batch_loss`` calls must be
     there too.
@@ -104,7 +107,8 @@ def fit(
             GPU's memory too small for the batch.
     """
     progress = progress or Progress()
-    images = min(schedule.batch_size, len(data.train))
+    images = schedule.batch_size if mix else min(schedule.batch_size, len(data.train))
+    steps = batches_per_epoch(data, schedule.batch_size, mixed=mix is not None)
     processes.check_batch(images, label)
     if processes.device.type != "cpu":
         progress.note(f"{label}: training on the GPU ({processes.record()['gpu']})")
@@ -120,13 +124,14 @@ def fit(
         before_epoch(epoch / schedule.epochs)
         model.train()
         started = time.monotonic()
+        counts = None if mix is None else [mix(_at(epoch, step, steps, schedule)) for step in range(steps)]
         # Closed where a step fails: the thread that reads ahead ends here.
         with (
-            contextlib.closing(_batches(data, schedule.batch_size, generator, processes)) as batches_of_epoch,
+            contextlib.closing(_batches(data, schedule.batch_size, generator, processes, counts)) as batches_of_epoch,
             trained_safely(model),
             _gpu_memory_errors(label, schedule.batch_size),
         ):
-            losses = _one_epoch(shared_loss, batches_of_epoch, data, schedule, optimizer, epoch, progress, label)
+            losses = _one_epoch(shared_loss, batches_of_epoch, steps, schedule, optimizer, epoch, progress, label)
         losses = processes.mean(losses)
         processes.average_statistics(model, after_averaging)
         model.eval()
@@ -175,10 +180,17 @@ def _shared(batch_loss: BatchLoss, model: nn.Module, images: int, processes: Pro
     return shared
 
 
-def _batches(data: Dataset, batch_size: int, generator: Generator, processes: Processes) -> Batches:
+def _at(epoch: int, step: int, steps: int, schedule: Schedule) -> float:
+    """Progress (0..1) of the schedule before a step."""
+    return (epoch * steps + step) / (schedule.epochs * steps)
+
+
+def _batches(
+    data: Dataset, batch_size: int, generator: Generator, processes: Processes, mix: Counts | None
+) -> Batches:
     if processes.size == 1:
-        return train_batches(data, batch_size, generator, processes.device)
-    return shared_batches(data, batch_size, generator, processes.rank, processes.size, processes.device)
+        return train_batches(data, batch_size, generator, processes.device, mix)
+    return shared_batches(data, batch_size, generator, processes.rank, processes.size, processes.device, mix)
 
 
 @contextlib.contextmanager
@@ -194,7 +206,7 @@ def _gpu_memory_errors(label: str, batch_size: int) -> Iterator[None]:
 def _one_epoch(
     batch_loss: BatchLoss,
     batches_of_epoch: Iterator[Batch],
-    data: Dataset,
+    steps: int,
     schedule: Schedule,
     optimizer: torch.optim.Optimizer,
     epoch: int,
@@ -206,11 +218,10 @@ def _one_epoch(
     Raises:
         TrainingError: the loss of a step is not a finite number.
     """
-    steps = batches_per_epoch(data, schedule.batch_size)
     sums: dict[str, Tensor] = {}
     finite: Tensor | int = 0
     for step, batch in enumerate(batches_of_epoch):
-        at = (epoch * steps + step) / (schedule.epochs * steps)
+        at = _at(epoch, step, steps, schedule)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(at, schedule.lr, schedule.warmup, schedule.second)
         loss = batch_loss(batch, at)

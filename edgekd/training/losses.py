@@ -154,10 +154,12 @@ class Dkd(Loss):
     others_weight: float = Field(8.0, ge=0, description="weight of how the teacher ranks the other classes")
 
     def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
+        # Of an image without a label the teacher's own class stands for it.
+        said = torch.where(labels < 0, teacher.argmax(1), labels)
         return dkd_loss(
             student,
             teacher,
-            labels,
+            said,
             temperature,
             target_weight=self.target_weight,
             others_weight=self.others_weight,
