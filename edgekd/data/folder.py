@@ -160,11 +160,12 @@ def _write_part(beside: Path, part: str, images: Iterator[tuple[Pixels, int]]) -
 
 def _check_left(root: Path, found: Found, labels: Sequence[Numbers]) -> None:
     """Raise DataError if skipping left a split or a class empty; where pictures without labels teach, train may be."""
+    no_train = found.parts.get("train") == []
     for part, there in zip(PARTS, labels, strict=True):
-        if len(there) == 0 and found.parts.get(part) != []:
+        if len(there) == 0 and not (part == "train" and no_train):
             raise DataError(str(root), f"no image is left for {part}", "add images")
     for number, name in enumerate(found.class_names):
-        if number not in labels[0] and found.parts.get("train") != []:
+        if number not in labels[0] and not no_train:
             raise DataError(str(root), f"no training image is left of the class {name!r}", "add images")
 
 

@@ -203,7 +203,7 @@ def test_every_unread_key_is_told_by_itself() -> None:
     with pytest.raises(ConfigError) as error:
         settings_of({"name": "cifar10", "grey": True, "on_bad_image": "skip"})
 
-    known = "unknown key; known: augment, balance, download, image_size, name, root"
+    known = "unknown key; known: augment, balance, download, image_size, labelled, name, root, unlabelled"
     assert error.value.lines == [f"some.yaml: data.{key}: {known}" for key in ("grey", "on_bad_image")]
 
 
