@@ -25,8 +25,6 @@ from edgekd.data.sources import AnyData, load_dataset
 from edgekd.data.stored import Images
 
 __all__ = [
-    "Counts",
-    "Mix",
     "AUGMENT_VERSION",
     "PIXEL_CENTRE",
     "PIXEL_SCALE",
@@ -36,6 +34,7 @@ __all__ = [
     "Batches",
     "Cifar10",
     "Cifar100",
+    "Counts",
     "DataSettings",
     "Dataset",
     "Digits",
@@ -43,6 +42,7 @@ __all__ = [
     "Folder",
     "Function",
     "Images",
+    "Mix",
     "Split",
     "as_input",
     "batches",

@@ -185,9 +185,7 @@ def _at(epoch: int, step: int, steps: int, schedule: Schedule) -> float:
     return (epoch * steps + step) / (schedule.epochs * steps)
 
 
-def _batches(
-    data: Dataset, batch_size: int, generator: Generator, processes: Processes, mix: Counts | None
-) -> Batches:
+def _batches(data: Dataset, batch_size: int, generator: Generator, processes: Processes, mix: Counts | None) -> Batches:
     if processes.size == 1:
         return train_batches(data, batch_size, generator, processes.device, mix)
     return shared_batches(data, batch_size, generator, processes.rank, processes.size, processes.device, mix)

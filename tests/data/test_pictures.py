@@ -72,7 +72,7 @@ def test_a_label_is_seen_with_its_own_image_or_not_at_all() -> None:
     label_of = {image.numpy().tobytes(): int(label) for image, label in zip(truth.images[:], truth.labels, strict=True)}
     labelled = set(rows(data.train))
 
-    for batch in train_batches(data, 8, generator(), [2, 4, None, 8]):
+    for batch in train_batches(data, 8, generator(), mix=[2, 4, None, 8]):
         for image, label in zip(as_pixels(batch.images), batch.labels.tolist(), strict=True):
             assert label == (label_of[image] if image in labelled else UNKNOWN)
 
@@ -97,7 +97,7 @@ def test_what_val_or_test_has_is_left_out_and_told() -> None:
 
 
 def test_a_batch_has_so_many_images_with_labels_as_the_mix_says() -> None:
-    found = list(train_batches(few(), 8, generator(), [2, 8, 2, None]))
+    found = list(train_batches(few(), 8, generator(), mix=[2, 8, 2, None]))
 
     assert [int((batch.labels >= 0).sum()) for batch in found[:3]] == [2, 8, 2]
     assert [len(batch.images) for batch in found] == [8, 8, 8, 8]
@@ -106,7 +106,7 @@ def test_a_batch_has_so_many_images_with_labels_as_the_mix_says() -> None:
 def test_images_with_labels_are_passed_over_again_and_again() -> None:
     data = few()
 
-    found = torch.cat([batch.labels for batch in train_batches(data, 12, generator(), [12, 12])])
+    found = torch.cat([batch.labels for batch in train_batches(data, 12, generator(), mix=[12, 12])])
 
     assert found.bincount().tolist() == [8, 8, 8]
 
@@ -114,7 +114,7 @@ def test_images_with_labels_are_passed_over_again_and_again() -> None:
 @pytest.mark.parametrize("size", [2, 3])
 def test_processes_share_both_parts_of_a_batch_evenly(size: int) -> None:
     mix = [4, None, 8]
-    shares = [list(shared_batches(few(), 8, generator(), rank, size, mix)) for rank in range(size)]
+    shares = [list(shared_batches(few(), 8, generator(), rank, size, mix=mix)) for rank in range(size)]
 
     for parts in zip(*shares, strict=True):
         counts = [int((part.labels >= 0).sum()) for part in parts]
