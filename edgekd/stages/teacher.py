@@ -25,9 +25,11 @@ from edgekd.stages.manifests import FloatModel, StageManifest
 from edgekd.stages.teaching import labels_alone, schedule
 from edgekd.store.artifacts import Artifact
 from edgekd.store.disk import reading
-from edgekd.training.evaluation import evaluate, in_precision
+from edgekd.training.evaluation import Evaluation, evaluate, in_precision
 from edgekd.training.fit import fit
-from edgekd.zoo import ModelSpec, build, check_name
+from edgekd.training.history import copy_state
+from edgekd.training.probe import PROBE_VERSION, fit_head
+from edgekd.zoo import ModelSpec, build, check_name, ends_of, example_images
 from edgekd.zoo.weights import (
     EDGEKD_PIXELS,
     IMAGENET,
@@ -40,6 +42,8 @@ from edgekd.zoo.weights import (
     needs_stem_bias,
     read_weights,
 )
+
+LR_ON_GIVEN_WEIGHTS = 0.005
 
 
 class MeanStd(Settings):
@@ -93,13 +97,20 @@ class Teacher(Stage):
     )
     epochs: int = Field(30, ge=0, le=10_000, description="passes over the training split; 0 only loads the weights")
     keep_epochs: KeepEpochs = None
-    lr: LearningRate = 0.1
+    lr: LearningRate = Field(0.1, description="peak learning rate, after the warm-up; 0.005 on given weights")
     batch_size: BatchSize = 64
     weight_decay: WeightDecay = 5e-4
     precision: Precision = "float32"
     all_labels: bool = Field(
         False, description="train on the labels too that data.labelled takes away: for experiments with few labels"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given_weights_move_less(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("weights") is not None and given.get("epochs") != 0:
+            return {"lr": LR_ON_GIVEN_WEIGHTS, **given}
+        return given
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "Teacher":
@@ -148,15 +159,16 @@ class Teacher(Stage):
             settings["weights"] = imagenet_version(self.model)
         elif self.weights is not None:
             settings["weights"] = _sha256(Path(self.weights).expanduser())
+        if self.weights is not None and self.epochs:
+            # Its last layer is fitted first, which earlier versions did not.
+            settings["probe"] = PROBE_VERSION
         return settings
 
     def run(self, ctx: Context) -> Artifact:
         model, spec = self._network(ctx)
         if self.epochs:
             ctx.warn_of_precision(self.precision)
-        start = evaluate(model.eval(), ctx.data.val) if self.weights else None
-        if start is not None:
-            ctx.progress.note(f"with the given weights: {start.accuracy:.4f} on val")
+        start = self._start(model, spec, ctx) if self.weights else None
         history = fit(
             model,
             labels_alone(in_precision(model, self.precision)),
@@ -176,6 +188,21 @@ class Teacher(Stage):
                 FloatModel.write_epoch(epoch, state, folder)
 
         return ctx.save_model(model, spec, history, beside, kept_epochs=sorted(history.kept))
+
+    def _start(self, model: nn.Module, spec: ModelSpec, ctx: Context) -> Evaluation:
+        """The given weights' result on val, with the last layer fitted to the images first where it will be trained."""
+        start = evaluate(model.eval(), ctx.data.val)
+        ctx.progress.note(f"with the given weights: {start.accuracy:.4f} on val")
+        heads = ends_of(model, example_images(spec)).heads
+        if not self.epochs or len(heads) != 1:
+            return start
+        given = copy_state(model)
+        fitted = fit_head(model, heads[0], ctx.data, ctx.progress)
+        if fitted is None or not fitted.better_than(start, ctx.data.balance):
+            model.load_state_dict(given)
+            return start
+        ctx.progress.note(f"with its last layer ({heads[0]}) fitted to their features: {fitted.accuracy:.4f} on val")
+        return fitted
 
     def _network(self, ctx: Context) -> tuple[nn.Module, ModelSpec]:
         spec = self.network(ctx.data)
