@@ -201,7 +201,7 @@ def test_augmentation_shifts_by_six_hundredths_of_the_image_at_most() -> None:
 def test_a_pass_over_train_repeats_nothing_and_leaves_out_the_rest(digits: Dataset) -> None:
     plain = load_dataset(Digits(image_size=8, augment="none"))
 
-    seen = [images for images, _ in train_batches(plain, 64, torch.Generator().manual_seed(0))]
+    seen = [images for images, _, _ in train_batches(plain, 64, torch.Generator().manual_seed(0))]
 
     rows = {tuple(image.ravel().tolist()) for images in seen for image in images}
     train = {tuple(image.ravel().tolist()) for image in as_input(digits.train.images[:])}
@@ -224,10 +224,10 @@ def test_shuffled_images_keep_their_labels_and_each_seed_has_its_order() -> None
 
     passes = [list(train_batches(data, 7, generator(seed))) for seed in (1, 1, 2)]
 
-    for images, labels in passes[0]:
+    for images, labels, _ in passes[0]:
         bright = [int(torch.stack([band_of(image[0], k).mean() for k in range(3)]).argmax()) for image in images]
         assert bright == labels.tolist()
-    orders = [torch.cat([images for images, _ in one]) for one in passes]
+    orders = [torch.cat([images for images, _, _ in one]) for one in passes]
     assert torch.equal(orders[0], orders[1])
     assert not torch.equal(orders[0], orders[2])
 
@@ -235,7 +235,7 @@ def test_shuffled_images_keep_their_labels_and_each_seed_has_its_order() -> None
 def test_a_batch_larger_than_train_is_the_whole_of_it() -> None:
     data = tiny_dataset(train=9)
 
-    found = [len(labels) for _, labels in train_batches(data, 64, generator(0))]
+    found = [len(labels) for _, labels, _ in train_batches(data, 64, generator(0))]
 
     assert found == [9]
     assert batches_per_epoch(data, 64) == 1
@@ -321,7 +321,7 @@ def test_a_balanced_pass_has_as_many_batches_and_changes_each_draw_anew() -> Non
     plain, drawn = (
         list(train_batches(data, 16, torch.Generator().manual_seed(0))) for data in (UNEVEN, balanced(numbered))
     )
-    rare = torch.cat([images[labels == 1] for images, labels in drawn])
+    rare = torch.cat([images[labels == 1] for images, labels, _ in drawn])
 
     assert len(drawn) == len(plain) == batches_per_epoch(UNEVEN, 16)
     assert len(rare) == 16
@@ -333,5 +333,5 @@ def test_several_processes_share_the_batches_of_a_balanced_pass() -> None:
 
     parts = [list(shared_batches(balanced(), 16, torch.Generator().manual_seed(0), rank, 2)) for rank in (0, 1)]
 
-    for (_, labels), *shares in zip(whole, *parts, strict=True):
-        assert sorted(labels.tolist()) == sorted(label for _, part in shares for label in part.tolist())
+    for (_, labels, _), *shares in zip(whole, *parts, strict=True):
+        assert sorted(labels.tolist()) == sorted(label for _, part, _ in shares for label in part.tolist())

@@ -184,7 +184,7 @@ def batch() -> Batch:
 
 def test_the_term_comes_on_top_with_its_own_weight_and_is_logged_under_its_name() -> None:
     student, teacher = networks()
-    images, labels = batch()
+    images, labels, _ = batch()
     stage = Distill(alpha=0.0, beta=0.5, features=Similarity(weight=2.0))
     inside = compared(Similarity(weight=2.0), student, teacher, SPEC, None, "here")
 

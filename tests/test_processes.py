@@ -104,11 +104,11 @@ def test_the_shares_of_all_processes_are_the_batches_of_one(size: int) -> None:
 
     shares = [list(shared_batches(data, 16, torch.Generator().manual_seed(3), rank, size)) for rank in range(size)]
 
-    for step, (_, labels) in list(enumerate(whole))[:1]:
+    for step, (_, labels, _) in list(enumerate(whole))[:1]:
         together = [share[step] for share in shares]
-        assert max(len(part) for _, part in together) - min(len(part) for _, part in together) <= 1
-        assert sorted(torch.cat([part for _, part in together]).tolist()) == sorted(labels.tolist())
-    used = torch.cat([images for share in shares for images, _ in share]).flatten(1)
+        assert max(len(part) for _, part, _ in together) - min(len(part) for _, part, _ in together) <= 1
+        assert sorted(torch.cat([part for _, part, _ in together]).tolist()) == sorted(labels.tolist())
+    used = torch.cat([images for share in shares for images, _, _ in share]).flatten(1)
     assert len(used) == 48
     assert len(torch.unique(used, dim=0)) == 48
 
@@ -119,7 +119,7 @@ def test_shares_are_augmented_each_in_its_own_way_and_again_the_same() -> None:
 
     data = tiny_dataset(augment=noise)
     drawn = [
-        [images.tolist() for images, _ in shared_batches(data, 8, torch.Generator().manual_seed(seed), rank, 2)]
+        [images.tolist() for images, _, _ in shared_batches(data, 8, torch.Generator().manual_seed(seed), rank, 2)]
         for seed, rank in ((0, 0), (0, 1), (0, 0), (1, 0))
     ]
 

@@ -18,10 +18,12 @@ class Batch(NamedTuple):
     Args:
         images: float32, shape ``(batch, channels, height, width)``.
         labels: class numbers, int64, shape ``(batch,)``.
+        place: number of the batch among those that come again, as they are, in later epochs; None: it does not.
     """
 
     images: Tensor
     labels: Tensor
+    place: int | None = None
 
 
 Batches: TypeAlias = collections.abc.Generator[Batch, None, None]
@@ -92,12 +94,66 @@ def shared_batches(
         mix: for each batch how many of its images have labels.
     """
     chosen = [numbers[rank::size] for numbers in _chosen(dataset, batch_size, generator, mix)]
-    # Dropout draws from the global generator. Seeded from the generator that checkpoints store, it is reproducible
-    # after a stop, and differs between processes.
-    torch.manual_seed(_draw(generator) + rank)
+    _seed_dropout(generator, rank)
     for pixels, labels in _fetched(_split(dataset, mix), chosen, device):
         own = torch.Generator().manual_seed(_draw(generator) + rank)
         yield Batch(dataset.augment(as_input(pixels), own), labels)
+
+
+class View(NamedTuple):
+    """A pass that can come again.
+
+    Args:
+        number: among those of one training, from 0.
+        seed: of all of them.
+    """
+
+    number: int
+    seed: int
+
+    def draws(self, count: int) -> list[int]:
+        """Seeds of what happens in the pass."""
+        own = torch.randint(2**62, (self.number + 1,), generator=torch.Generator().manual_seed(self.seed))[-1]
+        return torch.randint(2**62, (count,), generator=torch.Generator().manual_seed(int(own))).tolist()
+
+
+def repeated_batches(
+    dataset: Dataset,
+    batch_size: int,
+    generator: Generator,
+    view: View,
+    share: tuple[int, int] = (0, 1),
+    device: torch.device = CPU,
+    mix: Counts | None = None,
+) -> Batches:
+    """A pass that can come again: the same batches, augmented in the same way, in another order.
+
+    Args:
+        dataset: its ``train`` split is passed over; with a ``mix`` its pictures too.
+        batch_size: images of all processes together.
+        generator: of what differs from one time to the next; in the same state in every process.
+        view: which batches, and how they are augmented.
+        share: this process's number, from 0, and how many there are; see ``shared_batches``.
+        device: this process's.
+        mix: for each batch how many of its images have labels. Batches of one place and one such number are the same.
+    """
+    rank, size = share
+    steps = len(mix) if mix else batches_per_epoch(dataset, batch_size)
+    of_order, *seeds = view.draws(steps + 1)
+    order = torch.randperm(steps, generator=generator).tolist()
+    if size > 1:
+        _seed_dropout(generator, rank)
+
+    def drawn(count: int | None) -> list[Tensor]:
+        counts = None if mix is None else [count] * steps
+        return _chosen(dataset, batch_size, torch.Generator().manual_seed(of_order), counts)
+
+    counts = mix or [None] * steps
+    kinds = {count: drawn(count) for count in set(counts)}
+    chosen = [kinds[count][number][rank::size] for count, number in zip(counts, order, strict=True)]
+    for number, (pixels, labels) in zip(order, _fetched(_split(dataset, mix), chosen, device), strict=True):
+        images = dataset.augment(as_input(pixels), torch.Generator().manual_seed(seeds[number] + rank))
+        yield Batch(images, labels, view.number * steps + number)
 
 
 def _fetched(split: Split, chosen: Iterable[Tensor], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
@@ -139,6 +195,12 @@ class _Endless:
             self._left = torch.cat([self._left, self._order()])
         found, self._left = self._left[:count], self._left[count:]
         return found
+
+
+def _seed_dropout(generator: Generator, rank: int) -> None:
+    # Dropout draws from the global generator. Seeded from the generator that checkpoints store, it is reproducible
+    # after a stop, and differs between processes.
+    torch.manual_seed(_draw(generator) + rank)
 
 
 def _order(dataset: Dataset, generator: Generator) -> Tensor:

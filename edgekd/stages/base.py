@@ -49,6 +49,14 @@ LabelsLr = Annotated[
         description="share of lr with which that phase of labels alone begins; falls to zero by a cosine of its own",
     ),
 ]
+Views = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        description="epochs that differ: then the same batches come again, augmented as before, and the teacher's "
+        "answers are read from the disk, not computed; all differ unless given",
+    ),
+]
 StageId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 NO_TEACHER = "none"

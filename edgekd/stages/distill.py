@@ -24,6 +24,7 @@ from edgekd.stages.base import (
     Stage,
     StageId,
     StopTeacherAt,
+    Views,
     WeightDecay,
     check_mixes,
     fresh_spec,
@@ -46,7 +47,9 @@ from edgekd.stages.teachers import (
 )
 from edgekd.stages.teaching import (
     NamedTerm,
+    check_views,
     distillation,
+    kept_answers,
     labels_alone,
     mix_of,
     share_with_label,
@@ -56,6 +59,7 @@ from edgekd.stages.teaching import (
 )
 from edgekd.stages.trials import TEMPERATURES, Temperature, searched
 from edgekd.store.artifacts import Artifact
+from edgekd.training.answers import KeptAnswers
 from edgekd.training.evaluation import in_precision
 from edgekd.training.features import AnyFeatures
 from edgekd.training.fit import BatchLoss, fit
@@ -78,6 +82,7 @@ _TERM = (
     "stop_teacher_at",
     "labels_lr",
     "labelled_share",
+    "views",
 )
 """What is read only where the teacher's term counts."""
 
@@ -136,6 +141,7 @@ class Distill(Stage):
     stop_teacher_at: StopTeacherAt = 1.0
     labels_lr: LabelsLr = 0.1
     labelled_share: LabelledShare = 0.25
+    views: Views = None
     epochs: Epochs = 30
     lr: LearningRate = 0.1
     batch_size: BatchSize = 64
@@ -161,6 +167,7 @@ class Distill(Stage):
                 raise SettingError(key, "goes with one teacher; name one, or leave it out")
         if self.mixup and self.loss.reads_labels:
             raise SettingError("mixup", f"blends labels, and {self.loss.name} needs one for each image; take loss: kd")
+        check_views(self)
         if self.assistants and sorted(set(self.assistants), reverse=True) != self.assistants:
             raise SettingError("assistants", f"must become smaller from one to the next, found {self.assistants}")
         if self.features is not None and self.features.pairs_channels and (self.model is not None or self.assistants):
@@ -267,8 +274,10 @@ class Distill(Stage):
         warning = capacity_gap(max(map(count_params, teachers)), count_params(student))
         inside = self._compared(student, teachers[0], spec, ctx)
         told = [text for text in (warning, inside and inside.in_words) if text]
-        labelled = share_with_label(self, ctx.data)
-        return self.batch_loss(student, as_one(teachers, self._softening), inside, labelled), told
+        # Trials of other temperatures ask one teacher the same; of several, the mean depends on the temperature.
+        who = f"{self.teacher_epoch or 'best'}" + (f"-at-{self._softening:g}" if len(teachers) > 1 else "")
+        labelled, kept = share_with_label(self, ctx.data), kept_answers(self, ctx, spec.num_classes, who)
+        return self.batch_loss(student, as_one(teachers, self._softening), inside, labelled, kept), told
 
     @property
     def _softening(self) -> float:
@@ -276,7 +285,12 @@ class Distill(Stage):
         return SEARCHED_AT if self.temperature == AUTO else self.temperature
 
     def batch_loss(
-        self, student: nn.Module, teacher: nn.Module | None, inside: Compared | None = None, labelled: float = 1.0
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None,
+        inside: Compared | None = None,
+        labelled: float = 1.0,
+        kept: KeptAnswers | None = None,
     ) -> BatchLoss:
         """alpha * CE + beta * the teacher's term + the term of features inside, if any; CE alone without a teacher."""
         asked = in_precision(student, self.precision)
@@ -295,6 +309,7 @@ class Distill(Stage):
             mixup=self.mixup,
             features=features,
             labelled=labelled,
+            kept=kept,
         )
 
     def _teacher_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:

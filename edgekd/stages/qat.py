@@ -22,6 +22,7 @@ from edgekd.stages.base import (
     Stage,
     StageId,
     StopTeacherAt,
+    Views,
     WeightDecay,
     check_mixes,
     source_or_before,
@@ -32,7 +33,9 @@ from edgekd.stages.ptq import CalibrationImages, calibrated, save_quantized
 from edgekd.stages.teachers import TeacherIds, as_one, key_of_role, load_teachers, teacher_roles
 from edgekd.stages.teaching import (
     NamedTerm,
+    check_views,
     distillation,
+    kept_answers,
     labels_alone,
     mix_of,
     share_with_label,
@@ -46,7 +49,7 @@ from edgekd.training.history import copy_state
 from edgekd.training.losses import AnyLoss, Kd
 from edgekd.zoo import ModelSpec
 
-_TERM = ("loss", "temperature", "alpha", "stop_teacher_at", "labels_lr", "labelled_share")
+_TERM = ("loss", "temperature", "alpha", "stop_teacher_at", "labels_lr", "labelled_share", "views")
 """What is read only where the teacher's term counts."""
 FEW_BITS_DEFAULTS = {"epochs": 10, "lr": 0.02, "freeze_batchnorm_at": 0.8, "freeze_observers_at": 0.8}
 """Weights of few bits move in large steps: rates that suit 8 bits hardly turn any of them over."""
@@ -76,6 +79,7 @@ class Qat(Stage):
     stop_teacher_at: StopTeacherAt = 1.0
     labels_lr: LabelsLr = 0.1
     labelled_share: LabelledShare = 0.25
+    views: Views = None
     weight_bits: WeightBits = None
     most_lost: MostLost = 0.01
     calibration_images: CalibrationImages = 512
@@ -96,6 +100,11 @@ class Qat(Stage):
         if isinstance(given, dict) and is_few(given.get("weight_bits")):
             return {**FEW_BITS_DEFAULTS, **given}
         return given
+
+    @model_validator(mode="after")
+    def _repeats(self) -> "Qat":
+        check_views(self)
+        return self
 
     @property
     def unread(self) -> dict[str, str]:
@@ -163,7 +172,8 @@ class Qat(Stage):
         teacher = as_one(load_teachers(ctx, model.spec), self.temperature)
         term = NamedTerm(self.loss.name, self._teacher_term)
         labelled = share_with_label(self, ctx.data)
-        return distillation(model, teacher, term, self.alpha, self.beta, window_of(self), labelled=labelled)
+        kept = kept_answers(self, ctx, model.spec.num_classes)
+        return distillation(model, teacher, term, self.alpha, self.beta, window_of(self), labelled=labelled, kept=kept)
 
     def _teacher_term(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         return self.loss(student, teacher, labels, self.temperature)

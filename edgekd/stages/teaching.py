@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgekd.config import SettingError
 from edgekd.data import Batch, Dataset, Mix
 from edgekd.data.scan import UNKNOWN
+from edgekd.stages.base import Context
 from edgekd.stages.features import FeatureTerm
+from edgekd.training.answers import KeptAnswers
 from edgekd.training.fit import BatchLoss, LossParts, Schedule
 from edgekd.training.mixup import Mixed, mixed
 
@@ -22,7 +25,30 @@ def schedule(stage: Any) -> Schedule:
 
 def taught_schedule(stage: Any) -> Schedule:
     """The same of a stage with a teacher, whose labels may be left alone with a learning rate of their own."""
-    return replace(schedule(stage), second=(stage.stop_teacher_at, stage.labels_lr))
+    return replace(schedule(stage), second=(stage.stop_teacher_at, stage.labels_lr), views=stage.views)
+
+
+def check_views(stage: Any) -> None:
+    """Raise SettingError where no epoch of a stage would come again, or where its teacher's answers cannot be kept."""
+    if stage.views is None:
+        return
+    for key in ("mixup", "features"):
+        if getattr(stage, key, None):
+            raise SettingError("views", f"keeps answers, and {key} needs the teacher in every step; leave one out")
+    if stage.views >= stage.epochs:
+        raise SettingError("views", f"must be below the epochs, {stage.epochs}, for any to come again; leave it out")
+
+
+def kept_answers(stage: Any, ctx: Context, classes: int, who: str = "teacher") -> KeptAnswers | None:
+    """Where a stage with ``views`` keeps its teacher's answers, beside its checkpoints; None where none come again.
+
+    Args:
+        stage: its settings.
+        ctx: of the stage.
+        classes: that the teacher tells apart.
+        who: names the teacher among those that the stage asks.
+    """
+    return KeptAnswers(ctx.checkpoints.folder / f"answers-{who}", classes) if stage.views else None
 
 
 def unread_without_term(keys: Iterable[str], why: str, stop_teacher_at: float) -> dict[str, str]:
@@ -99,6 +125,7 @@ def distillation(
     mixup: bool = False,
     features: FeatureTerm | None = None,
     labelled: float = 1.0,
+    kept: KeptAnswers | None = None,
 ) -> BatchLoss:
     """alpha * CE with the labels + beta * the teacher's term, as a function of a batch; outside the window, CE alone.
 
@@ -117,6 +144,7 @@ def distillation(
         mixup: blend the images in pairs while the teacher's term counts; ``named`` must not read labels then.
         features: of the same student and teacher, which are called through its functions.
         labelled: share of a batch that has labels, by which the cross-entropy is their mean.
+        kept: the teacher's answers to batches that come again; not together with mixup or features.
     """
     ask, answer = (features.student, features.teacher) if features else (student, teacher)
     silent = [named.name, *([features.name] if features else [])]
@@ -131,7 +159,7 @@ def distillation(
             return LossParts(ce, ce=ce, **dict.fromkeys(silent, none))
         ce = _cross_entropy(logits, shown, labelled) if alpha else none
         with torch.inference_mode():
-            taught = answer(shown.images)
+            taught = answer(shown.images) if kept is None else kept.of(batch, answer)
         term = named.term(logits, taught.clone(), shown.labels)
         if features is None:
             return LossParts(alpha * ce + beta * term, ce=ce, **{named.name: term})

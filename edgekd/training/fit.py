@@ -10,7 +10,18 @@ import torch
 from torch import Generator, Tensor, nn
 
 from edgekd.config.progress import Progress
-from edgekd.data import Batch, Batches, Counts, Dataset, Mix, batches_per_epoch, shared_batches, train_batches
+from edgekd.data import (
+    Batch,
+    Batches,
+    Counts,
+    Dataset,
+    Mix,
+    View,
+    batches_per_epoch,
+    repeated_batches,
+    shared_batches,
+    train_batches,
+)
 from edgekd.errors import TrainingError
 from edgekd.training.checkpoint import Checkpoints
 from edgekd.training.evaluation import Evaluation, evaluate, not_learned
@@ -52,6 +63,7 @@ class Schedule:
         warmup: share of the schedule (0..1) in which the learning rate rises to its peak.
         momentum: Nesterov's.
         second: start of the second cosine, as shares of the schedule and of the peak learning rate.
+        views: epochs that differ; after so many the same batches come again, in another order. None: all differ.
     """
 
     epochs: int
@@ -61,6 +73,7 @@ class Schedule:
     warmup: float = 0.2
     momentum: float = 0.9
     second: tuple[float, float] = (1.0, 0.0)
+    views: int | None = None
 
 
 def fit(
@@ -124,10 +137,11 @@ def fit(
         before_epoch(epoch / schedule.epochs)
         model.train()
         started = time.monotonic()
+        view = None if schedule.views is None else View(epoch % schedule.views, seed)
         counts = None if mix is None else [mix(_at(epoch, step, steps, schedule)) for step in range(steps)]
         # Closed where a step fails: the thread that reads ahead ends here.
         with (
-            contextlib.closing(_batches(data, schedule.batch_size, generator, processes, counts)) as batches_of_epoch,
+            contextlib.closing(_batches(data, schedule, generator, processes, view, counts)) as batches_of_epoch,
             trained_safely(model),
             _gpu_memory_errors(label, schedule.batch_size),
         ):
@@ -185,10 +199,20 @@ def _at(epoch: int, step: int, steps: int, schedule: Schedule) -> float:
     return (epoch * steps + step) / (schedule.epochs * steps)
 
 
-def _batches(data: Dataset, batch_size: int, generator: Generator, processes: Processes, mix: Counts | None) -> Batches:
+def _batches(
+    data: Dataset,
+    schedule: Schedule,
+    generator: Generator,
+    processes: Processes,
+    view: View | None,
+    mix: Counts | None,
+) -> Batches:
+    size, share, device = schedule.batch_size, (processes.rank, processes.size), processes.device
+    if view is not None:
+        return repeated_batches(data, size, generator, view, share, device, mix)
     if processes.size == 1:
-        return train_batches(data, batch_size, generator, processes.device, mix)
-    return shared_batches(data, batch_size, generator, processes.rank, processes.size, processes.device, mix)
+        return train_batches(data, size, generator, device, mix)
+    return shared_batches(data, size, generator, *share, device, mix)
 
 
 @contextlib.contextmanager

@@ -155,7 +155,7 @@ def test_the_fingerprint_is_stable(data: Dataset, made: DataSettings) -> None:
 
 
 def test_training_images_are_augmented_to_the_wanted_size(data: Dataset, made: DataSettings) -> None:
-    images, labels = next(train_batches(data, 4, torch.Generator().manual_seed(0)))
+    images, labels, _ = next(train_batches(data, 4, torch.Generator().manual_seed(0)))
 
     assert images.shape == (4, data.in_channels, made.image_size, made.image_size)
     assert images.dtype == torch.float32

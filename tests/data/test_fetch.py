@@ -34,9 +34,10 @@ def test_a_thread_reads_while_the_caller_works_but_not_further_ahead_than_it_may
     values = ahead(make, range(50), 3)
     for taken in range(1, 6):
         next(values)
-        while len(made) < taken + 3:
+        until = time.monotonic() + 10
+        while len(made) < taken + 3 and time.monotonic() < until:
             time.sleep(0.001)
-        time.sleep(0.01)
+        time.sleep(0.01)  # in which it might read on
         assert made == [*range(taken + 3)]
     assert threading.current_thread().name not in by
 

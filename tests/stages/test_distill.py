@@ -54,7 +54,7 @@ def test_beta_zero_equals_plain_fine_tuning_to_the_bit() -> None:
 
 def test_alpha_zero_reads_no_label() -> None:
     student, teacher = networks()
-    images, _ = batch()
+    images, _, _ = batch()
     nonsense = torch.full((6,), 10_000)
 
     loss = Distill(alpha=0.0).batch_loss(student.eval(), teacher)(Batch(images, nonsense), 0.0)
@@ -64,7 +64,7 @@ def test_alpha_zero_reads_no_label() -> None:
 
 def test_the_total_is_alpha_ce_plus_beta_kd() -> None:
     student, teacher = networks()
-    images, labels = batch()
+    images, labels, _ = batch()
 
     loss = Distill(alpha=0.3, beta=0.5, temperature=2.0).batch_loss(student.eval(), teacher)(Batch(images, labels), 0.0)
 
@@ -87,7 +87,7 @@ def test_the_teacher_s_term_counts_from_start_to_stop(progress: float, teaches: 
 @pytest.mark.parametrize("alpha", [0.0, 0.1])
 def test_while_the_teacher_is_off_the_labels_weigh_one(alpha: float, progress: float) -> None:
     student, teacher = networks()
-    images, labels = batch()
+    images, labels, _ = batch()
     settings = Distill(alpha=alpha, start_teacher_at=0.2, stop_teacher_at=0.8)
 
     loss = settings.batch_loss(student.eval(), teacher)(Batch(images, labels), progress)
@@ -114,7 +114,7 @@ def test_the_teacher_sees_the_very_same_tensor_and_stays_in_eval_mode() -> None:
     student, teacher = networks()
     seen: list[Tensor] = []
     teacher.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
-    images, labels = batch()
+    images, labels, _ = batch()
 
     Distill().batch_loss(student.train(), teacher)(Batch(images, labels), 0.0).total.backward()  # type: ignore[no-untyped-call]
 
