@@ -166,6 +166,31 @@ class Pipeline(Settings):
         Raises:
             EdgekdError: a mistake, reported in one line.
         """
+        progress = progress or Progress()
+        with self.made(models, data, force=force, progress=progress, processes=processes, waits=waits) as made:
+            if made is None or made.exported is None:
+                yield None
+                return
+            progress.stage("report", len(self.stages), len(self.stages) + 1)
+            measured = measure(made.subject, made.exported, Store(Path(models)), progress, force)
+            yield Outcome(made.subject, made.exported, measured)
+
+    @contextlib.contextmanager
+    def made(
+        self,
+        models: str | Path,
+        data: Dataset,
+        *,
+        force: bool = False,
+        progress: Progress | None = None,
+        processes: Processes = ALONE,
+        waits: bool = True,
+    ) -> Iterator["Made | None"]:
+        """Run every stage that is not up to date; nothing is measured. Takes and raises what ``outcome`` does.
+
+        Yields:
+            What the stages made, which is not collected meanwhile; None in all processes but the first.
+        """
         drafts = self.drafts(data)
         with processes.store_root(Path(models)) as root:
             run = _Run(data, Store(root), force, progress or Progress(), processes, waits)
@@ -173,8 +198,8 @@ class Pipeline(Settings):
             with run.store.in_use(draft.digest for draft in drafts):
                 yield self._run_planned(drafts, run)
 
-    def _run_planned(self, drafts: list[Planned], run: "_Run") -> "Outcome | None":
-        data, store, progress = run.data, run.store, run.progress
+    def _run_planned(self, drafts: list[Planned], run: "_Run") -> "Made | None":
+        data, store = run.data, run.store
         plan = run.processes.by_first(lambda: checked(looked_up(drafts, store), data, self.target, run.processes))
         artifacts: dict[str, Artifact] = {}
         for index, planned in enumerate(plan):
@@ -182,11 +207,7 @@ class Pipeline(Settings):
         if not run.processes.first:
             return None
         exported = [artifacts[stage.name] for stage in self.stages if issubclass(stage.leaves, ExportedFiles)]
-        if not exported:
-            return None
-        subject = self._subject(data, artifacts)
-        progress.stage("report", len(self.stages), len(self.stages) + 1)
-        return Outcome(subject, exported[-1], measure(subject, exported[-1], store, progress, run.force))
+        return Made(self._subject(data, artifacts), exported[-1] if exported else None)
 
     def drafts(self, data: Dataset) -> list[Planned]:
         """Every stage with its digest, without looking into the store."""
@@ -288,6 +309,14 @@ class Pipeline(Settings):
             exclude_none=True, exclude={"root", "unlabelled", "download", "cache", "cache_gb", *unsaid}
         )
         return {**settings, "augment": self.data.augment_name}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A pipeline that has run, and its exported files if it has any."""
+
+    subject: Subject
+    exported: Artifact | None
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydantic import Field
 
 from edgekd.config import Settings
 from edgekd.report import wording as w
-from edgekd.report.schema import Check, ModelReport, Paired
+from edgekd.report.schema import Check, Drift, Latency, Paired, Ratio
 from edgekd.training.significance import SIGNIFICANT
 
 SAME_SIZE = 0.01
@@ -35,6 +36,28 @@ class Budget(Settings):
         return {name: limit for name, limit in self.model_dump().items() if limit is not None}
 
 
+class Candidate(Protocol):
+    """What decides whether a file is recommended; of nothing in it the test images are needed."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def stage(self) -> str:
+        """The kind of stage that made it."""
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def size_ratio(self) -> float: ...
+    @property
+    def latency_ms(self) -> Latency: ...
+    @property
+    def latency_ratio(self) -> Ratio: ...
+    @property
+    def val_paired(self) -> Paired | None: ...
+    @property
+    def drift(self) -> Drift | None: ...
+
+
 @dataclass(frozen=True)
 class Shortfall:
     """One thing that keeps a file from being recommended.
@@ -48,7 +71,7 @@ class Shortfall:
     excess: float
 
 
-def check(model: ModelReport, budget: Budget, drop: float) -> list[Check]:
+def check(model: Candidate, budget: Budget, drop: float) -> list[Check]:
     """Check a file against each given limit, with the accuracy drop on one of the splits."""
     values = {"accuracy_drop": drop, "size_ratio": model.size_ratio, "latency_ratio": model.latency_ratio.ratio}
     return [
@@ -66,30 +89,35 @@ def missed(checks: Sequence[Check]) -> list[Shortfall]:
     ]
 
 
-def shortfalls(model: ModelReport, budget: Budget, base: ModelReport) -> list[Shortfall]:
+def shortfalls(model: Candidate, budget: Budget, base: Candidate) -> list[Shortfall]:
     """Everything that keeps a file from being recommended."""
     return [*missed(check(model, budget, on_val(model).drop)), *unasked(model, budget, base)]
 
 
-def unasked(model: ModelReport, budget: Budget, base: ModelReport) -> list[Shortfall]:
+def worst(short: Sequence[Shortfall]) -> float:
+    """How far beyond its limit the worst of them is; 0 where there is none."""
+    return max((item.excess for item in short), default=0.0)
+
+
+def unasked(model: Candidate, budget: Budget, base: Candidate) -> list[Shortfall]:
     """Requirements beyond the limits: a file must keep up with the teacher and be better than it in something."""
     lags = [] if budget.accuracy_drop is not None else _lag(model, base)
     return [*_drifted(model), *lags, *([] if base.stage != "teacher" or model is base else _no_gain(model, base))]
 
 
-def on_val(model: ModelReport) -> Paired:
+def on_val(model: Candidate) -> Paired:
     """The paired test of a file and the teacher on val."""
     assert model.val_paired is not None, "every file was run on val"
     return model.val_paired
 
 
-def _drifted(model: ModelReport) -> list[Shortfall]:
+def _drifted(model: Candidate) -> list[Shortfall]:
     if model.drift is None or model.drift.kind == "rounding":
         return []
     return [Shortfall(w.drift(model.drift), math.inf)]
 
 
-def _lag(model: ModelReport, base: ModelReport) -> list[Shortfall]:
+def _lag(model: Candidate, base: Candidate) -> list[Shortfall]:
     found = on_val(model)
     measured = found.drop > 0 and found.p_value < SIGNIFICANT
     if found.drop <= KEEPS_UP and not measured:
@@ -101,7 +129,7 @@ def _lag(model: ModelReport, base: ModelReport) -> list[Shortfall]:
     return [Shortfall(f"{below}, which budget.accuracy_drop may allow", excess)]
 
 
-def _no_gain(model: ModelReport, base: ModelReport) -> list[Shortfall]:
+def _no_gain(model: Candidate, base: Candidate) -> list[Shortfall]:
     found = on_val(model)
     smaller = model.size_bytes * (1 + SAME_SIZE) < base.size_bytes
     faster = model.latency_ratio.ci95[1] < 1

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from edgekd.report.fitting import (
     KEEPS_UP,
     SAME_SIZE,
     Budget,
+    Candidate,
     Shortfall,
     check,
     missed,
     on_val,
     shortfalls,
     unasked,
+    worst,
 )
 from edgekd.report.roles import reference
 from edgekd.report.schema import ModelReport, Verdict
@@ -21,6 +24,9 @@ from edgekd.training.significance import SIGNIFICANT
 
 Faster = Callable[[str, str], tuple[float, tuple[float, float]]]
 """Takes two files' ids: the first one's latency divided by the second one's, with its interval."""
+
+
+C = TypeVar("C", bound=Candidate)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def choose(models: Sequence[ModelReport], budget: Budget, ratio: Faster) -> Choi
         chosen, why = _best(fitting, ratio, _Asked(budget, base, len(others)))
         return _judged(chosen, budget, why)
     # No student can be recommended: from here on the report names the file that comes nearest and what it misses.
-    by_excess = sorted(models, key=lambda model: max((item.excess for item in short[model.id]), default=0.0))
+    by_excess = sorted(models, key=lambda model: worst(short[model.id]))
     near = [_Near(model, short[model.id]) for model in by_excess if model in others or short[base.id]]
     # Not even the teacher keeps the limits, so it is no way out.
     if short[base.id]:
@@ -65,7 +71,23 @@ def choose(models: Sequence[ModelReport], budget: Budget, ratio: Faster) -> Choi
     return _judged(base, budget, "")
 
 
-def unbeaten(files: Sequence[ModelReport], ratio: Faster) -> list[ModelReport]:
+def best_on_val(files: Sequence[C], budget: Budget, base: Candidate, ratio: Faster) -> C:
+    """The file that ``choose`` takes, without judging it on test; where none fits, the nearest miss.
+
+    Args:
+        files: at least one, without the teacher's.
+        budget: the limits.
+        base: the file that they are compared with.
+        ratio: paired latency ratio of two files.
+    """
+    short = {file.id: shortfalls(file, budget, base) for file in files}
+    fitting = [file for file in files if not short[file.id]]
+    if fitting:
+        return _peers(fitting, ratio).chosen
+    return min(files, key=lambda file: worst(short[file.id]))
+
+
+def unbeaten(files: Sequence[C], ratio: Faster) -> list[C]:
     """The files that no other is measurably faster than.
 
     Decided by paired ratios: pooled medians include whatever slowed the machine down meanwhile.
@@ -75,7 +97,7 @@ def unbeaten(files: Sequence[ModelReport], ratio: Faster) -> list[ModelReport]:
     return found or [min(files, key=lambda file: file.latency_ms.p50)]
 
 
-def _any_faster(file: ModelReport, files: Sequence[ModelReport], ratio: Faster) -> bool:
+def _any_faster(file: Candidate, files: Sequence[Candidate], ratio: Faster) -> bool:
     return any(ratio(other.id, file.id)[1][1] < 1 for other in files if other is not file)
 
 
@@ -129,12 +151,26 @@ class _Asked:
         return f"{keep} the budget and {up}" if self.budget.limits else up
 
 
+@dataclass(frozen=True)
+class _Peers(Generic[C]):
+    """Of some files the fastest, of these the smallest, of these the most accurate."""
+
+    fastest: Sequence[C]
+    smallest: Sequence[C]
+    chosen: C
+
+
+def _peers(files: Sequence[C], ratio: Faster) -> _Peers[C]:
+    fastest = unbeaten(files, ratio)
+    least = min(file.size_bytes for file in fastest)
+    smallest = [file for file in fastest if file.size_bytes <= least * (1 + SAME_SIZE)]
+    return _Peers(fastest, smallest, max(smallest, key=lambda file: (on_val(file).accuracy, -file.size_bytes)))
+
+
 def _best(files: Sequence[ModelReport], ratio: Faster, asked: _Asked) -> tuple[ModelReport, str]:
     """The best of the files that fit, and the reason."""
-    alike = unbeaten(files, ratio)
-    smallest = min(file.size_bytes for file in alike)
-    peers = [file for file in alike if file.size_bytes <= smallest * (1 + SAME_SIZE)]
-    chosen = max(peers, key=lambda file: (on_val(file).accuracy, -file.size_bytes))
+    found = _peers(files, ratio)
+    alike, peers, chosen = found.fastest, found.smallest, found.chosen
     of = f"of the {len(files)} {asked.files} that {asked.of_several}"
     if len(files) == 1:
         why = asked.alone

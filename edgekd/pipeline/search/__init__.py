@@ -1,0 +1,1 @@
+"""``edgekd search``: many settings of one pipeline file are tried, and the best measured files are kept."""
