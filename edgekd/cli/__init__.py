@@ -9,11 +9,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from edgekd.cli import bundles, pipelines, store
+from edgekd.cli import bundles, pipelines, search, store
 from edgekd.errors import ConfigError, EdgekdError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(pipelines.app, name="pipeline")
+app.command()(search.search)
 for command in (bundles.verify, bundles.predict, bundles.bench, bundles.deploy, bundles.compare):
     app.command()(command)
 app.add_typer(store.app, name="store")
@@ -75,7 +76,10 @@ def main() -> NoReturn:
     except Interrupted as end:
         what = "interrupted" if end.number == signal.SIGINT else "terminated"
         kept = "; complete stages and epochs are kept: run the same command to go on"
-        print(f"edgekd: {what}{kept if arguments[:2] == ['pipeline', 'run'] else ''}", file=sys.stderr)
+        print(
+            f"edgekd: {what}{kept if arguments[:2] == ['pipeline', 'run'] or arguments[:1] == ['search'] else ''}",
+            file=sys.stderr,
+        )
         sys.exit(128 + end.number)
     sys.exit(0)
 

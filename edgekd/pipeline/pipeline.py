@@ -18,6 +18,7 @@ from edgekd.data import AUGMENT_VERSION, AnyData, Dataset, Digits, Function, loa
 from edgekd.errors import ConfigError
 from edgekd.pipeline.checks import check_name_of_stage, check_same_images, check_same_target, check_writable, checked
 from edgekd.pipeline.planned import Planned, looked_up, placed
+from edgekd.pipeline.search.space import Space, check_space
 from edgekd.pipeline.shipping import ship
 from edgekd.report.build import build_report
 from edgekd.report.fitting import Budget
@@ -43,6 +44,7 @@ class Pipeline(Settings):
     target: Target = Field(Target(), description="what runs the result")
     stages: list[AnyStage] = Field(min_length=1, description="what is done, in order")
     budget: Budget = Field(Budget(), description="what the shipped file may cost")
+    search: Space | None = None
 
     @field_validator("stages")
     @classmethod
@@ -60,9 +62,19 @@ class Pipeline(Settings):
         Raises:
             ConfigError: one line per mistake.
         """
-        tree = with_overrides(read_yaml(Path(path)), overrides)
-        pipeline = validate(cls, tree, str(path))
-        pipeline.check(str(path))
+        return cls.from_tree(with_overrides(read_yaml(Path(path)), overrides), str(path))
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any], where: str) -> "Pipeline":
+        """The pipeline of a file's content; ``where`` names the file in errors.
+
+        Raises:
+            ConfigError: one line per mistake.
+        """
+        pipeline = validate(cls, tree, where)
+        pipeline.check(where)
+        if pipeline.search:
+            check_space(pipeline.search, tree, where, lambda tried: cls.from_tree(tried, where))
         return pipeline
 
     def check(self, where: str = "pipeline") -> None:

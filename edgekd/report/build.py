@@ -48,8 +48,8 @@ def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Re
         verdict=choice.verdict,
         recommended=choice.recommended,
         rivals=rivals(choice.recommended, models, measured.predictions(), subject.data.test.labels),
-        target=_target(subject.target, measured.saturates),
-        data=_data(subject),
+        target=target_facts(subject.target, measured.saturates),
+        data=data_facts(subject),
         models=models,
         stages=[_stage(name, done) for name, done in subject.stages.items()],
         quantization=quantization(subject, exported, measured, choice.recommended),
@@ -130,7 +130,8 @@ def _ratio(measured: Measured, one: str, other: str | None) -> Ratio:
     return Ratio(ratio=ratio, ci95=ci95)
 
 
-def _target(target: Target, saturates: bool) -> TargetFacts:
+def target_facts(target: Target, saturates: bool) -> TargetFacts:
+    """Where and how latency is measured here; ``saturates``: as this CPU was found to."""
     return TargetFacts(
         isa=target.resolved_isa,
         declared_isa=target.isa,
@@ -143,7 +144,8 @@ def _target(target: Target, saturates: bool) -> TargetFacts:
     )
 
 
-def _data(subject: Subject) -> DataFacts:
+def data_facts(subject: Subject) -> DataFacts:
+    """The images that a pipeline saw."""
     data = subject.data
     return DataFacts(
         name=data.name,

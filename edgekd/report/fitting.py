@@ -44,6 +44,7 @@ class Candidate(Protocol):
     @property
     def stage(self) -> str:
         """The kind of stage that made it."""
+
     @property
     def size_bytes(self) -> int: ...
     @property

@@ -24,6 +24,7 @@ from edgekd.store.disk import disk_errors
 from edgekd.store.tensors import load_tensors, save_tensors
 from edgekd.training.environment import environment
 
+LATENCY = "latency.json"
 MEASURE_VERSION = 1
 """Increased when the way of measuring changes."""
 
@@ -102,20 +103,23 @@ def measure(subject: Subject, exported: Artifact, store: Store, progress: Progre
 
 def measurement_digest(exported: str, target: Target) -> str:
     """The name under which this machine's measurements of exported files are stored; ``exported``: their digest."""
-    # Latency belongs to a machine: another CPU or ONNX Runtime must measure again.
-    host = {"cpu": cpu_name(), "isa": host_isa(), "onnxruntime": environment()["onnxruntime"]}
     counts = {"processes": PROCESSES, "rounds": ROUNDS}
     return digest_of(
         {
             "stage": "measure",
             "version": MEASURE_VERSION,
             "parents": {"export": exported},
-            "host": host,
+            "host": host_facts(),
             "target": {"threads": target.threads, "batch": target.batch},
             **counts,
             "splits": ["val", "test"],
         }
     )
+
+
+def host_facts() -> dict[str, str]:
+    """What latency and rounding belong to: another CPU or ONNX Runtime must measure again."""
+    return {"cpu": cpu_name(), "isa": host_isa(), "onnxruntime": environment()["onnxruntime"]}
 
 
 def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, progress: Progress) -> Artifact:
@@ -134,20 +138,28 @@ def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, pr
     measured = Measurements(saturates=ort.saturates(), parents={"export": exported.digest}, costs=costs)
     with store.writing(digest, measured.model_dump()) as folder:
         save_tensors(folder / "predictions.safetensors", chosen)
-        body = {
-            "runs_ms": [list(map(float, runs)) for runs in latencies.runs_ms],
-            "rounds_ms": latencies.rounds_ms.tolist(),
-        }
-        with disk_errors(folder):
-            (folder / "latency.json").write_text(json.dumps(body), encoding="utf-8")
+        write_latencies(latencies, folder)
     saved = store.find(digest)
     assert saved is not None
     return saved
 
 
+def write_latencies(latencies: Latencies, folder: Path) -> None:
+    """Write latencies into an artifact; ``read_latencies`` reads them."""
+    runs = [list(map(float, runs)) for runs in latencies.runs_ms]
+    body = {"runs_ms": runs, "rounds_ms": latencies.rounds_ms.tolist()}
+    with disk_errors(folder):
+        (folder / LATENCY).write_text(json.dumps(body), encoding="utf-8")
+
+
+def read_latencies(artifact: Artifact) -> Latencies:
+    """Latencies that were measured before."""
+    body = json.loads(artifact.read(LATENCY))
+    return Latencies([np.array(runs) for runs in body["runs_ms"]], np.array(body["rounds_ms"]))
+
+
 def _read(artifact: Artifact, exported: Artifact) -> Measured:
-    body = json.loads(artifact.read("latency.json"))
-    latencies = Latencies([np.array(runs) for runs in body["runs_ms"]], np.array(body["rounds_ms"]))
+    latencies = read_latencies(artifact)
     chosen, files = load_tensors(artifact, "predictions.safetensors"), manifest_of(exported, ExportedFiles).models
     made = manifest_of(artifact, Measurements)
     return Measured(files, exported.folder, chosen, latencies, made.saturates, made.costs)

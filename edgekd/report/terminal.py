@@ -16,7 +16,7 @@ from edgekd.report.roles import recommended_of, role_of
 from edgekd.report.schema import DeviceReport, Outcome, Report
 from edgekd.report.table import Cell, Look, Row, Table
 
-_COLOURS: Mapping[Outcome, str] = {"pass": "green", "fail": "red", "no budget": "cyan"}
+COLOURS: Mapping[Outcome, str] = {"pass": "green", "fail": "red", "no budget": "cyan"}
 _STYLES: Mapping[Look, str] = {
     "strong": "bold",
     "small": "not bold dim",
@@ -78,7 +78,7 @@ class _Rendered:
 def _verdict(report: Report) -> Text:
     model, verdict = recommended_of(report), report.verdict
     file = w.plain(f"{model.id} ({model.file})" if model else report.recommended)
-    badge = (verdict.outcome.upper(), f"bold {_COLOURS[verdict.outcome]}")
+    badge = (verdict.outcome.upper(), f"bold {COLOURS[verdict.outcome]}")
     return Text.assemble(badge, "  ", (file, "bold"), f" is {role_of(report)}: {w.plain(verdict.reason)}")
 
 
@@ -104,7 +104,7 @@ def _named(row: Row) -> Text:
 def _marked(row: Row) -> Text:
     text = Text.assemble("> " if row.chosen else "  ", _text(row.cells[0], "  "))
     if row.chosen:
-        text.stylize(_COLOURS[row.chosen], 0, len(row.cells[0][0].text) + 2)
+        text.stylize(COLOURS[row.chosen], 0, len(row.cells[0][0].text) + 2)
     return text
 
 

@@ -1,11 +1,10 @@
 """``search:`` in a pipeline file: which settings a search varies, and between which values."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     Discriminator,
     Field,
@@ -18,19 +17,27 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from edgekd.config import SettingError, Settings, suggest, with_overrides
+from edgekd.config.words import cut, shown
 from edgekd.errors import ConfigError
 
 DIGITS = 3
 """Significant digits of a number that is tried: a file to keep should be readable."""
 SEARCHED = ("data", "stages")
-"""What a search may vary besides stages by their ids; a target or a budget of its own would make trials incomparable."""
+"""What a search may vary besides stages by their ids: trials with targets of their own could not be compared."""
+_EXAMPLES = {"data": "image_size", "stages": "prune.pruning_ratio"}
+
+
+Number = Annotated[
+    Annotated[int, Tag("(whole)")] | Annotated[float, Tag("(number)")],
+    Discriminator(lambda given: "(whole)" if isinstance(given, int) else "(number)"),
+]
 
 
 class Numbers(Settings):
     """Numbers from ``low`` to ``high``, whole ones where both are; written ``[low, high]`` or as a mapping."""
 
-    low: int | float = Field(description="the smallest")
-    high: int | float = Field(description="the largest")
+    low: Number = Field(description="the smallest")
+    high: Number = Field(description="the largest")
     log: bool = Field(False, description="every factor is tried as often, as for learning rates")
 
     @model_validator(mode="after")
@@ -55,6 +62,11 @@ class Numbers(Settings):
     def extremes(self) -> list[Any]:
         """Values of which all others are valid if these are."""
         return [self.low, self.high]
+
+    def holds(self, value: Any) -> bool:
+        """Is it one of them, as a file has it?"""
+        number = isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
+        return number and (float(value).is_integer() if self.whole else self.written(value) == value)
 
     def written(self, number: float) -> float:
         """A number of the range as a file has it.
@@ -84,10 +96,16 @@ class Choice(Settings):
         """All of them."""
         return self.any
 
+    def holds(self, value: Any) -> bool:
+        """Is it one of them?"""
+        return value in self.any
+
 
 def _spelled_out(given: Any) -> Any:
     if isinstance(given, list) and len(given) == 2:
         return {"low": given[0], "high": given[1]}
+    if not isinstance(given, Mapping | Settings):
+        raise ValueError(f"must be [low, high] or a mapping with low and high, or with any; found {shown(given)}")
     return given
 
 
@@ -111,11 +129,6 @@ Space = Annotated[
 ]
 Values = Mapping[str, Any]
 """Setting, as ``search:`` names it -> its value."""
-
-
-class _Sectioned(BaseModel):
-    search: Any = None
-    stages: list[Any]
 
 
 def with_values(tree: Mapping[str, Any], values: Values) -> dict[str, Any]:
@@ -144,11 +157,32 @@ def value_of(key: str, tree: Mapping[str, Any]) -> Any:
     return found
 
 
-def check_key(key: str, tree: Mapping[str, Any], where: str) -> None:
-    """Raise ConfigError unless the setting is a stage's or one of the data."""
-    head = key.partition(".")[0]
+def check_space(space: Space, tree: Mapping[str, Any], where: str, check: Callable[[dict[str, Any]], object]) -> None:
+    """Raise ConfigError unless the file is valid with each value of the space alone.
+
+    Args:
+        space: what is varied.
+        tree: the file.
+        where: its name.
+        check: raises ConfigError for a tree that is no valid file.
+    """
+    for key, dimension in space.items():
+        place = f"{where}: search.{cut(key)}"
+        _check_key(key, tree, place)
+        for value in dimension.extremes:
+            try:
+                check(with_values(tree, {key: value}))
+            except ConfigError as error:
+                refused = f"with {shown(value)} there the file is refused: {error.problem}"
+                raise ConfigError(place, refused, error.remedy) from None
+
+
+def _check_key(key: str, tree: Mapping[str, Any], place: str) -> None:
+    head, dot, _ = key.partition(".")
     if head not in (*_stages(tree), *SEARCHED):
-        raise ConfigError(where, f"there is no stage {head!r}", suggest(head, [*_stages(tree), SEARCHED[0]]))
+        raise ConfigError(place, f"there is no stage {cut(head)!r}", suggest(head, [*_stages(tree), "data"]))
+    if not dot and head in SEARCHED:
+        raise ConfigError(place, "names no setting", f"write e.g. {head}.{_EXAMPLES[head]}")
 
 
 def _stages(tree: Mapping[str, Any]) -> list[str]:
