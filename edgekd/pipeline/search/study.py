@@ -4,8 +4,8 @@ import contextlib
 import json
 import re
 import secrets
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,8 +38,10 @@ SQLITE = (".db", ".sqlite")
 SQLITE_PATIENCE_SECONDS = 60.0
 RANDOM_TRIALS = 6
 """So many trials are drawn at random before TPE learns from them."""
-_WORKER, _TRIED, _EXCESS, _ABOUT = "worker", "tried", "excess", "about"
-"""Attributes of a trial: who runs it, what was found, how far it is beyond the budget; of a study: what it is about."""
+_WORKER, _TRIED, _ABOUT = "worker", "tried", "about"
+"""Attributes of a trial: who runs it, what was found; of a study: what it is about."""
+_BUDGET = "budget"
+"""The constraint, which is kept at 0 and below."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Trials:
             if len(begun) >= wanted:
                 return None
             # Each trial's random numbers follow from its place, whichever worker asks for it.
-            self._study.sampler = _sampler(self._plan.sampler, self._plan.seed + len(self._all()))
+            self._study.sampler = _sampler(self._plan.sampler, _mixed(self._plan.seed, len(self._all())))
             trial = self._study.ask(_distributions(self._plan.space))
             trial.set_user_attr(_WORKER, self._worker)
             return Asked(trial, _decoded(trial.params, self._plan.space))
@@ -88,8 +90,7 @@ class Trials:
         """Write down what was found."""
         with _alone(self._store, self._study.study_name):
             asked.trial.set_user_attr(_TRIED, tried.model_dump(mode="json"))
-            asked.trial.set_user_attr(_EXCESS, tried.excess)
-            self._study.sampler = _sampler(self._plan.sampler, self._plan.seed)
+            asked.trial.set_constraint(_BUDGET, tried.excess)
             found = tried.contender
             if found is None:
                 self._study.tell(asked.trial, state=TrialState.PRUNED)
@@ -204,28 +205,18 @@ def _storage(text: str) -> BaseStorage:
 
 
 def _sampler(name: SamplerName, seed: int) -> BaseSampler:
-    with _experimental():
-        match name:
-            case "tpe":
-                return TPESampler(
-                    seed=seed, n_startup_trials=RANDOM_TRIALS, multivariate=True, constraints_func=_constraints
-                )
-            case "nsga2":
-                return NSGAIISampler(seed=seed, constraints_func=_constraints)
-            case "random":
-                return RandomSampler(seed)
+    match name:
+        case "tpe":
+            return TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
+        case "nsga2":
+            return NSGAIISampler(seed=seed)
+        case "random":
+            return RandomSampler(seed)
 
 
-def _constraints(trial: FrozenTrial) -> Sequence[float]:
-    return [float(trial.user_attrs[_EXCESS])]
-
-
-@contextlib.contextmanager
-def _experimental() -> Iterator[None]:
-    """What Optuna calls experimental is used on purpose: its version is pinned."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
+def _mixed(seed: int, place: int) -> int:
+    """A seed of 32 bits; a sum of the two would give searches of neighbouring seeds the same numbers."""
+    return zlib.crc32(f"{seed} {place}".encode())
 
 
 def _distributions(space: Mapping[str, Dimension]) -> dict[str, BaseDistribution]:
