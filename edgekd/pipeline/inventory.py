@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekd.errors import ArtifactError
-from edgekd.report.shipped import shipped_digests
+from edgekd.report.search.schema import FILE as FRONT
+from edgekd.report.shipped import front_digests, shipped_digests
 from edgekd.stages.manifests import MEASUREMENT, Manifest, manifest_of
 from edgekd.store import lock
 from edgekd.store.artifacts import IN_USE, PARTIAL, SET_ASIDE, WRITING, Artifact, Store
@@ -133,13 +134,17 @@ def _is_live(digest: str, store: Store) -> bool:
 
 
 def _shipped(exports: Path, parents: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
-    """Export -> the digests that its report refers to, and all their ancestors."""
+    """Export -> the digests that its report or its front refers to, and all their ancestors."""
     shipped: dict[str, set[str]] = {}
     for folder in sorted(exports.iterdir()):
-        digests = None if folder.name.startswith(".") else shipped_digests(folder / "report.json")
-        if digests is not None:
+        digests = [] if folder.name.startswith(".") else _referred(folder)
+        if digests:
             shipped[folder.name] = _with_ancestors({digest[:16] for digest in digests}, parents)
     return shipped
+
+
+def _referred(folder: Path) -> list[str]:
+    return [*(shipped_digests(folder / "report.json") or ()), *(front_digests(folder / FRONT) or ())]
 
 
 def _with_ancestors(digests: set[str], parents: Mapping[str, Sequence[str]]) -> set[str]:

@@ -17,7 +17,7 @@ from edgekd.config.target import Target
 from edgekd.data import AUGMENT_VERSION, AnyData, Dataset, Digits, Function, load_dataset
 from edgekd.errors import ConfigError
 from edgekd.pipeline.checks import check_name_of_stage, check_same_images, check_same_target, check_writable, checked
-from edgekd.pipeline.planned import Planned, looked_up, placed
+from edgekd.pipeline.planned import Planned, Run, looked_up, placed
 from edgekd.pipeline.search.space import Space, check_space
 from edgekd.pipeline.shipping import ship
 from edgekd.report.build import build_report
@@ -205,12 +205,12 @@ class Pipeline(Settings):
         """
         drafts = self.drafts(data)
         with processes.store_root(Path(models)) as root:
-            run = _Run(data, Store(root), force, progress or Progress(), processes, waits)
+            run = Run(data, Store(root), force, progress or Progress(), processes, waits)
             # Before anything is looked up: an artifact that was found must not be collected while the run needs it.
             with run.store.in_use(draft.digest for draft in drafts):
                 yield self._run_planned(drafts, run)
 
-    def _run_planned(self, drafts: list[Planned], run: "_Run") -> "Made | None":
+    def _run_planned(self, drafts: list[Planned], run: Run) -> "Made | None":
         data, store = run.data, run.store
         plan = run.processes.by_first(lambda: checked(looked_up(drafts, store), data, self.target, run.processes))
         artifacts: dict[str, Artifact] = {}
@@ -256,7 +256,7 @@ class Pipeline(Settings):
         augment = {"augment": self.data.augment_name, "version": AUGMENT_VERSION}
         return {"fingerprint": fingerprint, **augment, **balance, **source}
 
-    def _run_stage(self, index: int, planned: Planned, done: dict[str, Artifact], run: "_Run") -> Artifact:
+    def _run_stage(self, index: int, planned: Planned, done: dict[str, Artifact], run: Run) -> Artifact:
         run.progress.stage(planned.name, index, len(self.stages) + 1)
         if planned.artifact is not None and not run.force:
             run.progress.note(f"{planned.name} is up to date")
@@ -271,7 +271,7 @@ class Pipeline(Settings):
                 return found
             return self._made(index, planned, done, run)
 
-    def _made(self, index: int, planned: Planned, done: dict[str, Artifact], run: "_Run") -> Artifact:
+    def _made(self, index: int, planned: Planned, done: dict[str, Artifact], run: Run) -> Artifact:
         # Seeded anew for each stage: its result must not depend on which earlier stages were up to date.
         seed_everything(self.seed)
         facts = Facts(**planned.facts, id=planned.name, stage=planned.stage.kind)
@@ -338,15 +338,3 @@ class Outcome:
     subject: Subject
     exported: Artifact
     measured: Measured
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What every stage of a run shares; see ``Pipeline.outcome``."""
-
-    data: Dataset
-    store: Store
-    force: bool
-    progress: Progress
-    processes: Processes
-    waits: bool

@@ -1,13 +1,16 @@
-"""A pipeline's stages with their digests."""
+"""A pipeline's stages with their digests, and what they share while they run."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from edgekd.config.progress import Progress
+from edgekd.data import Dataset
 from edgekd.errors import EdgekdError
 from edgekd.stages import Stage
 from edgekd.store.artifacts import Artifact, Store
+from edgekd.training.parallel import Processes
 
 
 @dataclass(frozen=True)
@@ -36,3 +39,15 @@ def placed(index: int, name: str) -> Iterator[None]:
         if not error.where.startswith("stages["):
             error.where = f"stages[{index}] ({name}): {error.where}"
         raise
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage of a run shares; see ``Pipeline.outcome``."""
+
+    data: Dataset
+    store: Store
+    force: bool
+    progress: Progress
+    processes: Processes
+    waits: bool

@@ -10,7 +10,7 @@ import pytest
 
 from edgekd.report.fitting import Budget, check
 from edgekd.report.schema import Drift, ModelReport, Paired, Ratio
-from edgekd.report.verdict import Faster, choose, unbeaten
+from edgekd.report.verdict import Faster, best_on_val, choose, unbeaten
 from edgekd.training.significance import mcnemar_p
 from tests.report.samples import sample_report
 
@@ -418,3 +418,20 @@ def test_where_only_such_files_are_left_the_verdict_is_a_failure_that_names_the_
 
     assert choice.verdict.outcome == "fail"
     assert "saturates in conv; report the network" in choice.verdict.reason
+
+
+def test_the_best_on_val_is_what_is_recommended_and_of_misses_the_nearest() -> None:
+    fits = [model("fast", 0.012, 0.3, 0.2), model("small", 0.012, 0.1, 0.2), model("slow", 0.0, 0.1, 0.4)]
+    near, far = model("near", 0.02, 0.1, 0.2), model("far", 0.09, 0.1, 0.1)
+    budget = Budget(accuracy_drop=0.015)
+
+    best = best_on_val([*fits, near, far], budget, TEACHER, ratios([*fits, near, far], {"fast", "small"}))
+
+    assert best.id == "small"
+    assert (
+        best.id
+        == choose(
+            [TEACHER, *fits, near, far], budget, ratios([TEACHER, *fits, near, far], {"fast", "small"})
+        ).recommended
+    )
+    assert best_on_val([far, near], budget, TEACHER, ratios([far, near])).id == "near"

@@ -11,6 +11,7 @@ from edgekd.config.progress import Progress
 from edgekd.data import Dataset, DataSettings, Split, load_dataset
 from edgekd.errors import ConfigError
 from edgekd.pipeline import Pipeline
+from edgekd.pipeline.inventory import inventory
 from edgekd.pipeline.search import search as module
 from edgekd.pipeline.search import trial
 from edgekd.pipeline.search.front import front_of
@@ -97,6 +98,15 @@ def test_the_best_file_is_ready_to_run_and_is_the_trial_itself(searched: Path, f
     assert best.search is None
     assert [item.digest for item in planned] == front.tried(front.best).digests
     assert all(item.artifact for item in planned)
+
+
+def test_what_the_front_refers_to_is_not_collected(searched: Path, front: Front) -> None:
+    entries = inventory(Store(searched / "models"), searched / "exports")
+
+    kept = {entry.digest for entry in entries if entry.exports == ("tiny.search",)}
+    shown = {standing.trial for standing in front.standings}
+    assert kept >= {digest[:16] for trial in front.trials if trial.number in shown for digest in trial.digests}
+    assert all(entry.exports or entry.stage != "teacher" for entry in entries)
 
 
 def test_more_trials_go_on_from_those_that_are_done(searched: Path, front: Front, tmp_path: Path) -> None:
