@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from edgekd.config.schemes import INT8_IN_7_BITS
 from edgekd.errors import ArtifactError
@@ -13,10 +14,13 @@ from edgekd.stages.manifests import (
     IntegerModel,
     Manifest,
     Measurements,
+    Network,
     StageManifest,
     manifest_of,
 )
-from edgekd.store.artifacts import Artifact
+from edgekd.store.artifacts import Artifact, Store, digest_of
+from edgekd.store.tensors import save_tensors
+from edgekd.zoo import ModelSpec, build
 from tests.made import nothing_exported
 
 STORE: dict[str, Any] = {"digest": "0" * 64, "format": 1, "files": {}}
@@ -117,6 +121,23 @@ def test_what_a_stage_has_to_tell_is_in_its_manifest() -> None:
 def test_another_kind_than_is_asked_for_is_one_line() -> None:
     with pytest.raises(ArtifactError, match=r"nowhere: holds exported files; FloatModel was asked for"):
         manifest_of(artifact(OLD[ExportedFiles]), FloatModel)
+
+
+def test_ranges_of_another_graph_of_the_network_are_refused_in_one_line(tmp_path: Path) -> None:
+    """An older edgekd rewrote some networks in another way before it quantized them."""
+    old = manifest_of(artifact(OLD[IntegerModel]), IntegerModel)
+    spec = ModelSpec(name="resnet8", num_classes=2, in_channels=1, image_size=8)
+    model = old.model_copy(update={"model": Network.of(build(spec), spec)})
+    store = Store(tmp_path)
+    with store.writing(digest_of({}), model.model_dump()) as folder:
+        save_tensors(folder / "weights.safetensors", {"graph.a_pad": torch.zeros(1)})
+    stored = store.find(digest_of({}))
+    assert stored is not None
+
+    with pytest.raises(ArtifactError, match="holds ranges of another graph of its network than this edgekd") as told:
+        next(model.for_export("mine", stored))
+
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("wrong", [{"kind": "film"}, {"seconds": "long"}, {"unknown": 1}])

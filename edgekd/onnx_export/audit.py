@@ -17,7 +17,7 @@ SHAPE_OPS = {
     "Concat", "Expand", "Constant", "ReorderInput", "ReorderOutput",
 }  # fmt: skip
 INTEGER_OPS = {"QGemm", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"}
-TYPELESS_OPS = {"MaxPool", "NhwcMaxPool"}
+TYPELESS_OPS = {"MaxPool", "NhwcMaxPool", "Pad"}
 """Operators that are integer kernels if they read integers."""
 
 

@@ -25,6 +25,7 @@ from edgekd.onnx_export.integers import (
     pool_globally,
 )
 from edgekd.onnx_export.packing import pack_weights
+from edgekd.onnx_export.pads import fold_pads, integer_pads
 from edgekd.zoo import ModelSpec, example_images
 
 OPSET = 20
@@ -47,9 +48,12 @@ def export_onnx(program: nn.Module, spec: ModelSpec, path: Path) -> None:
     model = _exported(program, spec)
     graph = model.graph
     _take_pixels(graph, spec)
+    # Cleaned between, because a Pad that was folded has no reader but roundings that nothing reads.
+    fold_pads(graph)
+    _clean(model)
     # The order matters: integer_scalars would quantize a factor that absorb_factors can fold into a scale, and
     # integer_bias reads the final scales.
-    for rewrite in (pool_globally, drop_vain_clips, absorb_factors, integer_scalars, integer_bias):
+    for rewrite in (integer_pads, pool_globally, drop_vain_clips, absorb_factors, integer_scalars, integer_bias):
         rewrite(graph)
     _clean(model)
     if any(node.op_type == "QuantizeLinear" for node in graph.node):

@@ -92,15 +92,25 @@ def pooling_matrix(before: list[int], after: list[int]) -> Tensor:
     return pooled.flatten(1).T
 
 
-def _pad_by_numbers(_graph: fx.GraphModule, node: fx.Node) -> None:
-    """Write a convolution whose padding is a word as one whose padding is a number, unless its sides are unequal."""
+def _pad_by_numbers(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Write a convolution whose padding is a word as one whose padding is numbers, behind a Pad where sides differ."""
     defaults: tuple[Any, ...] = (None, None, None, [1, 1], "valid", [1, 1], 1)
     images, weight, bias, stride, word, dilation, groups = _any(node.args) + defaults[len(node.args) :]
     kernel = weight.meta["val"].shape[2:]
     around = [step * (size - 1) if word == "same" else 0 for step, size in zip(dilation, kernel, strict=True)]
-    if all(both % 2 == 0 for both in around):
-        padding = [both // 2 for both in around]
-        node.target, node.args = aten.conv2d.default, (images, weight, bias, stride, padding, dilation, groups)
+    padding = [both // 2 for both in around]
+    if any(both % 2 for both in around):
+        images, padding = _padded(graph, node, images, around), [0, 0]
+    node.target, node.args = aten.conv2d.default, (images, weight, bias, stride, padding, dilation, groups)
+
+
+def _padded(graph: fx.GraphModule, node: fx.Node, images: fx.Node, around: list[int]) -> fx.Node:
+    """Images with so many rows and columns of zeros around, the odd one below and to the right, as torch has it."""
+    *outer, height, width = images.meta["val"].shape
+    (above, left), (below, right) = ([both // 2 for both in around], [both - both // 2 for both in around])
+    shape = [*outer, height + around[0], width + around[1]]
+    with graph.graph.inserting_before(node):
+        return put_call(graph, aten.pad.default, (images, [left, right, above, below]), images, shape)
 
 
 def _slice(graph: fx.GraphModule, node: fx.Node) -> None:

@@ -28,6 +28,7 @@ from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
 from edgekd.quantization.batchnorm import unfold_output
 from edgekd.quantization.layers import last_weighted, layer_of
 from edgekd.quantization.least_squares import fitted_scale, refined_scale
+from edgekd.quantization.padding import adds_lowest, keeps_scale, without_padding
 
 aten = torch.ops.aten
 SCALE_FLOOR = 2.0**-24
@@ -119,12 +120,13 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
             (JOINING, self._joining),
             (POOLING, self._pooling),
             (SAME_SCALE, self._same_scale),
+            ({aten.pad.default}, self._padding),
             ({aten.sigmoid.default}, self._sigmoid),
             ({aten.cat.default}, self._concat),
         ]
 
     def _input(self, node: Any) -> Any:
-        return self.image if node.op == "placeholder" else self.activation
+        return self.image if without_padding(node).op == "placeholder" else self.activation
 
     def _weight(self, node: fx.Node, output_axis: int) -> Any:
         return self.weight(self.bits[layer_of(self.graph, node)], output_axis)
@@ -154,9 +156,23 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
     def _pooling(self, node: fx.Node, _last: bool) -> None:
         _annotate(node, {node.args[0]: self._input(node.args[0])}, self.activation)
 
+    def _padding(self, node: fx.Node, _last: bool) -> None:
+        """One scale for what is padded and the result, in which zero is exact: the reader pads by itself then.
+
+        What a maximum never chooses needs no number, and the scale passes it by.
+        """
+        source: Any = node.args[0]
+        if adds_lowest(node):
+            _annotate(node, {source: self._input(source)}, None)
+        elif keeps_scale(node):
+            spec = self._input(source)
+            _annotate(node, {source: spec}, spec if spec is self.image else SharedQuantizationSpec((source, node)))
+
     def _same_scale(self, node: fx.Node, _last: bool) -> None:
         source: Any = node.args[0]
-        if Q_ANNOTATION_KEY in source.meta and source.meta[Q_ANNOTATION_KEY].output_qspec is not None:
+        if adds_lowest(source):
+            _annotate(node, {}, SharedQuantizationSpec((source.args[0], source)))
+        elif Q_ANNOTATION_KEY in source.meta and source.meta[Q_ANNOTATION_KEY].output_qspec is not None:
             _annotate(node, {source: self.activation}, SharedQuantizationSpec((source, node)))
 
     def _concat(self, node: fx.Node, _last: bool) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, fx, nn
 
 from edgekd.config.schemes import Scheme, scheme_named
+from edgekd.errors import ArtifactError
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.stages.manifests.base import Part, StageManifest
 from edgekd.store.artifacts import Artifact
@@ -241,7 +242,11 @@ class IntegerModel(ModelManifest):
         """The network from one of its files; in another scheme than its own, weights are ranged anew."""
         network, spec = self.model.empty(), self.model.spec
         model = QuantizedModel(network, spec, scheme, fingerprint(network, spec), self.quantized.chosen)
-        model.load_state_dict(load_tensors(artifact, f"{weights}.safetensors"))
+        try:
+            model.load_state_dict(load_tensors(artifact, f"{weights}.safetensors"))
+        except RuntimeError:
+            problem = "holds ranges of another graph of its network than this edgekd makes"
+            raise ArtifactError(str(artifact.folder), problem, "delete the folder and run again") from None
         model.eval()
         if scheme != self.scheme:
             model.refit_weight_ranges()
