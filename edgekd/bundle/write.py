@@ -1,5 +1,6 @@
 """Writes ``exports/<name>/``, complete or not at all: the files for a device, golden images, and the reports."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from edgekd.config.progress import Progress
 from edgekd.errors import BundleError, ReportError, printable
 from edgekd.ondevice.contents import FORMAT, GOLDEN, MODEL, sealed, sha256_of
 from edgekd.ondevice.fields import MANIFEST
+from edgekd.report.ablation.load import load_ablation
+from edgekd.report.ablation.schema import FILE as ABLATION
+from edgekd.report.ablation.schema import PAGE, Ablation
 from edgekd.report.load import load_report
 from edgekd.report.roles import recommended_of
 from edgekd.report.schema import DeviceReport, Report
@@ -50,6 +54,8 @@ def write_bundle(
 ) -> None:
     """Write a bundle under a temporary name and rename it; a device's figures are kept if the files are the same.
 
+    So is an ablation, which says itself which settings it is about.
+
     Args:
         folder: the bundle.
         report: what was measured.
@@ -62,7 +68,7 @@ def write_bundle(
     Raises:
         BundleError: the disk refuses.
     """
-    kept = _device_reports(folder, report)
+    kept, ablation = _device_reports(folder, report), _ablation_files(folder)
     with written_beside(folder, f".{folder.name}-") as beside:
         for model in report.models:
             shutil.copy2(sources[model.id], beside / model.file)
@@ -74,6 +80,8 @@ def write_bundle(
         (beside / "README.md").write_text(readme(report, pixels.image_size, pixels.channels), encoding="utf-8")
         extra(beside)
         _write_reports(beside, report.model_copy(update={"devices": kept}))
+        for path in ablation:
+            shutil.copy2(path, beside / path.name)
         _seal(beside, _body(report, pixels, golden, versions))
 
 
@@ -107,6 +115,33 @@ def add_device(folder: Path, found: DeviceReport, served_sha256: str, progress: 
             _write_reports(beside, report)
             _seal(beside, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
     return report
+
+
+def add_ablation(folder: Path, ablation: Ablation, progress: Progress) -> None:
+    """Put an ablation and its page into ``exports/<name>/``, whether a bundle is there yet or not.
+
+    Args:
+        folder: a bundle, which stays whole, or the place of one to come.
+        ablation: what was found.
+        progress: informed if this process has to wait for another one that writes the bundle.
+
+    Raises:
+        ArtifactError: the disk refuses.
+    """
+    # Imported here: it draws with matplotlib.
+    from edgekd.report.ablation.page import render_ablation_html
+
+    folder = folder.resolve()
+    with alone(folder, progress), written_beside(folder, f".{folder.name}-") as beside:
+        if folder.is_dir():
+            shutil.copytree(folder, beside, dirs_exist_ok=True)
+        text = ablation.model_dump_json(by_alias=True, indent=1)
+        (beside / ABLATION).write_text(text + "\n", encoding="utf-8")
+        (beside / PAGE).write_text(render_ablation_html(ablation), encoding="utf-8")
+        # A damaged bundle is not sealed again: its manifest goes on telling what is wrong.
+        with contextlib.suppress(BundleError):
+            manifest = checked(folder)
+            _seal(beside, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
 
 
 def _check_same_files(folder: Path, report: Report, found: DeviceReport, served_sha256: str) -> None:
@@ -172,6 +207,14 @@ def _write_reports(beside: Path, report: Report) -> None:
     for device in report.devices:
         text = device.model_dump_json(indent=1)
         (beside / f"device-{device.name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _ablation_files(folder: Path) -> list[Path]:
+    """An ablation and its page, unless they are damaged."""
+    with contextlib.suppress(ReportError):
+        if load_ablation(folder / ABLATION) is not None:
+            return [path for path in (folder / ABLATION, folder / PAGE) if path.is_file()]
+    return []
 
 
 def _device_reports(folder: Path, report: Report) -> list[DeviceReport]:

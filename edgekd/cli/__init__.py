@@ -76,12 +76,14 @@ def main() -> NoReturn:
     except Interrupted as end:
         what = "interrupted" if end.number == signal.SIGINT else "terminated"
         kept = "; complete stages and epochs are kept: run the same command to go on"
-        print(
-            f"edgekd: {what}{kept if arguments[:2] == ['pipeline', 'run'] or arguments[:1] == ['search'] else ''}",
-            file=sys.stderr,
-        )
+        print(f"edgekd: {what}{kept if _goes_on(arguments) else ''}", file=sys.stderr)
         sys.exit(128 + end.number)
     sys.exit(0)
+
+
+def _goes_on(arguments: Sequence[str]) -> bool:
+    """Does the same command go on where it was stopped?"""
+    return arguments[:2] in (["pipeline", "run"], ["pipeline", "ablate"]) or arguments[:1] == ["search"]
 
 
 def _fail(lines: Sequence[str], exit_code: int) -> NoReturn:

@@ -1,13 +1,17 @@
-"""``edgekd pipeline``: run, plan, status."""
+"""``edgekd pipeline``: run, plan, status, and what its choices paid."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edgekd.cli.options import Exports, File, Json, Models, Overrides, print_json
+
+if TYPE_CHECKING:
+    from edgekd.pipeline.ablation import Wanted
 
 app = typer.Typer(no_args_is_help=True, help="Run a pipeline file, or show how far it is.")
 
@@ -103,6 +107,67 @@ def sensitivity(file: File, set_: Overrides = None, json_: Json = False, models:
         print_json([asdict(group) for group in found])
     else:
         console().print(render_sensitivity(found))
+
+
+@app.command()
+def ablate(
+    file: File,
+    set_: Overrides = None,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="How many seeds, from the file's on.")] = 3,
+    arms: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Only these arms, none for ''; all that apply unless given."),
+    ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SETTINGS", help="An arm of your own: 'distill.temperature=2 qat.epochs=3'; several times."
+        ),
+    ] = None,
+    compared: Annotated[
+        str | None,
+        typer.Option("--file", metavar="ID", help="The stage whose file is compared; the first integer one."),
+    ] = None,
+    models: Models = Path("models"),
+    exports: Exports = Path("exports"),
+    json_: Json = False,
+    status: Annotated[bool, typer.Option("--status", help="Show how far it is; nothing is run.")] = False,
+) -> None:
+    """Run a pipeline and its arms, each without one of its choices, over seeds; show what each choice paid.
+
+    Writes exports/NAME/ablation.html and ablation.json. What was stopped goes on; several processes may share a store.
+    Arms: labels, scratch, teacher-to-end or early-stop, by-width, qat-labels, ptq.
+    """
+    from edgekd.cli.terminal import console, live_progress
+    from edgekd.pipeline.ablation import Wanted, planned
+    from edgekd.pipeline.ablation import ablate as run_all
+
+    named = None if arms is None else [name for name in arms.split(",") if name]
+    wanted = Wanted(seeds, named, arm or (), compared)
+    if status:
+        _ablation_status(file, set_ or (), wanted, models, json_)
+        return
+    with live_progress(quiet=json_) as progress:
+        found = run_all(planned(file, set_ or (), wanted, progress), models, exports, progress)
+    if json_:
+        print_json(found.model_dump(mode="json", by_alias=True))
+        return
+    from edgekd.report.ablation.terminal import render_ablation
+
+    console().print(render_ablation(found))
+    console().print(f"page: {exports / found.pipeline / 'ablation.html'}")
+
+
+def _ablation_status(file: Path, set_: Sequence[str], wanted: "Wanted", models: Path, json_: bool) -> None:
+    from edgekd.cli.terminal import console, libraries_unheard, render_ablation_status
+    from edgekd.pipeline.ablation import ablation_status, planned
+
+    with libraries_unheard():
+        found = ablation_status(planned(file, set_, wanted), models)
+    if json_:
+        print_json(found.as_json())
+    else:
+        console().print(render_ablation_status(found))
 
 
 @app.command()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -25,6 +25,7 @@ from edgekd.training.environment import PACKAGES, environment
 if TYPE_CHECKING:
     from edgekd.bundle.deploy import Deployed
     from edgekd.pipeline import Planned
+    from edgekd.pipeline.ablation import AblationStatus
     from edgekd.pipeline.inventory import Entry
     from edgekd.pipeline.sensitivity import GroupLoss
     from edgekd.pipeline.status import Status
@@ -211,6 +212,15 @@ def render_status(found: "Sequence[Status]") -> RenderableType:
         took = "" if status.seconds is None else duration(status.seconds)
         table.add_row(status.name, status.stage, status.digest[:12], status.state, epoch, took, status.detail)
     return table
+
+
+def render_ablation_status(found: "AblationStatus") -> RenderableType:
+    """A table of runs, and about how long what is left takes."""
+    table = Table("seed", "arm", "state", "", box=None, pad_edge=False)
+    for run in found.runs:
+        table.add_row(str(run.seed), run.arm, run.state, run.detail)
+    left = f", about {duration(found.seconds_left)} of stages left" if found.seconds_left else ""
+    return Group(table, Text(f"{found.done} of {len(found.runs)} runs done{left}"))
 
 
 def render_inventory(entries: "Sequence[Entry]") -> RenderableType:

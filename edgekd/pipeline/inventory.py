@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekd.errors import ArtifactError
+from edgekd.report.ablation.load import load_ablation
+from edgekd.report.ablation.schema import FILE as ABLATION
 from edgekd.report.search.schema import FILE as FRONT
 from edgekd.report.shipped import front_digests, shipped_digests
 from edgekd.stages.manifests import MEASUREMENT, Manifest, manifest_of
@@ -71,6 +73,7 @@ def inventory(store: Store, exports: Path) -> list[Entry]:
 
     Raises:
         ArtifactError: there is no such folder, or a report below ``exports`` cannot be read.
+        ReportError: an ablation there cannot be read.
     """
     for folder in (store.root, exports):
         if not folder.is_dir():
@@ -134,7 +137,7 @@ def _is_live(digest: str, store: Store) -> bool:
 
 
 def _shipped(exports: Path, parents: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
-    """Export -> the digests that its report or its front refers to, and all their ancestors."""
+    """Export -> the digests that its report, its ablation and its front refer to, and all their ancestors."""
     shipped: dict[str, set[str]] = {}
     for folder in sorted(exports.iterdir()):
         digests = [] if folder.name.startswith(".") else _referred(folder)
@@ -144,7 +147,10 @@ def _shipped(exports: Path, parents: Mapping[str, Sequence[str]]) -> dict[str, s
 
 
 def _referred(folder: Path) -> list[str]:
-    return [*(shipped_digests(folder / "report.json") or ()), *(front_digests(folder / FRONT) or ())]
+    ablation = load_ablation(folder / ABLATION)
+    ablated = [digest for run in ablation.runs for digest in run.digests] if ablation else []
+    shipped, front = shipped_digests(folder / "report.json") or (), front_digests(folder / FRONT) or ()
+    return [*shipped, *ablated, *front]
 
 
 def _with_ancestors(digests: set[str], parents: Mapping[str, Sequence[str]]) -> set[str]:
@@ -178,7 +184,7 @@ def _export_locks(path: Path) -> list[Path]:
     if match is not None and path.is_dir() and not path.is_symlink():
         inside = {each.name for each in path.iterdir()}
         # A user's hidden folder may match the pattern: edgekd's own is empty or holds what an export holds.
-        if inside and not any(name in ("old", "report.json") or name.endswith(".onnx") for name in inside):
+        if inside and not any(name in ("old", "report.json", ABLATION) or name.endswith(".onnx") for name in inside):
             return []
         names = [match["name"], *([f"{match['name']}-old"] if match["old"] else [])]
         return [path.with_name(f".{name}{LOCK}") for name in names]

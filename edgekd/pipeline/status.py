@@ -43,12 +43,13 @@ def pipeline_status(pipeline: Pipeline, models: Path, exports: Path) -> list[Sta
     planned, store = pipeline.plan(models), Store(models)
     reported = any(issubclass(stage.leaves, ExportedFiles) for stage in pipeline.stages)
     return [
-        *(_stage(item, store) for item in planned),
+        *(stage_status(item, store) for item in planned),
         *([_report(planned, exports / pipeline.name / "report.json")] if reported else []),
     ]
 
 
-def _stage(item: Planned, store: Store) -> Status:
+def stage_status(item: Planned, store: Store) -> Status:
+    """How far one stage is."""
     about = (item.name, item.stage.kind, item.digest)
     epochs = getattr(item.stage, "epochs", None)
     who = lock.holder(store.lock(item.digest))

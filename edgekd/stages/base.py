@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, model_serializer, model_validator
 from torch import nn
 
 from edgekd.config import SettingError, Settings
@@ -61,6 +61,8 @@ StageId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
 NO_TEACHER = "none"
 AUTO: Final = "auto"
+KEEP_UNREAD = "keep unread"
+"""Context of a validation that accepts settings which have no effect, to find out which they are."""
 M = TypeVar("M", bound=StageManifest)
 
 
@@ -98,9 +100,9 @@ class Stage(Settings, ABC):
         return {}
 
     @model_validator(mode="after")
-    def _refuses_what_is_not_read(self) -> Self:
+    def _refuses_what_is_not_read(self, info: ValidationInfo) -> Self:
         for key, why in self.unread.items():
-            if key in self.model_fields_set:
+            if key in self.model_fields_set and info.context != KEEP_UNREAD:
                 raise SettingError(key, f"is not read, since {why}; leave it out")
         return self
 
