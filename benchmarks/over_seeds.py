@@ -1,9 +1,9 @@
-"""Two files of runs that differ in their seed alone: the difference in accuracy, with an interval over seeds and images.
+"""Two files of runs with different seeds: the difference in accuracy, with an interval over seeds and images.
 
     python -m benchmarks.over_seeds FIRST SECOND EXPORT...
 
-FIRST and SECOND are ids of files in every EXPORT; ``ID@NAME`` is one of the folder beside it that is called NAME-SEED where EXPORT ends
-in -SEED, and has the same test images.
+FIRST and SECOND are ids of files in every EXPORT; ``ID@NAME`` is one of the folder beside it that is called NAME-SEED
+where EXPORT ends in -SEED, and has the same test images.
 """
 
 import sys
