@@ -74,7 +74,10 @@ class Mistake(NamedTuple):
 TEACHER, PRUNE, DISTILL, QAT = "epochs: 4", "pruning_ratio: 0.5", "epochs: 3", "epochs: 2"
 MISTAKES = {
     "unknown key": Mistake(
-        TEACHER, "epoch: 4", "stages[0].epoch", ("unknown key", "did you mean 'epochs'?", "known: batch_size")
+        TEACHER,
+        "epoch: 4",
+        "stages[0].epoch",
+        ("unknown key", "did you mean 'epochs'?", "known: all_labels, batch_size"),
     ),
     "unknown key at the top": Mistake("budget:", "budgets:", "budgets", ("unknown key", "did you mean 'budget'?")),
     "unknown stage": Mistake(

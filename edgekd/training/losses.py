@@ -49,7 +49,7 @@ def dkd_loss(
     Args:
         student_logits: scores before softmax, shape ``(batch, classes)``.
         teacher_logits: same shape; no gradient flows into it.
-        labels: class numbers, shape ``(batch,)``.
+        labels: class numbers, shape ``(batch,)``; below 0: no label, for which the teacher's own class stands.
         temperature: divides both logits; > 0.
         target_weight: of the KL between (label, all others).
         others_weight: of the KL among the other classes, renormalised.
@@ -64,6 +64,7 @@ def dkd_loss(
     """
     _check_shapes(student_logits, teacher_logits)
     student, teacher = student_logits / temperature, teacher_logits.detach() / temperature
+    labels = torch.where(labels < 0, teacher.argmax(1), labels)
     is_label = F.one_hot(labels, student.shape[1]).bool()
     tckd = _kl(_label_against_others(teacher, is_label), _label_against_others(student, is_label))
     nckd = _kl(_others(teacher, is_label), _others(student, is_label))
@@ -154,12 +155,10 @@ class Dkd(Loss):
     others_weight: float = Field(8.0, ge=0, description="weight of how the teacher ranks the other classes")
 
     def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float) -> Tensor:
-        # Of an image without a label the teacher's own class stands for it.
-        said = torch.where(labels < 0, teacher.argmax(1), labels)
         return dkd_loss(
             student,
             teacher,
-            said,
+            labels,
             temperature,
             target_weight=self.target_weight,
             others_weight=self.others_weight,
