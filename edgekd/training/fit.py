@@ -123,8 +123,8 @@ def fit(
     images = schedule.batch_size if mix else min(schedule.batch_size, len(data.train))
     steps = batches_per_epoch(data, schedule.batch_size, mixed=mix is not None)
     processes.check_batch(images, label)
-    if processes.device.type != "cpu":
-        progress.note(f"{label}: training on the GPU ({processes.record()['gpu']})")
+    if processes.place_in_words:
+        progress.note(f"{label}: {processes.place_in_words}")
     to_device(model, processes.device)
     optimizer, generator = sgd(model, schedule), torch.Generator().manual_seed(seed)
     running = RunningHistory(processes.of_first(start), copy_state(model), processes.record(), balanced=data.balance)

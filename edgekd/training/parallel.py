@@ -1,4 +1,4 @@
-"""Processes that train together: usually one; several use Lightning Fabric's DDP on gloo, on CPUs."""
+"""Processes that train together: usually one; several use DDP, on GPUs of their own where each has one."""
 
 import contextlib
 import datetime
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.errors import ConfigError, EdgekdError, LostProcessError, TrainingError
+from edgekd.training.gpus import gpu_of, in_words
 from edgekd.training.launch import GOES_ON, LAUNCHER, has_peers
 
 LONGEST_WAIT = datetime.timedelta(days=7)
@@ -75,8 +76,13 @@ class Processes:
         yield root
 
     def record(self) -> dict[str, str]:
-        """GPU or number of processes, for the manifest."""
+        """GPU and number of processes, for the manifest."""
         return {"gpu": torch.cuda.get_device_name()} if self.device.type == "cuda" else {}
+
+    @property
+    def place_in_words(self) -> str:
+        """Where they train, for a note; empty where there is no GPU to speak of."""
+        return in_words(0 if self.device.type == "cuda" else None, self.size)
 
     def check_batch(self, images: int, where: str) -> None:
         """Raise TrainingError if a batch is too small to be split."""
@@ -95,10 +101,20 @@ class FabricProcesses(Processes):
     def __init__(self, fabric: Any) -> None:
         super().__init__(fabric.global_rank, fabric.world_size)
         self._fabric = fabric
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        own = gpu_of(fabric.local_rank, int(os.environ["LOCAL_WORLD_SIZE"]), gpus)
+        # Some on GPUs and others on CPUs would wait for one another in every step.
+        everywhere = fabric.all_reduce(torch.tensor(float(own is not None)), reduce_op="mean") == 1
+        self._gpu = own if everywhere else None
+        self._gradients = None
+        if self._gpu is not None:
+            torch.cuda.set_device(self._gpu)
+            # Gradients stay on the GPUs; figures, objects and buffers go through gloo, on the CPU.
+            self._gradients = torch.distributed.new_group(backend="nccl", timeout=LONGEST_WAIT)
 
     @property
     def device(self) -> torch.device:
-        return torch.device("cpu")
+        return torch.device("cpu") if self._gpu is None else torch.device("cuda", self._gpu)
 
     def by_first(self, work: Callable[[], T]) -> T:
         outcome: tuple[T | None, EdgekdError | None] = (None, None)
@@ -127,14 +143,23 @@ class FabricProcesses(Processes):
         return dict(zip(values, self._fabric.all_reduce(figures, reduce_op="mean").tolist(), strict=True))
 
     def averaging(self, model: nn.Module, loss: Tensors) -> Tensors:
-        wrapped: Tensors = self._fabric.setup_module(_Loss(model, loss), move_to_device=False)
+        wrapped: Tensors = nn.parallel.DistributedDataParallel(
+            _Loss(model, loss),
+            device_ids=None if self._gpu is None else [self._gpu],
+            process_group=self._gradients,
+            # DDP would overwrite all buffers with those of the first process at every step; ``average_statistics``
+            # takes their mean after every epoch instead.
+            forward_sync_buffers=False,
+            # A user's network may have unused layers, for whose gradients DDP would wait.
+            find_unused_parameters=True,
+        )
         return wrapped
 
     def average_statistics(self, model: nn.Module, then: Callable[[], None]) -> None:
         buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
         if buffers:
             # One exchange for all buffers, not one for each.
-            flat = torch.cat([buffer.detach().double().reshape(-1) for buffer in buffers])
+            flat = torch.cat([buffer.detach().double().reshape(-1) for buffer in buffers]).cpu()
             means = self._fabric.all_reduce(flat, reduce_op="mean").split([buffer.numel() for buffer in buffers])
             for buffer, mean in zip(buffers, means, strict=True):
                 buffer.copy_(mean.reshape(buffer.shape))
@@ -149,7 +174,11 @@ class FabricProcesses(Processes):
             yield Path(folder)
 
     def record(self) -> dict[str, str]:
-        return {"processes": str(self.size)}
+        return {**super().record(), "processes": str(self.size)}
+
+    @property
+    def place_in_words(self) -> str:
+        return in_words(self._gpu, self.size)
 
 
 class _Loss(nn.Module):
@@ -203,11 +232,6 @@ def _fabric() -> Any:
         cluster_environment=TorchElasticEnvironment(),
         process_group_backend="gloo",
         timeout=LONGEST_WAIT,
-        # DDP would overwrite all buffers with those of the first process at every step; ``average_statistics`` takes
-        # their mean after every epoch instead.
-        forward_sync_buffers=False,
-        # A user's network may have unused layers, for whose gradients DDP would wait.
-        find_unused_parameters=True,
     )
     fabric = Fabric(accelerator="cpu", devices=here, num_nodes=everywhere // here, strategy=strategy)
     fabric.launch()
