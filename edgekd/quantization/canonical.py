@@ -38,6 +38,12 @@ def _concatenate(graph: fx.GraphModule, node: fx.Node) -> None:
         graph.graph.erase_node(node)
 
 
+def _add(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Remove a sum with zero: sums over branches begin with one."""
+    if node.args[1] == 0 and node.meta["val"].shape == _any(node.args[0]).meta["val"].shape:
+        _pass_on(graph, node)
+
+
 def _free_the_batch(_graph: fx.GraphModule, node: fx.Node) -> None:
     """Give a reshape constant sizes behind the batch, so that no shape arithmetic reaches the ONNX file."""
     batch, *rest = node.meta["val"].shape
@@ -148,6 +154,7 @@ _PLAIN: dict[Any, Callable[[fx.GraphModule, fx.Node], None]] = {
     aten.feature_dropout.default: _pass_on,
     aten.contiguous.default: _pass_on,
     aten.cat.default: _concatenate,
+    aten.add.Tensor: _add,
     aten.flatten.using_ints: _free_the_batch,
     aten.view.default: _free_the_batch,
     aten.reshape.default: _free_the_batch,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgekd.errors import QuantizationError
+from edgekd.quantization.branches import merge_branches
 from edgekd.quantization.canonical import make_plain
 from edgekd.quantization.graph import set_tensor
 from edgekd.zoo.modes import evaluating
@@ -15,7 +16,7 @@ aten = torch.ops.aten
 
 
 def capture(model: nn.Module, example: Tensor, known_as: str = "") -> fx.GraphModule:
-    """The network's inference graph with a free batch size.
+    """The network's inference graph with a free batch size; parallel branches of one convolution are merged.
 
     Args:
         model: a float network; its weights are copied, the network stays as it is.
@@ -31,7 +32,9 @@ def capture(model: nn.Module, example: Tensor, known_as: str = "") -> fx.GraphMo
         _CAPTURED[known_as] = graph
         while len(_CAPTURED) > MOST_REMEMBERED:
             del _CAPTURED[next(iter(_CAPTURED))]
-    return _with_tensors_of(copy.deepcopy(graph), model)
+    own = _with_tensors_of(copy.deepcopy(graph), model)
+    merge_branches(own)
+    return own
 
 
 MOST_REMEMBERED = 4

@@ -37,7 +37,7 @@ ROUNDING_TIES = 3
 class Export(Stage):
     """Write every stage's model as ONNX: raw uint8 pixels in, float logits out, preprocessing inside."""
 
-    VERSION: ClassVar[int] = 5
+    VERSION: ClassVar[int] = 6
     reads: ClassVar[Mapping[str, type[StageManifest]]] = {"models": ModelManifest}
     leaves: ClassVar[type[StageManifest]] = ExportedFiles
     reads_target: ClassVar[bool] = True
