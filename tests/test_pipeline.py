@@ -364,7 +364,7 @@ def test_an_export_without_any_model_is_refused_before_anything_runs() -> None:
     ("student", "problem"),
     [
         ("model: resnet18, width_mult: 0.5", "no width multiplier"),
-        ("activations: relu6", "no HardSwish or SiLU"),
+        ("activations: relu6", "no smooth activation"),
         ("model: alexnet", "does not take 8x8 images"),
     ],
 )

@@ -116,7 +116,8 @@ class Distill(Stage):
         None, gt=0, le=8, description="multiplies the channels of a fresh student, where the architecture has it"
     )
     activations: Literal["relu", "relu6"] | None = Field(
-        None, description="in place of the student's HardSwish and SiLU, which integer kernels like less"
+        None,
+        description="in place of HardSwish, SiLU and GELU in the student, which integer kernels like less",
     )
     loss: AnyLoss = Field(Kd(), description="the teacher's term: kd, dkd or dist, or {name: dkd, others_weight: 4}")
     standardize: bool = Field(False, description="standardise both logits first (kd, dkd)")

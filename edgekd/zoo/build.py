@@ -226,9 +226,14 @@ def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
 
 
 def _swap_activations(model: nn.Module, activations: str) -> None:
-    """Put ReLU or ReLU6 in place of HardSwish and SiLU; gates (sigmoids) stay."""
-    smooth = [name for name, module in model.named_modules() if isinstance(module, nn.Hardswish | nn.SiLU)]
+    """Put ReLU or ReLU6 in place of smooth activations; gates (sigmoids) stay."""
+    smooth = {name: module for name, module in model.named_modules() if type(module).__name__ in _SMOOTH}
     if not smooth:
-        raise ModelError("activations", "the network has no HardSwish or SiLU to replace", "leave activations out")
-    for name in smooth:
-        model.set_submodule(name, nn.ReLU(inplace=True) if activations == "relu" else nn.ReLU6(inplace=True))
+        raise ModelError("activations", "the network has no smooth activation to replace", "leave activations out")
+    for name, module in smooth.items():
+        clip = nn.ReLU if activations == "relu" else nn.ReLU6
+        model.set_submodule(name, clip(inplace=getattr(module, "inplace", False)))
+
+
+_SMOOTH = {"Hardswish", "SiLU", "GELU", "Mish", "HardSwish", "Swish", "GELUTanh", "QuickGELU", "HardMish"}
+"""Classes of torch and of timm."""

@@ -21,7 +21,7 @@ class ModelSpec(Settings):
     width_mult: float = Field(
         1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it"
     )
-    activations: Literal["relu", "relu6"] | None = Field(None, description="in place of HardSwish and SiLU")
+    activations: Literal["relu", "relu6"] | None = Field(None, description="in place of HardSwish, SiLU, GELU")
     stem_bias: bool = Field(False, description="the first convolution has a bias: a folded normalisation needs one")
 
 

@@ -21,6 +21,7 @@ from edgekd.store.artifacts import Store
 from edgekd.training.fit import LossParts, Schedule, fit, learning_rate
 from edgekd.training.losses import kd_loss
 from edgekd.zoo import ModelSpec, build, with_activations
+from edgekd.zoo.build import _swap_activations
 from tests.chain import write_pipeline
 from tests.made import facts_of, loaded, stored_model
 
@@ -224,8 +225,23 @@ def test_other_activations_keep_every_weight(activations: Literal["relu", "relu6
     assert {type(module) for module in build(other).modules()} == kinds
 
 
+def test_gelu_is_replaced_where_others_read_its_input_too() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = nn.GELU()
+
+        def forward(self, images: Tensor) -> Tensor:
+            return images + self.act(images)  # type: ignore[no-any-return]
+
+    model = Gated()
+    _swap_activations(model, "relu")
+
+    assert model(torch.tensor([-1.0, 2.0])).tolist() == [-1.0, 4.0]
+
+
 def test_a_network_without_such_activations_is_refused() -> None:
-    with pytest.raises(ModelError, match="no HardSwish or SiLU"):
+    with pytest.raises(ModelError, match="no smooth activation"):
         with_activations(build(SPEC), SPEC, "relu6")
 
 
