@@ -26,8 +26,8 @@ PIECES = 20
 """Of each photograph."""
 
 
-def pieces(names: tuple[str, ...], generator: torch.Generator) -> list[Tensor]:
-    """Random squares of photographs, a third to all of their height, as batches of the network's input."""
+def pieces(names: tuple[str, ...], generator: torch.Generator) -> Tensor:
+    """Random squares of photographs, a third to all of their height: uint8, shape ``(count, 224, 224, 3)``."""
     found = []
     for name in names:
         photo = torch.from_numpy(imread(Path(skimage.data.__file__).parent / name).copy())[..., :3]
@@ -36,7 +36,14 @@ def pieces(names: tuple[str, ...], generator: torch.Generator) -> list[Tensor]:
             side = int(min(photo.shape[:2]) * (1 / 3 + 2 / 3 * draws[0]))
             top, left = (int((size - side) * draw) for size, draw in zip(photo.shape[:2], draws[1:], strict=True))
             found.append(resize(photo[top : top + side, left : left + side].contiguous()[None], 224))
-    return [as_input(batch) for batch in torch.split(torch.cat(found), 20)]
+    return torch.cat(found)
+
+
+def imagenet_network() -> torch.nn.Module:
+    """EfficientNet-Lite0 with its package's weights, in eval mode."""
+    model = build(lite.SPEC)
+    give_weights(model, lite.SPEC, read_weights(lite.weights_file()), IMAGENET_PIXELS)
+    return model.eval()
 
 
 def answers(model: torch.nn.Module, batches: list[Tensor]) -> Tensor:
@@ -60,14 +67,14 @@ def line(scheme: Scheme, corrected: bool, model: torch.nn.Module, calibration: l
 
 def main() -> None:
     generator = torch.Generator().manual_seed(0)
-    calibration, test = (pieces(lite.PHOTOS[i::2], generator) for i in (0, 1))
-    model = build(lite.SPEC)
-    give_weights(model, lite.SPEC, read_weights(lite.weights_file()), IMAGENET_PIXELS)
+    both = (torch.split(pieces(lite.PHOTOS[i::2], generator), 20) for i in (0, 1))
+    calibration, test = ([as_input(batch) for batch in batches] for batches in both)
+    model = imagenet_network()
     print(f"EfficientNet-Lite0, {20 * len(calibration)} pieces calibrate, {20 * len(test)} are asked about")
     print("scheme          batch norms  same top-1  among top-5 of   KL, nats")
     for scheme in (INT8, INT8_IN_7_BITS, W4, W3, W2):
         for corrected in (False, True):
-            print(line(scheme, corrected, model.eval(), calibration, test), flush=True)
+            print(line(scheme, corrected, model, calibration, test), flush=True)
 
 
 if __name__ == "__main__":

@@ -103,9 +103,12 @@ MISTAKES = {
         PRUNE, "macs_ratio: 0", "stages[1].macs_ratio", ("should be greater than 0", "found 0")
     ),
     "both ratios": Mistake(
-        PRUNE, f"{PRUNE}, macs_ratio: 0.5", "stages[1]", ("give pruning_ratio or macs_ratio", "found both")
+        PRUNE,
+        f"{PRUNE}, macs_ratio: 0.5",
+        "stages[1]",
+        ("give one of pruning_ratio, macs_ratio", "found pruning_ratio and macs_ratio"),
     ),
-    "neither ratio": Mistake(f", {PRUNE}", "", "stages[1]", ("give pruning_ratio or macs_ratio", "found neither")),
+    "neither ratio": Mistake(f", {PRUNE}", "", "stages[1]", ("give one of pruning_ratio, macs_ratio", "found none")),
     "temperature of nothing": Mistake(
         DISTILL, "temperature: 0", "stages[2].temperature", ("should be greater than 0", "found 0")
     ),

@@ -1,8 +1,9 @@
 """Exports ONNX files, rewrites them for ONNX Runtime's integer kernels, and audits them."""
 
 from edgekd.onnx_export.audit import Census, census, count_macs, count_params, weight_range, weights_by_bits, with_taps
-from edgekd.onnx_export.export import IR_VERSION, ONNXRUNTIME_MIN, OPSET, export_onnx, recaptured
+from edgekd.onnx_export.export import IR_VERSION, ONNXRUNTIME_MIN, OPSET, export_onnx, pack, recaptured, unpacked_file
 from edgekd.onnx_export.graph import INPUT, OUTPUT
+from edgekd.onnx_export.slicing import Template, Weighted, sliced, template_of
 
 __all__ = [
     "INPUT",
@@ -11,11 +12,17 @@ __all__ = [
     "OPSET",
     "OUTPUT",
     "Census",
+    "Template",
+    "Weighted",
     "census",
     "count_macs",
     "count_params",
     "export_onnx",
+    "pack",
     "recaptured",
+    "sliced",
+    "template_of",
+    "unpacked_file",
     "weight_range",
     "weights_by_bits",
     "with_taps",

@@ -45,6 +45,23 @@ def export_onnx(program: nn.Module, spec: ModelSpec, path: Path) -> None:
     Raises:
         ExportError: the exporter or onnx's checker refuses.
     """
+    model = unpacked_file(program, spec)
+    pack(model)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(
+            path.name, f"onnx's checker refuses it ({str(error).splitlines()[0]})", "report the network"
+        ) from None
+    path.write_bytes(model.SerializeToString())
+
+
+def unpacked_file(program: nn.Module, spec: ModelSpec) -> Any:
+    """The file that ``export_onnx`` writes, as an onnx model, before ``pack``.
+
+    Raises:
+        ExportError: the exporter refuses.
+    """
     model = _exported(program, spec)
     graph = model.graph
     _take_pixels(graph, spec)
@@ -56,16 +73,14 @@ def export_onnx(program: nn.Module, spec: ModelSpec, path: Path) -> None:
     for rewrite in (integer_pads, pool_globally, drop_vain_clips, absorb_factors, integer_scalars, integer_bias):
         rewrite(graph)
     _clean(model)
-    if any(node.op_type == "QuantizeLinear" for node in graph.node):
+    return model
+
+
+def pack(model: Any) -> None:
+    """Make an integer file smaller, in place; a float one stays as it is. No answer changes."""
+    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         for shrink in (pack_weights, in_16_bits, short_names):
-            shrink(graph)
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except onnx.checker.ValidationError as error:
-        raise ExportError(
-            path.name, f"onnx's checker refuses it ({str(error).splitlines()[0]})", "report the network"
-        ) from None
-    path.write_bytes(model.SerializeToString())
+            shrink(model.graph)
 
 
 @functools.cache

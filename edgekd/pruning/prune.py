@@ -10,7 +10,7 @@ from torch import nn
 from edgekd.config.target import width_step
 from edgekd.errors import PruningError
 from edgekd.ondevice.machine import Isa
-from edgekd.pruning.criteria import Importance
+from edgekd.pruning.criteria import L2, Importance
 from edgekd.pruning.graph import outputs_of
 from edgekd.pruning.group import Group
 from edgekd.pruning.plan import Scope, fewest_widths, plan_widths
@@ -104,6 +104,41 @@ def prune_to_macs(
         else:
             low = middle
     return _pruned(structure, plan(high), high, isa)
+
+
+def prune_to(
+    model: nn.Module,
+    spec: ModelSpec,
+    widths: Callable[[Sequence[Group]], Sequence[int]],
+    *,
+    importance: Importance,
+    isa: Isa,
+) -> Pruned:
+    """A smaller copy of ``model`` of chosen widths.
+
+    Args:
+        model: as ``prune`` takes it, and so the rest.
+        spec: how it was built.
+        widths: how many channels each group keeps.
+        importance: which channels stay.
+        isa: whose kernels notes are about.
+
+    Raises:
+        PruningError: the network cannot be traced, or no layer of it can lose channels.
+    """
+    structure = structure_of(model, spec, importance)
+    keep = widths(structure.groups)
+    whole = sum(group.channels for group in structure.groups)
+    return _pruned(structure, keep, 1 - sum(keep) / whole, isa)
+
+
+def groups_of(model: nn.Module, spec: ModelSpec) -> list[Group]:
+    """The groups of a network's channels, whatever its weights are; they matter alike.
+
+    Raises:
+        PruningError: the network cannot be traced, or no layer of it can lose channels.
+    """
+    return structure_of(randomised(model), spec, L2()).groups
 
 
 def check_prunable(

@@ -39,6 +39,11 @@ def layer_weights(graph: fx.GraphModule) -> dict[str, int]:
     return found
 
 
+def layers_in_order(graph: fx.GraphModule) -> list[str]:
+    """The layer of each node with weights, in the order of the forward pass; one that is used twice stands twice."""
+    return [layer_of(graph, node) for node in graph.graph.nodes if node.target in WEIGHTED]
+
+
 def wide_layers(graph: fx.GraphModule) -> set[str]:
     """The layers that read the images, the last one, and those that work on single channels."""
     last = last_weighted(graph)

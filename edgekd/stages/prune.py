@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,16 +14,25 @@ from edgekd.config import SettingError
 from edgekd.config.target import Target
 from edgekd.data import Dataset, spread_batches
 from edgekd.errors import ConfigError
+from edgekd.ondevice.machine import cpu_name, host_isa
 from edgekd.pruning.criteria import L2, AnyImportance
 from edgekd.stages.base import Context, Stage, StageId, source_or_before
+from edgekd.stages.budget_plan import Limit, check_reachable, widths_within
 from edgekd.stages.manifests import FloatModel, LayerWidth, Pruning, StageManifest
 from edgekd.store.artifacts import Artifact
 from edgekd.store.disk import disk_errors
+from edgekd.training.environment import environment
 from edgekd.training.evaluation import estimate_batchnorm, evaluate
 from edgekd.zoo import ModelSpec
 
 if TYPE_CHECKING:
+    from edgekd.pruning.group import Group
     from edgekd.pruning.prune import Pruned
+
+
+LIMITS = ("latency_ratio", "latency_ms", "size_kb")
+"""What may be given of the file instead of the network."""
+MEASURES = ("pruning_ratio", "macs_ratio", *LIMITS)
 
 
 class Prune(Stage):
@@ -32,11 +42,21 @@ class Prune(Stage):
     reads: ClassVar[Mapping[str, type[StageManifest]]] = {"source": FloatModel}
     leaves: ClassVar[type[StageManifest]] = FloatModel
     reads_target: ClassVar[bool] = True
+    LATER: ClassVar[tuple[str, ...]] = LIMITS
 
     stage: Literal["prune"] = "prune"
     source: StageId | None = Field(None, description="the stage whose model is pruned; the stage before unless given")
-    pruning_ratio: float | None = Field(None, gt=0, lt=1, description="share of channels to remove; or macs_ratio")
-    macs_ratio: float | None = Field(None, gt=0, lt=1, description="share of MACs to keep; or pruning_ratio")
+    pruning_ratio: float | None = Field(None, gt=0, lt=1, description="share of channels to remove")
+    macs_ratio: float | None = Field(None, gt=0, lt=1, description="in its place: share of MACs to keep")
+    latency_ratio: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="in its place: p50 of the integer file, divided by that of the float file before pruning; measured "
+        "on this machine, which the target must be",
+    )
+    latency_ms: float | None = Field(None, gt=0, description="in its place: p50 of the integer file, in milliseconds")
+    size_kb: float | None = Field(None, gt=0, description="in its place: size of the int8 file, in 1,000 bytes")
     importance: AnyImportance = Field(
         L2(), description="what makes a channel worth keeping: l2, taylor or bn, or {name: taylor, images: 2048}"
     )
@@ -47,9 +67,9 @@ class Prune(Stage):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> "Prune":
-        if (self.pruning_ratio is None) == (self.macs_ratio is None):
-            found = "both" if self.macs_ratio is not None else "neither"
-            raise ValueError(f"give pruning_ratio or macs_ratio, found {found}")
+        given = [key for key in MEASURES if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of {', '.join(MEASURES)}; found {' and '.join(given) or 'none'}")
         if self.pruning_ratio is not None and self.pruning_ratio > self.max_pruning_ratio:
             found = f"is {self.pruning_ratio:g}, but no layer may lose more than max_pruning_ratio"
             raise SettingError("pruning_ratio", f"{found} ({self.max_pruning_ratio:g}); lower it, or raise that")
@@ -63,9 +83,29 @@ class Prune(Stage):
             problem = f"{self.importance.name} reads labels, and no training image has one"
             raise ConfigError(f"{where}.importance", problem, "take l2 or bn")
 
-    def check_network(self, model: nn.Module, spec: ModelSpec, target: Target) -> nn.Module:
-        from edgekd.pruning.prune import check_prunable
+    @property
+    def unread(self) -> dict[str, str]:
+        return {} if self._limit is None else {"scope": "widths follow from what they cost"}
 
+    @property
+    def _limit(self) -> Limit | None:
+        """What the file may cost, where that is given."""
+        found = [(key, value) for key in LIMITS if (value := getattr(self, key)) is not None]
+        return Limit(*found[0]) if found else None
+
+    def deciding_settings(self) -> dict[str, Any]:
+        settings = super().deciding_settings()
+        if self._limit is None or self._limit.is_size:
+            return settings
+        return {**settings, "measured on": {"cpu": cpu_name(), "onnxruntime": environment()["onnxruntime"]}}
+
+    def check_network(self, model: nn.Module, spec: ModelSpec, target: Target) -> nn.Module:
+        from edgekd.pruning.prune import check_prunable, groups_of
+
+        if self._limit is not None:
+            _check_here(self._limit, target)
+            check_reachable(model, spec, groups_of(model, spec), self._limit, self.max_pruning_ratio, target)
+            return model
         return check_prunable(model, spec, self.pruning_ratio, self.macs_ratio, **self._policy(target))
 
     def run(self, ctx: Context) -> Artifact:
@@ -74,7 +114,7 @@ class Prune(Stage):
         model, spec = ctx.load("source")
         if images := self.importance.gradient_images:
             accumulate_gradients(model, spread_batches(ctx.data.train, images, 64))
-        pruned = self._pruned(model, spec, ctx.target)
+        pruned = self._pruned(model, spec, ctx)
         ctx.progress.note(_summary(pruned))
         estimate_batchnorm(pruned.model, ctx.data.seen, images=1024)
         accuracy = evaluate(pruned.model, ctx.data.val).accuracy
@@ -87,14 +127,24 @@ class Prune(Stage):
         written = lambda folder: _write_channels(folder / FloatModel.CHANNELS, pruned.channels)  # noqa: E731
         return ctx.save_model(pruned.model, spec, beside=written, pruning=done, val_accuracy=accuracy)
 
-    def _pruned(self, model: nn.Module, spec: ModelSpec, target: Target) -> "Pruned":
-        from edgekd.pruning.prune import prune, prune_to_macs
+    def _pruned(self, model: nn.Module, spec: ModelSpec, ctx: Context) -> "Pruned":
+        from edgekd.pruning.prune import prune, prune_to, prune_to_macs
 
-        policy = self._policy(target)
+        policy = self._policy(ctx.target)
+        if self._limit is not None:
+            widths = partial(self._widths, model, spec, self._limit, ctx)
+            return prune_to(model, spec, widths, importance=self.importance, isa=policy["isa"])
         if self.macs_ratio is not None:
             return prune_to_macs(model, spec, self.macs_ratio, **policy)
         assert self.pruning_ratio is not None
         return prune(model, spec, self.pruning_ratio, **policy)
+
+    def _widths(
+        self, model: nn.Module, spec: ModelSpec, limit: Limit, ctx: Context, groups: "Sequence[Group]"
+    ) -> list[int]:
+        chosen = widths_within(model, spec, groups, limit, self.max_pruning_ratio, ctx.target, ctx.progress)
+        ctx.progress.note(f"{ctx.name}: {limit.key} {chosen.cost:.4g}, wanted {limit.value:g}")
+        return chosen.keep
 
     def _policy(self, target: Target) -> dict[str, Any]:
         return {
@@ -103,6 +153,13 @@ class Prune(Stage):
             "max_ratio": self.max_pruning_ratio,
             "isa": target.resolved_isa,
         }
+
+
+def _check_here(limit: Limit, target: Target) -> None:
+    """Raise ConfigError where a latency is wanted of another CPU's integers."""
+    if not limit.is_size and target.resolved_isa != host_isa():
+        problem = f"is measured on this CPU ({host_isa()}), and target.isa is {target.resolved_isa}"
+        raise ConfigError(limit.key, problem, "run it there, or give pruning_ratio or size_kb")
 
 
 def _write_channels(path: Path, channels: Mapping[str, list[int]]) -> None:
