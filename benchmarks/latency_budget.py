@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.latency_budget > benchmarks/latency_budget.txt
 
-Fresh weights: latency does not depend on them. For three networks: ten plans of widths are timed in sliced files, and in
-the files that networks pruned to them are exported to; then widths for 0.3 of the float file's latency are found, and
+Fresh weights: latency does not depend on them. For three networks: ten plans of widths are timed in sliced files, and
+in exported files of networks that were pruned to them; then widths for 0.3 of the float file's latency are found, and
 the exported file is measured as a report measures. Nothing else may run meanwhile.
 """
 
