@@ -1,6 +1,7 @@
 """Whole pipeline runs of the smallest chain, each in a process of its own that may be killed.
 
-Processes are forked from one that has imported everything and calculated nothing, so that a run takes seconds.
+Processes are forked from one that has imported everything and exported a network, but trained none, so that a run takes
+seconds.
 """
 
 import gc
@@ -10,6 +11,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import dataclass
@@ -18,27 +20,49 @@ from typing import TextIO
 
 import onnxruntime
 import torch
+from torch import nn
 
 from edgekd.config.progress import Progress
+from edgekd.config.schemes import INT8
 from edgekd.ondevice.machine import cpu_name
+from edgekd.onnx_export import export_onnx
 from edgekd.pipeline import Pipeline
+from edgekd.quantization import QuantizedModel
 from edgekd.training.environment import environment
+from edgekd.zoo import ModelSpec, random_images
 from tests.chain import TINY, write_pipeline
 
 STAGES = ("teacher", "prune", "distill", "qat", "export", "report")
 DIFFER = {"manifest.json", "latency.json"}
 """Files that hold times, which differ from run to run."""
 
+
+def _export_once() -> None:
+    """What torch sets up when it exports for the first time takes seconds, and lasts.
+
+    Nothing is trained: a backward pass would start autograd's threads, which a fork loses.
+    """
+    spec = ModelSpec(name="hand-made", num_classes=2, in_channels=1, image_size=8)
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+    quantized = QuantizedModel(network.eval(), spec, INT8)
+    quantized.calibrate([random_images(spec, 4)])
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(quantized.integers(), spec, Path(folder) / "model.onnx")
+
+
 # OMP_NUM_THREADS=1 is for whoever starts this: a pool of threads, made here, would be lost in a fork
 for module in (
     "torch.onnx",
     "onnxscript",
     "torch.export",
+    "torch_pruning",
+    "torchao.quantization.pt2e.quantize_pt2e",
     "matplotlib.figure",
     "sklearn.datasets",
     "edgekd.report.page.plots",
 ):
     importlib.import_module(module)  # what a run would import late
+_export_once()
 gc.freeze()  # nor would a process look through all this for garbage, and copy it by that
 gc.set_threshold(50_000, 20, 50)
 

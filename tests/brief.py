@@ -1,12 +1,5 @@
-"""Latency measured in the same process, one run a visit, and plots left blank: most tests only need figures.
+"""Latency measured in the same process, one run a visit, and plots left blank: most tests only need figures."""
 
-    python -m tests.brief MODULE ARGUMENTS
-
-runs a module so.
-"""
-
-import runpy
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -57,9 +50,3 @@ def patch(setting: Callable[[Any, str, Any], None]) -> None:
 def plots_as_users_have_them() -> AbstractContextManager[object]:
     """Meanwhile plots are laid out and written in full."""
     return mock.patch.object(Figure, "savefig", _SAVEFIG)
-
-
-if __name__ == "__main__":
-    patch(setattr)
-    del sys.argv[0]
-    runpy.run_module(sys.argv[0], run_name="__main__")

@@ -380,6 +380,10 @@ stages:
 """
 
 
+LONG = LOUD.replace('"tests.tiny:NETWORK", epochs: 1', "resnet8, width_mult: 0.5, epochs: 10000")
+"""A teacher alone: what follows it would be checked first, and torch_pruning and torchao imported for that."""
+
+
 def in_a_process(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     root = str(Path(__file__).parent.parent)
     place = {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
@@ -453,7 +457,7 @@ def test_a_mistake_is_the_only_line_on_a_real_terminal_s_standard_error(tmp_path
 def test_a_signal_ends_a_run_cleanly_and_says_how_to_go_on(
     tmp_path: Path, number: signal.Signals, code: int, what: str
 ) -> None:
-    path = write_pipeline(tmp_path, YAML.replace(TEACHER, "epochs: 10000"))
+    path = write_pipeline(tmp_path, LONG)
     process = subprocess.Popen(
         [*REAL, "pipeline", "run", path], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -477,7 +481,7 @@ def test_a_signal_ends_a_run_cleanly_and_says_how_to_go_on(
 
 @pytest.mark.slow
 def test_a_run_that_waits_for_another_says_so_and_ends_by_ctrl_c(tmp_path: Path) -> None:
-    path = write_pipeline(tmp_path, YAML.replace(TEACHER, "epochs: 10000"))
+    path = write_pipeline(tmp_path, LONG)
     digest = Pipeline.from_yaml(path).plan(tmp_path / "models")[0].digest
     (tmp_path / "models").mkdir()
 

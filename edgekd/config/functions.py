@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -163,14 +164,20 @@ def _content(spec: ModuleSpec) -> bytes:
         return b""
 
 
-def _imports(spec: ModuleSpec, content: bytes) -> list[str]:
+def _imports(spec: ModuleSpec, content: bytes) -> tuple[str, ...]:
     """All names that a module's source imports; each may be a module or something inside one."""
+    package = spec.name if spec.submodule_search_locations is not None else spec.name.rpartition(".")[0]
+    return _names_in(content, package)
+
+
+@functools.lru_cache(maxsize=256)
+def _names_in(content: bytes, package: str) -> tuple[str, ...]:
+    """What a source inside a package imports; remembered, because one run asks for the same sources many times."""
     try:
         tree = ast.parse(content)
     # An extension module, or source that importing will complain of.
     except (SyntaxError, ValueError):
-        return []
-    package = spec.name if spec.submodule_search_locations is not None else spec.name.rpartition(".")[0]
+        return ()
     names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -178,7 +185,7 @@ def _imports(spec: ModuleSpec, content: bytes) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(package, node)
             names += [base, *(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")]
-    return names
+    return tuple(names)
 
 
 def _absolute(package: str, node: ast.ImportFrom) -> str:

@@ -5,7 +5,7 @@ import functools
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -85,14 +85,19 @@ def pack(model: Any) -> None:
 
 @functools.cache
 def _read_translations_once() -> None:
-    """Cache onnxscript's 500 translations, which torch reads again for every file: 1.1 of the 2.3 s of a small one."""
-    # A private module of torch 2.14: where it is gone or named otherwise, each file reads them as before.
+    """Cache what torch reads again for every file: onnxscript's 500 translations, and which operators are composed.
+
+    That is most of the export of a small network.
+    """
+    # Private modules of torch 2.14: where they are gone or named otherwise, each file reads them as before.
     with contextlib.suppress(ImportError, AttributeError):
+        from torch.export import decomp_utils
         from torch.onnx._internal.exporter import _registration
 
         registration: Any = _registration
-        apis = registration.onnxscript_apis
-        apis.get_torchlib_ops = functools.cache(apis.get_torchlib_ops)
+        registry, composed = registration.ONNXRegistry, cast(Any, decomp_utils)
+        registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))
+        composed._collect_all_valid_cia_ops = functools.cache(composed._collect_all_valid_cia_ops)
 
 
 def _exported(program: nn.Module, spec: ModelSpec) -> Any:

@@ -6,7 +6,7 @@ Whole ones run in ``benchmarks/zoo.py``.
 from functools import partial
 
 from torch import nn
-from torchvision.models import DenseNet, EfficientNet, MobileNetV3, RegNet, ResNet, ShuffleNetV2
+from torchvision.models import DenseNet, EfficientNet, MobileNetV2, MobileNetV3, RegNet, ResNet, ShuffleNetV2
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.efficientnet import MBConvConfig
 from torchvision.models.mobilenetv3 import InvertedResidualConfig
@@ -70,6 +70,14 @@ def convnext_tiny(num_classes: int, in_channels: int, image_size: int) -> nn.Mod
         0.1,
         num_classes=num_classes,
     )
+    return model
+
+
+def mobilenet_v2(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    """Of grey images too."""
+    blocks = [[1, 16, 1, 1], [6, 32, 2, 2], [6, 160, 2, 2]]
+    model: nn.Module = MobileNetV2(num_classes, inverted_residual_setting=blocks)
+    model.get_submodule("features.0").register_module("0", nn.Conv2d(in_channels, 32, 3, 2, 1, bias=False))
     return model
 
 

@@ -1,5 +1,6 @@
 """Renders a page's templates: every value is escaped, and an undefined name is an error."""
 
+import functools
 import json
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -15,6 +16,12 @@ def filled(template: str, package: str = __package__, **values: object) -> str:
         template: its file in ``templates/`` of the package, or of this one.
         values: what the template names.
     """
+    return _environment(package).get_template(template).render(values)
+
+
+@functools.cache
+def _environment(package: str) -> Environment:
+    """Remembered, because compiling the templates takes longer than filling them."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package), PackageLoader(__package__)]),
         autoescape=True,
@@ -25,7 +32,7 @@ def filled(template: str, package: str = __package__, **values: object) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": w.percent, "seconds": w.seconds, "fact": fact}
-    return environment.get_template(template).render(values)
+    return environment
 
 
 def fact(value: object) -> object:
