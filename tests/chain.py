@@ -1,11 +1,11 @@
-"""A small chain for tests: digits at 16 pixels, ResNet-8."""
+"""A small chain for tests: digits at 8 pixels, ResNet-8."""
 
 import textwrap
 from pathlib import Path
 
 YAML = """
     name: small
-    data: {name: digits, image_size: 16}
+    data: {name: digits, image_size: 8}
     target: {isa: x86-avx2, threads: 1}
     stages:
       - {stage: teacher, model: resnet8, epochs: 4}

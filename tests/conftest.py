@@ -27,6 +27,7 @@ from tests.devices import make_bundle, make_python, oldest_python, this_python
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script in the background has it, and its children would
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+sys.dont_write_bytecode = False  # as for started programs: the tests are not compiled by each run
 torch.set_num_threads(1)
 """For fixtures too: results do not depend on the machine's number of cores, which other tests use meanwhile."""
 

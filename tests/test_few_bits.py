@@ -192,7 +192,7 @@ def test_a_pipeline_of_few_bits_tells_each_width_calibrated_and_trained(tmp_path
     data: {name: digits, image_size: 8}
     target: {isa: any, threads: 1}
     stages:
-      - {stage: teacher, model: resnet8, epochs: 2, batch_size: 128}
+      - {stage: teacher, model: "tests.tiny:own_network", epochs: 2, batch_size: 128}
       - {stage: ptq}
       - {stage: qat, id: w4, source: teacher, weight_bits: 4, epochs: 1, lr: 0.01}
       - {stage: qat, id: w2, source: teacher, weight_bits: 2, epochs: 2}

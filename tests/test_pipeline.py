@@ -27,7 +27,6 @@ from edgekd.report.schema import Report
 from edgekd.stages import AnyStage, Distill, Export, Prune, Qat, Teacher
 from edgekd.store.artifacts import Store
 from edgekd.store.tensors import load_tensors
-from tests.brief import plots_as_users_have_them
 from tests.chain import write_pipeline
 from tests.made import loaded
 
@@ -52,8 +51,7 @@ class Notes(Progress):
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report, Notes]:
     """A folder with the pipeline file, models/ and exports/ of one run; the report; what was told."""
     folder, notes = tmp_path_factory.mktemp("chain"), Notes()
-    with plots_as_users_have_them():
-        report = Pipeline.from_yaml(write_pipeline(folder)).run(folder / "models", folder / "exports", progress=notes)
+    report = Pipeline.from_yaml(write_pipeline(folder)).run(folder / "models", folder / "exports", progress=notes)
     assert report is not None
     return folder, report, notes
 
@@ -82,7 +80,7 @@ def test_the_integer_file_is_wholly_integer_with_weights_of_seven_bits(ran: tupl
 
 def test_the_accuracy_in_the_report_is_the_file_s_own(ran: tuple[Path, Report, Notes]) -> None:
     folder, report, _ = ran
-    test = load_dataset(Digits(image_size=16)).test
+    test = load_dataset(Digits(image_size=8)).test
 
     for model in report.models:
         runner = ort.session(folder / "exports" / "small" / model.file)
@@ -107,7 +105,7 @@ def test_report_json_reads_back_as_the_report(ran: tuple[Path, Report, Notes]) -
 
 def test_the_predictions_beside_the_report_are_those_it_counted(ran: tuple[Path, Report, Notes]) -> None:
     folder, report, _ = ran
-    test = load_dataset(Digits(image_size=16)).test
+    test = load_dataset(Digits(image_size=8)).test
 
     found = read_predictions(folder / "exports" / "small" / "predictions.npz")
 
@@ -120,8 +118,8 @@ def test_the_predictions_beside_the_report_are_those_it_counted(ran: tuple[Path,
 def test_the_report_says_which_test_images_and_which_data_settings(ran: tuple[Path, Report, Notes]) -> None:
     _, report, _ = ran
 
-    assert report.data.test_fingerprint == load_dataset(Digits(image_size=16)).test.fingerprint()
-    assert report.data.settings == {"name": "digits", "image_size": 16, "augment": "shift_rotate_scale"}
+    assert report.data.test_fingerprint == load_dataset(Digits(image_size=8)).test.fingerprint()
+    assert report.data.settings == {"name": "digits", "image_size": 8, "augment": "shift_rotate_scale"}
 
 
 def test_the_report_shows_seven_and_eight_bits_as_shipped_and_exact(ran: tuple[Path, Report, Notes]) -> None:
@@ -262,7 +260,7 @@ def test_exported_files_load_where_torch_cannot_be_imported(ran: tuple[Path, Rep
         "import onnxruntime, numpy\n"
         "for path in sys.argv[1:]:\n"
         "    runner = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])\n"
-        "    print(runner.run(None, {'pixels': numpy.zeros((3, 16, 16, 1), numpy.uint8)})[0].shape)\n"
+        "    print(runner.run(None, {'pixels': numpy.zeros((3, 8, 8, 1), numpy.uint8)})[0].shape)\n"
     )
     paths = [str(folder / "exports" / "small" / model.file) for model in report.models]
 
@@ -304,7 +302,7 @@ def test_a_reloaded_pruned_model_answers_as_its_exported_file(ran: tuple[Path, R
     artifact = planned["prune"].artifact
     assert artifact is not None
     model, _ = loaded(artifact)
-    images = load_dataset(Digits(image_size=16)).val.images[:16]
+    images = load_dataset(Digits(image_size=8)).val.images[:16]
 
     with torch.no_grad():
         wanted = model((images.permute(0, 3, 1, 2).float() - 128) / 64).numpy()

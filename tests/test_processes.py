@@ -134,6 +134,7 @@ def test_a_waiting_process_leaves_the_processor_alone(found: list[dict[str, Any]
     assert found[1]["cpu_seconds"] < SECONDS / 10
 
 
+@pytest.mark.slow
 def test_figures_statistics_and_answers_are_one(found: list[dict[str, Any]]) -> None:
     assert [each["of_first"] for each in found] == [10, 10]
     assert [each["mean"] for each in found] == [{"a": 0.5}] * 2
@@ -141,6 +142,7 @@ def test_figures_statistics_and_answers_are_one(found: list[dict[str, Any]]) -> 
     assert [each["first_then_others"] for each in found] == [0, 1]
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_the_whole_batch_even_where_it_is_shared_unequally(
     found: list[dict[str, Any]],
 ) -> None:
@@ -153,6 +155,7 @@ def test_the_gradient_is_that_of_the_whole_batch_even_where_it_is_shared_unequal
     assert found[0]["gradient"] == pytest.approx(model.weight.grad.flatten().tolist(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_every_process_ends_with_the_same_weights_statistics_and_history(found: list[dict[str, Any]]) -> None:
     assert found[0]["trained"] == found[1]["trained"]
     assert found[0]["trained"]["sums"]["unused"] == 2.0
@@ -160,6 +163,7 @@ def test_every_process_ends_with_the_same_weights_statistics_and_history(found: 
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_a_mistake_that_the_first_meets_ends_all_and_is_told_once(found: list[dict[str, Any]]) -> None:
     assert [each["failure"] for each in found] == ["ModelError: weights: are missing", "SystemExit: 2"]
 

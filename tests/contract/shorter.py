@@ -11,7 +11,7 @@ from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.efficientnet import MBConvConfig
 from torchvision.models.mobilenetv3 import InvertedResidualConfig
 from torchvision.models.regnet import BlockParams
-from torchvision.models.resnet import Bottleneck
+from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.models.vgg import VGG, cfgs, make_layers
 
 
@@ -41,6 +41,12 @@ def efficientnet_b0(num_classes: int, in_channels: int, image_size: int) -> nn.M
 def resnet50(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     _colour(in_channels)
     model: nn.Module = ResNet(Bottleneck, [2, 1, 1, 1], num_classes=num_classes)
+    return model
+
+
+def resnet18(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    _colour(in_channels)
+    model: nn.Module = ResNet(BasicBlock, [2, 1, 1, 1], num_classes=num_classes)
     return model
 
 
