@@ -13,6 +13,7 @@ from edgekd.errors import ModelError, PruningError
 from edgekd.onnx_export import ort
 from edgekd.pruning.criteria import L2
 from edgekd.pruning.prune import check_prunable
+from edgekd.quantization import float_graph
 from edgekd.zoo import ModelSpec, build, count_macs, count_params, ends_of, example_images
 from edgekd.zoo.weights import IMAGENET_PIXELS, give_weights
 from tests.contract import unseen
@@ -63,7 +64,7 @@ def test_what_its_layers_had_in_common_they_still_have(chain: Chain) -> None:
 
 
 def test_its_float_file_answers_as_torch_does(chain: Chain, tmp_path: Path) -> None:
-    onnx_export.export_onnx(chain.reloaded, chain.spec, tmp_path / "float.onnx")
+    onnx_export.export_onnx(float_graph(chain.reloaded, chain.spec), chain.spec, tmp_path / "float.onnx")
 
     found = ort.predict(ort.session(tmp_path / "float.onnx"), pixels(4).numpy())
 
