@@ -9,6 +9,7 @@ Nothing else may run meanwhile.
 """
 
 import multiprocessing
+import os
 import sys
 import tempfile
 import traceback
@@ -77,3 +78,4 @@ def ratio_in_words(ratios: list[float]) -> str:
 
 if __name__ == "__main__":
     main()
+    os._exit(0)  # a thread of one of the other tools' libraries keeps the process alive
