@@ -342,7 +342,7 @@ def test_the_plan_shows_the_size_of_the_models_that_are_up_to_date(ran: tuple[Pa
     planned = Pipeline.from_yaml(folder / "small.yaml").plan(folder / "models")
     shown = Console(width=160, file=io.StringIO(), record=True)
 
-    shown.print(render_plan(planned))
+    shown.print(render_plan(planned, {}))
 
     lines = shown.export_text().splitlines()
     macs = {model.id: f"{model.macs:,}" for model in report.models}

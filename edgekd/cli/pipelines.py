@@ -66,16 +66,26 @@ def run(
 
 
 @app.command()
-def plan(file: File, set_: Overrides = None, models: Models = Path("models")) -> None:
+def plan(
+    file: File,
+    set_: Overrides = None,
+    predict: Annotated[
+        bool, typer.Option("--predict", help="Measure fresh networks: size and latency of what is to do; seconds each.")
+    ] = False,
+    models: Models = Path("models"),
+) -> None:
     """Show a pipeline's stages and which are up to date; nothing is trained."""
-    from edgekd.cli.terminal import console, libraries_unheard, render_plan, render_target
+    from edgekd.cli.terminal import console, libraries_unheard, live_progress, render_plan, render_target
     from edgekd.pipeline import Pipeline
+    from edgekd.pipeline.predictions import predictions
 
     with libraries_unheard():
         pipeline = Pipeline.from_yaml(file, set_ or ())
         planned = pipeline.plan(models)
+    with live_progress() as progress:
+        predicted = predictions(pipeline, planned, progress) if predict else {}
     console().print(render_target(pipeline.target))
-    console().print(render_plan(planned))
+    console().print(render_plan(planned, predicted))
 
 
 @app.command()

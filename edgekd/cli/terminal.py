@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgekd.pipeline import Planned
     from edgekd.pipeline.ablation import AblationStatus
     from edgekd.pipeline.inventory import Entry
+    from edgekd.pipeline.predictions import Prediction
     from edgekd.pipeline.sensitivity import GroupLoss
     from edgekd.pipeline.status import Status
 
@@ -175,17 +176,23 @@ def _figures(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
 
-def render_plan(planned: "Sequence[Planned]") -> RenderableType:
-    """A table of stages: whether they are up to date, and the size and accuracy of their models."""
+def render_plan(planned: "Sequence[Planned]", predicted: "Mapping[str, Prediction]") -> RenderableType:
+    """A table of stages: whether they are up to date, the size and accuracy of their models, and what was predicted."""
     from edgekd.stages.manifests import FloatModel, StageManifest, manifest_of
 
-    table = Table("stage", "kind", "digest", "state", "MACs", "parameters", "val accuracy", box=None, pad_edge=False)
+    foreseen = ["int8, kB", "int8, p50 ms"] if predicted else []
+    titles = ["stage", "kind", "digest", "state", "MACs", "parameters", *foreseen, "val accuracy"]
+    table = Table(*titles, box=None, pad_edge=False)
     for item in planned:
         made = manifest_of(item.artifact, StageManifest) if item.artifact else None
         state = "up to date" if made else "to do"
         size = [f"{made.size.macs:,}", f"{made.size.params:,}"] if isinstance(made, FloatModel) else ["", ""]
         accuracy = "" if made is None or made.accuracy is None else f"{made.accuracy:.4f}"
-        table.add_row(item.name, item.stage.kind, item.digest[:12], state, *size, accuracy)
+        costs = ["", ""][: len(foreseen)]
+        if (found := predicted.get(item.name)) is not None:
+            size = [f"{found.macs:,}", f"{found.params:,}"]
+            costs = [f"{value:.3g}" if value is not None else "" for value in (found.size_kb, found.latency_ms)]
+        table.add_row(item.name, item.stage.kind, item.digest[:12], state, *size, *costs, accuracy)
     return table
 
 

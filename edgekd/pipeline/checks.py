@@ -69,7 +69,7 @@ def checked(plan: list[Planned], data: Dataset, target: Target, processes: Proce
     for index, item in enumerate(plan):
         with placed(index, item.name):
             item.stage.check_data(data, f"stages[{index}]")
-    _check_networks(plan, data, target)
+    networks(plan, data, target)
     for index, item in enumerate(plan):
         if item.stage.trains and item.artifact is None:
             with placed(index, item.name):
@@ -78,11 +78,16 @@ def checked(plan: list[Planned], data: Dataset, target: Target, processes: Proce
     return plan
 
 
-def _check_networks(plan: Sequence[Planned], data: Dataset, target: Target) -> None:
-    """Refuse what cannot be built, pruned, quantized or exported before anything is trained."""
+def networks(plan: Sequence[Planned], data: Dataset, target: Target) -> dict[str, tuple[ModelSpec, Widths]]:
+    """How the network of each stage that leaves one is built, and its widths, as far as they can be known.
+
+    Raises:
+        EdgekdError: it cannot be built, pruned, quantized or exported, which is known before anything is trained.
+    """
     specs: dict[str, ModelSpec] = {}
     untrained: dict[str, ModelSpec] = {}
     left: dict[str, Widths] = {}
+    known: set[str] = set()
     for index, item in enumerate(plan):
         source = item.references.get("source", "")
         spec = item.stage.network(data, specs.get(source))
@@ -94,6 +99,8 @@ def _check_networks(plan: Sequence[Planned], data: Dataset, target: Target) -> N
         if spec is None:
             continue
         specs[item.name] = spec
+        if item.artifact is not None or (item.stage.knows_widths and (not source or source in known)):
+            known.add(item.name)
         if item.artifact is not None:
             left[item.name] = manifest_of(item.artifact, ModelManifest).model.widths
         else:
@@ -102,3 +109,4 @@ def _check_networks(plan: Sequence[Planned], data: Dataset, target: Target) -> N
                 # At the widths that earlier stages leave: once pruned, a network may have nothing left to prune.
                 model = with_widths(build(spec), left.get(source, {}))
                 left[item.name] = widths(item.stage.check_network(model, spec, target))
+    return {name: (specs[name], left[name]) for name in known}

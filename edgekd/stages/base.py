@@ -136,6 +136,11 @@ class Stage(Settings, ABC):
         """
         return model
 
+    @property
+    def knows_widths(self) -> bool:
+        """Are the widths that it leaves known before anything is trained?"""
+        return True
+
     def sees(self, data: Dataset) -> Dataset:
         """The dataset as this stage sees it."""
         return data

@@ -88,6 +88,10 @@ class Prune(Stage):
         return {} if self._limit is None else {"scope": "widths follow from what they cost"}
 
     @property
+    def knows_widths(self) -> bool:
+        return self._limit is None and self.scope == "layer"
+
+    @property
     def _limit(self) -> Limit | None:
         """What the file may cost, where that is given."""
         found = [(key, value) for key in LIMITS if (value := getattr(self, key)) is not None]
