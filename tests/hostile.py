@@ -295,10 +295,11 @@ def network() -> Any:
 def try_yaml(path: Path) -> None:
     from edgekd import Pipeline
     from edgekd.data import Digits, Folder
+    from edgekd.ondevice.sizes import sides
 
     pipeline = Pipeline.from_yaml(path)
     data = pipeline.data
-    if data.image_size > LARGEST_SIZE or not isinstance(data, Digits | Folder):
+    if max(sides(data.image_size)) > LARGEST_SIZE or not isinstance(data, Digits | Folder):
         return
     cache = Path(data.cache or "").expanduser() if isinstance(data, Folder) else path.parent
     if cache.resolve().is_relative_to(path.parent.resolve()):  # a damaged path may lie anywhere

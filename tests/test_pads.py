@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from edgekd import onnx_export
 from edgekd.config.schemes import INT8_IN_7_BITS, W2
 from edgekd.data import as_input
+from edgekd.ondevice.sizes import sides
 from edgekd.onnx_export import ort
 from edgekd.onnx_export.pads import fold_pads
 from edgekd.quantization import QuantizedModel, float_graph
@@ -89,7 +90,7 @@ def kernels(path: Path) -> onnx_export.Census:
 
 def check_integers(quantized: QuantizedModel, path: Path) -> None:
     """Each rounded tensor of the file is torch's of the same inputs."""
-    found = followed(quantized.integers(), path, blurred_colours(4, quantized.spec.image_size, seed=1))
+    found = followed(quantized.integers(), path, blurred_colours(4, sides(quantized.spec.image_size)[0], seed=1))
     assert len(found) >= 7
     assert all(local.right for local in found), found[0]
 

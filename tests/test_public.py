@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import edgekd
 from edgekd.errors import EdgekdError, PruningError
+from edgekd.onnx_export import ort
 from tests.tiny import tiny_convnet
 
 LIBRARY = Path(__file__).parent.parent / "docs" / "library.md"
@@ -63,16 +64,21 @@ class Pair(nn.Module):
         return images, images
 
 
+def test_images_that_are_no_squares_are_exported_in_their_shape(tmp_path: Path) -> None:
+    path = edgekd.export(tiny_convnet(), tmp_path / "model.onnx", IMAGES[..., :6])
+
+    assert ort.session(path).get_inputs()[0].shape == ["batch", 8, 6, 1]
+
+
 @pytest.mark.parametrize(
     ("model", "images", "told"),
     [
-        (tiny_convnet(), IMAGES[0], r"images: must be square images .*, found \(1, 8, 8\)"),
-        (tiny_convnet(), IMAGES[..., :6], r"images: must be square images .*, found \(8, 1, 8, 6\)"),
+        (tiny_convnet(), IMAGES[0], r"images: must be images .*, found \(1, 8, 8\)"),
         (nn.Conv2d(1, 2, 3), IMAGES, r"model: must give logits \(count, classes\), found \(8, 2, 6, 6\)"),
         (Pair(), IMAGES, r"model: must give logits \(count, classes\), found tuple"),
     ],
 )
-def test_what_is_no_classifier_of_square_images_is_refused_in_one_line(
+def test_what_is_no_classifier_of_images_is_refused_in_one_line(
     tmp_path: Path, model: nn.Module, images: Tensor, told: str
 ) -> None:
     for step in (

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from edgekd.data import Augment, Dataset, Split
 from edgekd.data.augment import no_augment
+from edgekd.ondevice.sizes import Size, sides
 from edgekd.zoo import ModelSpec
 
 CLASSES = 3
@@ -75,9 +76,9 @@ def tiny_convnet(width: int = 32, seed: int = 0) -> nn.Sequential:
     ).eval()
 
 
-def own_network(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+def own_network(num_classes: int, in_channels: int, image_size: Size) -> nn.Module:
     """A user's own network, as a pipeline file names it: ``tests.tiny:own_network``."""
-    assert image_size >= 8
+    assert max(sides(image_size)) >= 8
     return nn.Sequential(
         nn.Conv2d(in_channels, 16, 3, 2, 1, bias=False),
         nn.BatchNorm2d(16),

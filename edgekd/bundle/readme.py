@@ -1,7 +1,9 @@
 """The bundle's README.md."""
 
+from edgekd.bundle.input import Input
 from edgekd.bundle.runner import RUNNER
 from edgekd.ondevice.contents import MODEL
+from edgekd.ondevice.sizes import sides
 from edgekd.report import wording as w
 from edgekd.report.roles import recommended_of
 from edgekd.report.schema import Report
@@ -25,11 +27,12 @@ In a program of your own:
 """
 
 
-def readme(report: Report, image_size: int, channels: int) -> str:
+def readme(report: Report, pixels: Input) -> str:
     """The README of a bundle."""
     model = recommended_of(report)
     assert model is not None
-    colours = "grey" if channels == 1 else "RGB"
+    height, width = sides(pixels.image_size)
+    colours = "grey" if pixels.channels == 1 else "RGB"
     return TEXT.format(
         name=w.plain(report.pipeline),
         model=MODEL,
@@ -39,8 +42,8 @@ def readme(report: Report, image_size: int, channels: int) -> str:
         size=w.kilobytes(model.size_bytes),
         accuracy=w.percent(model.accuracy),
         total=f"{model.total:,}",
-        shape=f"8-bit {colours} images of {image_size} x {image_size} pixels",
-        shape_code=f"shape (images, {image_size}, {image_size}, {channels})",
+        shape=f"8-bit {colours} images of {height} x {width} pixels (height, width)",
+        shape_code=f"shape (images, {height}, {width}, {pixels.channels})",
         isa=report.target.isa,
         onnxruntime=report.target.onnxruntime,
     )

@@ -8,6 +8,7 @@ RUNNER = "edgekd_run.py"
 PARTS = (
     "faults",
     "limits",
+    "sizes",
     "sessions",
     "machine",
     "pixels",

@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from edgekd.bundle.alone import alone
 from edgekd.bundle.check import checked
 from edgekd.bundle.golden import Golden
+from edgekd.bundle.input import Input
 from edgekd.bundle.readme import readme
 from edgekd.bundle.runner import RUNNER, runner_source
 from edgekd.config.progress import Progress
@@ -28,19 +28,6 @@ from edgekd.store.folder import written_beside
 
 ON_DEVICE = (MODEL, GOLDEN, RUNNER, "labels.txt", "README.md")
 """Files that are sent to a device."""
-
-
-@dataclass(frozen=True)
-class Input:
-    """The pixels that the files take: shape ``(batch, height, width, channels)``, uint8.
-
-    Args:
-        resize: how an image file becomes the square: ``crop`` or ``stretch``.
-    """
-
-    image_size: int
-    channels: int
-    resize: str
 
 
 def write_bundle(
@@ -77,7 +64,7 @@ def write_bundle(
         (beside / "labels.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
         np.savez_compressed(beside / GOLDEN, images=golden.images, logits=golden.logits, labels=golden.labels)
         (beside / RUNNER).write_text(runner_source(), encoding="utf-8")
-        (beside / "README.md").write_text(readme(report, pixels.image_size, pixels.channels), encoding="utf-8")
+        (beside / "README.md").write_text(readme(report, pixels), encoding="utf-8")
         extra(beside)
         _write_reports(beside, report.model_copy(update={"devices": kept}))
         for path in ablation:
@@ -167,15 +154,7 @@ def _body(report: Report, pixels: Input, golden: Golden, versions: Mapping[str, 
         "created": report.created,
         "recommended": model.id,
         **versions,
-        "input": {
-            "name": "pixels",
-            "dtype": "uint8",
-            "layout": "NHWC",
-            "height": pixels.image_size,
-            "width": pixels.image_size,
-            "channels": pixels.channels,
-            "resize": pixels.resize,
-        },
+        "input": pixels.fields(),
         "classes": report.data.class_names,
         "target": {
             "isa": report.target.isa,

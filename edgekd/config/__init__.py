@@ -1,5 +1,6 @@
 """Settings, YAML reading, --set overrides; every mistake becomes one line with its dotted place."""
 
+from edgekd.config.image_size import ImageSize
 from edgekd.config.mistakes import MOST_MISTAKES, validate
 from edgekd.config.overrides import with_overrides
 from edgekd.config.settings import Named, PathText, SettingError, Settings, by_name
@@ -10,6 +11,7 @@ __all__ = [
     "MAX_YAML_BYTES",
     "MAX_YAML_DEPTH",
     "MOST_MISTAKES",
+    "ImageSize",
     "Named",
     "PathText",
     "SettingError",

@@ -8,6 +8,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from edgekd.ondevice.sizes import Size, sides
+
 AUGMENT_VERSION = 1
 """Increased when an augmentation changes its images; part of every stage's digest."""
 
@@ -37,12 +39,19 @@ def shift_rotate_scale(images: Tensor, generator: Generator) -> Tensor:
     angle, scale, right, down = _beside(images, _uniform(count, 4, generator)).unbind(1)
     angle, scale = angle * math.radians(10), 1 + 0.1 * scale
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
-    # affine_grid's coordinates run from -1 to 1, so 0.12 is 6 % of the side.
-    rows = torch.stack([torch.stack([cos, -sin, 0.12 * right], 1), torch.stack([sin, cos, 0.12 * down], 1)], 1)
-    grid = F.affine_grid(rows, list(images.shape), align_corners=False)
+    # affine_grid's coordinates run from -1 to 1 along both sides, so 0.12 is 6 % of a side, and turning needs their
+    # ratio.
+    long = images.shape[3] / images.shape[2]
+    rows = [[cos, -sin / long, 0.12 * right], [sin * long, cos, 0.12 * down]]
+    grid = F.affine_grid(_matrices(rows), list(images.shape), align_corners=False)
     turned: Tensor = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     # grid_sample returns channels first, and training is 16 % slower with that layout.
     return turned.contiguous(memory_format=torch.channels_last)
+
+
+def _matrices(rows: list[list[Tensor]]) -> Tensor:
+    """One matrix for each image, from the numbers of all images at each place."""
+    return torch.stack([torch.stack(row, 1) for row in rows], 1)
 
 
 def _uniform(rows: int, columns: int, generator: Generator) -> Tensor:
@@ -56,25 +65,25 @@ def _beside(images: Tensor, numbers: Tensor) -> Tensor:
 
 
 def crop_flip(images: Tensor, generator: Generator) -> Tensor:
-    """Shift by up to an eighth of the side in whole pixels, mirror half of the images: for small pictures of things.
+    """Shift by up to an eighth of each side in whole pixels, mirror half of the images: for small pictures of things.
 
     Pixels from outside the image are black.
 
     Source: He, Zhang, Ren, Sun (2015), section 4.2.
     """
     count, _, height, width = images.shape
-    reach = max(1, width // 8)
-    down, right = _beside(images, torch.randint(0, 2 * reach + 1, (2, count), generator=generator))
+    reach = [max(1, side // 8) for side in (height, width)]
+    down, right = (_beside(images, torch.randint(0, 2 * far + 1, (count,), generator=generator)) for far in reach)
     mirrored = _beside(images, torch.rand(count, 1, generator=generator) < 0.5)
     number, row, column = (torch.arange(end, device=images.device) for end in (count, height, width))
     columns = torch.where(mirrored, column.flip(0), column) + right[:, None]
     rows = row + down[:, None]
-    padded = F.pad(images, (reach,) * 4, value=BLACK).permute(0, 2, 3, 1)
+    padded = F.pad(images, (reach[1], reach[1], reach[0], reach[0]), value=BLACK).permute(0, 2, 3, 1)
     moved = padded[number[:, None, None], rows[:, :, None], columns[:, None, :]]
     return moved.permute(0, 3, 1, 2)
 
 
-def photo(images: Tensor, generator: Generator, size: int) -> Tensor:
+def photo(images: Tensor, generator: Generator, size: Size) -> Tensor:
     """A random crop of 35 to 100 % of the area, mirrored half of the time, its colours changed by up to 20 %.
 
     For photographs, where distance and light vary.
@@ -82,7 +91,7 @@ def photo(images: Tensor, generator: Generator, size: int) -> Tensor:
     Args:
         images: of any size, including the margin.
         generator: of all choices.
-        size: side of the result, in pixels.
+        size: of the result.
 
     Source: Szegedy et al. (2015), section 6; a smaller range, since small networks learn less from tiny parts.
     """
@@ -92,9 +101,7 @@ def photo(images: Tensor, generator: Generator, size: int) -> Tensor:
     wide, high = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
     nothing, side = torch.zeros_like(wide), torch.where(mirror < 0, -wide, wide)
     rows = [[side, nothing, right * (1 - wide)], [nothing, high, down * (1 - high)]]
-    grid = F.affine_grid(
-        torch.stack([torch.stack(row, 1) for row in rows], 1), [*images.shape[:2], size, size], align_corners=False
-    )
+    grid = F.affine_grid(_matrices(rows), [*images.shape[:2], *sides(size)], align_corners=False)
     parts: Tensor = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     factors = 1 + 0.2 * _beside(images, _uniform(count, 3, generator))
     return _recoloured(parts, factors).contiguous(memory_format=torch.channels_last)
@@ -111,8 +118,8 @@ def _recoloured(images: Tensor, factors: Tensor) -> Tensor:
     return (grey + saturation * (images - grey)).clamp(BLACK, WHITE)
 
 
-def augmentation(name: str, size: int) -> Augment:
-    """The augmentation of a name, for a network that sees ``size`` by ``size`` pixels."""
+def augmentation(name: str, size: Size) -> Augment:
+    """The augmentation of a name, for a network that sees images of this size."""
     return partial(photo, size=size) if name == "photo" else AUGMENTATIONS[name]
 
 

@@ -14,6 +14,7 @@ from edgekd.data.dataset import Dataset, Split
 from edgekd.data.settings import PublishedSettings
 from edgekd.data.splits import hold_out, resize
 from edgekd.errors import DataError
+from edgekd.ondevice.sizes import Size
 
 VAL_SHARE = 0.1
 
@@ -65,5 +66,5 @@ def _cifar(source: Any, name: str, settings: PublishedSettings, augment: Augment
     return Dataset(name, classes, train, val, test, augment)
 
 
-def _split(source: Any, size: int) -> Split:
+def _split(source: Any, size: Size) -> Split:
     return Split(resize(torch.from_numpy(source.data).contiguous(), size), torch.tensor(source.targets))

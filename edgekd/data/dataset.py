@@ -14,6 +14,7 @@ from torch import Tensor
 from edgekd.data.augment import Augment
 from edgekd.data.scan import UNKNOWN
 from edgekd.data.stored import Chosen, Images, Joined
+from edgekd.ondevice.sizes import Size, size_of
 
 # With these the uint8 image itself is the quantized input (scale 1/64, zero point 128), and nothing is rounded.
 PIXEL_CENTRE, PIXEL_SCALE = 128.0, 64.0
@@ -100,8 +101,8 @@ class Dataset:
         return int(self.train.images.shape[3])
 
     @property
-    def image_size(self) -> int:
-        return int(self.train.images.shape[1])
+    def image_size(self) -> Size:
+        return size_of(*self.train.images.shape[1:3])
 
     def fingerprint(self) -> str:
         """SHA-256 over every pixel and label of the three splits."""

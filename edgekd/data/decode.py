@@ -1,4 +1,4 @@
-"""Decodes image files in threads and makes each the square that is stored."""
+"""Decodes image files in threads and makes each what is stored."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,8 @@ from edgekd.config.progress import Progress
 from edgekd.data.scan import File, Tally
 from edgekd.errors import DataError
 from edgekd.ondevice.machine import usable_cores
-from edgekd.ondevice.pixels import BadImage, Pixels, fit_image, quiet, read_image, square
+from edgekd.ondevice.pixels import BadImage, Pixels, fit_image, middle_part, quiet, read_image
+from edgekd.ondevice.sizes import Size
 
 MOST_THREADS = 8
 
@@ -20,15 +21,15 @@ class Plan:
     """What is done to every image.
 
     Args:
-        size: pixels a side of what a model sees.
-        train_size: pixels a side of a stored training image.
+        size: of what a model sees.
+        train_size: of a stored training image.
         channels: 1 or 3.
-        rule: how an image becomes a square.
+        rule: how an image is brought to size.
         skip_bad: leave out what cannot be read.
     """
 
-    size: int
-    train_size: int
+    size: Size
+    train_size: Size
     channels: Literal[1, 3]
     rule: Literal["crop", "stretch"]
     skip_bad: bool
@@ -66,8 +67,8 @@ class Reader:
     def _read(self, file: File, part: str) -> Pixels | BadImage:
         try:
             pixels = read_image(self._root / file.path, self._plan.channels)
-            if part == "train" and self._plan.train_size > self._plan.size:
-                return square(pixels, self._plan.train_size)
+            if part == "train" and self._plan.train_size != self._plan.size:
+                return middle_part(pixels, self._plan.train_size)
             return fit_image(pixels, self._plan.size, self._plan.rule)
         except BadImage as error:
             return error

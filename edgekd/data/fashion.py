@@ -19,6 +19,7 @@ from edgekd.data.dataset import Dataset, Split
 from edgekd.data.settings import PublishedSettings
 from edgekd.data.splits import hold_out, resize
 from edgekd.errors import DataError
+from edgekd.ondevice.sizes import Size
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 VAL_SHARE = 0.1
@@ -68,7 +69,7 @@ def _file(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / f"{name}.gz", folder / name) if path.is_file()), None)
 
 
-def _part(folder: Path, part: str, count: int, size: int) -> Split:
+def _part(folder: Path, part: str, count: int, size: Size) -> Split:
     images = _idx(folder, f"{part}-images-idx3-ubyte", (count, 28, 28))
     labels = _idx(folder, f"{part}-labels-idx1-ubyte", (count,))
     return Split(resize(images[..., None], size), labels.long())

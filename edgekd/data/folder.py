@@ -1,6 +1,7 @@
 """The dataset ``folder``: images in one folder for each class, resized once and kept on disk."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from edgekd.data.splits import SPLIT_SEED
 from edgekd.data.stored_dataset import PARTS, About, PartWriter, read_stored, seal
 from edgekd.errors import DataError
 from edgekd.ondevice.pixels import Pixels, with_margin
+from edgekd.ondevice.sizes import sides
 
 STORE_VERSION = 1
 """Part of every key; increased when the same files give other pixels or another layout."""
@@ -130,7 +132,8 @@ def _write(
     parts, notes = _splits(root, found, progress)
     sizes = {part: plan.train_size if part == "train" else plan.size for part in PARTS}
     # Eight bytes per label, and 1 MiB for headers and the description.
-    needed = sum(len(parts[part]) * (size**2 * plan.channels + 8) for part, size in sizes.items()) + 2**20
+    image_bytes = {part: math.prod(sides(size)) * plan.channels + 8 for part, size in sizes.items()}
+    needed = sum(len(parts[part]) * size for part, size in image_bytes.items()) + 2**20
     reader = Reader(root, plan, sum(map(len, parts.values())), progress)
     with cache.writing(key, needed) as beside:
         labels = [_write_part(beside, part, reader.images(parts[part], part)) for part in PARTS]

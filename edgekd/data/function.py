@@ -24,13 +24,14 @@ from edgekd.data.settings import OwnSettings
 from edgekd.data.splits import hold_out_each
 from edgekd.errors import DataError
 from edgekd.ondevice.pixels import Rule, fit_image
+from edgekd.ondevice.sizes import Size, sides
 
 VAL_SHARE = 0.2
 Array = np.ndarray[Any, Any]
 
 
 class Function(OwnSettings):
-    """Images that a user's function returns, each resized to a square."""
+    """Images that a user's function returns, each resized once."""
 
     name: Literal["function"] = "function"
     function: str = Field(pattern=FUNCTION, description="package.module:name, called without arguments")
@@ -124,8 +125,8 @@ def _with_val(arrays: dict[str, tuple[Array, Array]], name: str) -> dict[str, tu
     return {"train": (pixels[stay], labels[stay]), "val": (pixels[apart], labels[apart]), "test": arrays["test"]}
 
 
-def _split(pixels: Array, labels: Array, size: int, rule: Rule) -> Split:
-    if pixels.shape[1:3] != (size, size):
+def _split(pixels: Array, labels: Array, size: Size, rule: Rule) -> Split:
+    if pixels.shape[1:3] != sides(size):
         pixels = np.stack([fit_image(image, size, rule) for image in pixels])
     # Copied: if the user's code changes its array later, the images must still match the fingerprint.
     return Split(torch.from_numpy(np.array(pixels)), torch.from_numpy(labels))

@@ -1,6 +1,7 @@
 """Pictures without labels: from a folder, or training images whose labels are taken away."""
 
 import hashlib
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from edgekd.data.scan import UNKNOWN, File, scan_pictures
 from edgekd.data.splits import hold_out_each
 from edgekd.data.stored import StoredImages
 from edgekd.errors import DataError
+from edgekd.ondevice.sizes import sides, size_of
 
 STORE_VERSION = 1
 PIXELS = "pictures.pixels"
@@ -41,7 +43,7 @@ def with_pictures(
         data: decides their size, margin and channels.
         folder: read with everything below it.
         cache: of resized images.
-        rule: how a picture becomes a square.
+        rule: how a picture is brought to size.
         skip_bad: leave out what cannot be read.
         progress: informed about reading them.
 
@@ -49,7 +51,7 @@ def with_pictures(
         DataError: there are none, or one cannot be read.
     """
     size, channels = data.image_size, data.in_channels
-    stored = size if data.train.uncropped is None else int(data.train.uncropped.shape[1])
+    stored = size if data.train.uncropped is None else size_of(*data.train.uncropped.shape[1:3])
     plan = Plan(size, stored, 1 if channels == 1 else 3, rule, skip_bad)
     if channels not in (1, 3):
         raise DataError(str(folder), f"pictures have 1 or 3 channels, the dataset {channels}", "leave it out")
@@ -125,7 +127,7 @@ def _write(
 ) -> "_Stored":
     """Fill a folder of the cache, and open it before it is in place, where another process may evict it."""
     reader, count = Reader(root, plan, len(files), progress), 0
-    with cache.writing(key, len(files) * plan.train_size**2 * plan.channels + 2**20) as beside:
+    with cache.writing(key, len(files) * math.prod(sides(plan.train_size)) * plan.channels + 2**20) as beside:
         with (beside / PIXELS).open("wb") as pixels:
             for image, _ in reader.images(files, "train"):
                 pixels.write(np.ascontiguousarray(image).data)
@@ -148,7 +150,7 @@ def _read(folder: Path, plan: Plan) -> "_Stored | None":
 
 def _opened(folder: Path, plan: Plan, count: int) -> Split:
     stored, labels = plan.train_size, torch.full((count,), UNKNOWN)
-    images = StoredImages(folder / PIXELS, (count, stored, stored, plan.channels), stored)
+    images = StoredImages(folder / PIXELS, (count, *sides(stored), plan.channels), stored)
     return Split(images, labels) if stored == plan.size else Split(images.middle(plan.size), labels, images)
 
 

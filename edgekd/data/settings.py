@@ -5,12 +5,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from edgekd.config import PathText, SettingError, Settings
+from edgekd.config import ImageSize, PathText, SettingError, Settings
 from edgekd.config.progress import Progress
 from edgekd.data.augment import Augment
 from edgekd.data.cache import Cache, default_place
 from edgekd.data.dataset import Dataset
-from edgekd.ondevice.limits import MOST_IMAGE_SIZE
 from edgekd.ondevice.pixels import Rule
 
 CACHE_GB = 20.0
@@ -22,7 +21,7 @@ class DataSettings(Settings, ABC):
     USUAL_AUGMENT: ClassVar[str] = "crop_flip"
     """Augmentation if ``augment`` is not given."""
 
-    image_size: int = Field(32, ge=8, le=MOST_IMAGE_SIZE, description="pixels a side; images are resized once")
+    image_size: ImageSize = Field(32, description="pixels a side, or [height, width]; images are resized once")
     augment: Literal["none", "shift_rotate_scale", "crop_flip", "photo"] | None = Field(
         None, description="small random changes of the training images; chosen for the dataset unless given"
     )
@@ -47,7 +46,7 @@ class DataSettings(Settings, ABC):
 
     @property
     def resize_rule(self) -> Rule:
-        """How an image becomes a square; published datasets are stretched."""
+        """How an image is brought to size; published datasets are stretched."""
         return "stretch"
 
     @property
@@ -90,7 +89,7 @@ class OwnSettings(DataSettings):
     """A dataset of the user's own pictures, of any size."""
 
     resize: Rule = Field(
-        "crop", description="keep the middle of the picture, or squeeze all of it into the square (stretch)"
+        "crop", description="keep the middle of the picture, or squeeze all of it into the wanted shape (stretch)"
     )
 
     @property

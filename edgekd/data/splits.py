@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from edgekd.data.augment import Augment
 from edgekd.data.dataset import Dataset, Split
+from edgekd.ondevice.sizes import Sides, Size, sides
 
 SPLIT_SEED = 0
 """Splits do not depend on a pipeline's seed, so that results of different seeds are comparable."""
@@ -46,24 +47,24 @@ def hold_out_each(labels: np.ndarray[Any, Any], share: float) -> tuple[np.ndarra
     return np.flatnonzero(~apart), np.flatnonzero(apart)
 
 
-def resize(images: Tensor, size: int) -> Tensor:
+def resize(images: Tensor, size: Size) -> Tensor:
     """Bilinear, antialiased.
 
     Args:
         images: uint8, shape ``(count, height, width, channels)``.
-        size: pixels a side.
+        size: of the result.
 
     Returns:
-        uint8, shape ``(count, size, size, channels)``.
+        uint8, shape ``(count, height, width, channels)`` of that size.
     """
-    if images.shape[1:3] == (size, size):
+    if images.shape[1:3] == sides(size):
         return images
     # In parts: as float32 all images at once would need four times their memory.
-    small = [_resized(part, size) for part in torch.split(images, 4096)]
+    small = [_resized(part, sides(size)) for part in torch.split(images, 4096)]
     return torch.cat(small)
 
 
-def _resized(images: Tensor, size: int) -> Tensor:
+def _resized(images: Tensor, size: Sides) -> Tensor:
     pixels = images.permute(0, 3, 1, 2).float()
-    pixels = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    pixels = F.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
     return pixels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()

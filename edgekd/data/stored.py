@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from edgekd.errors import DataError
+from edgekd.ondevice.pixels import middle_of
+from edgekd.ondevice.sizes import Size, sides
 from edgekd.store.disk import reading
 
 
@@ -21,22 +23,22 @@ class StoredImages:
     Args:
         path: the file.
         shape: ``(count, height, width, channels)`` in the file.
-        size: side, in pixels, of the central crop that is returned; the image's own size for no crop.
+        size: of the central crop that is returned; the image's own size for no crop.
 
     Raises:
         DataError: the file is missing or does not have that many bytes.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, int, int, int], size: int) -> None:
+    def __init__(self, path: Path, shape: tuple[int, int, int, int], size: Size) -> None:
         self._path, self._stored, self._size = path, shape, size
-        self.shape = (shape[0], size, size, shape[3])
+        self.shape = (shape[0], *sides(size), shape[3])
         with reading(path, DataError, "run again"):
             self._file = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
         if os.fstat(self._file).st_size != np.prod(shape, dtype=np.int64):
             raise DataError(str(path), "has not the size it was written with", "run again")
 
-    def middle(self, size: int) -> "StoredImages":
+    def middle(self, size: Size) -> "StoredImages":
         """The same images without their margin."""
         return StoredImages(self._path, self._stored, size)
 
@@ -44,13 +46,13 @@ class StoredImages:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
-        """Images by number, uint8, shape ``(chosen, size, size, channels)``."""
+        """Images by number, uint8, shape ``(chosen, height, width, channels)``."""
         numbers = range(*rows.indices(len(self))) if isinstance(rows, slice) else rows.tolist()
         pixels = np.empty((len(numbers), *self._stored[1:]), np.uint8)
         for image, number in zip(pixels, numbers, strict=True):
             if os.preadv(self._file, [image.data], number * image.nbytes) != image.nbytes:
                 raise DataError(str(self._path), "became shorter while it was in use", "run again")
-        return torch.from_numpy(middle(pixels, self._size))
+        return torch.from_numpy(middle_of(pixels, self._size))
 
 
 class Chosen:
@@ -98,9 +100,3 @@ class Joined:
 
 Images: TypeAlias = Tensor | StoredImages | Chosen | Joined
 """Has a ``shape`` and a length; a slice or a tensor of numbers gives a uint8 tensor."""
-
-
-def middle(pixels: np.ndarray, size: int) -> np.ndarray:
-    """The middle ``size`` by ``size`` of images, shape ``(count, height, width, channels)``."""
-    top, left = ((side - size) // 2 for side in pixels.shape[1:3])
-    return pixels[:, top : top + size, left : left + size]

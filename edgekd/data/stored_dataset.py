@@ -18,6 +18,7 @@ from edgekd.data.cache import SEAL
 from edgekd.data.dataset import Dataset, Split
 from edgekd.data.stored import StoredImages
 from edgekd.errors import DataError
+from edgekd.ondevice.sizes import Size, sides
 
 PARTS = ("train", "val", "test")
 
@@ -28,8 +29,8 @@ class About(BaseModel):
     Args:
         class_names: in the order of their numbers.
         counts: images of train, val and test.
-        image_size: pixels a side of what a model sees.
-        train_size: pixels a side of a stored training image; larger where augmentation crops it.
+        image_size: of what a model sees.
+        train_size: of a stored training image; larger where augmentation crops it.
         channels: 1 or 3.
         notes: for the report.
         fingerprint: the dataset's own.
@@ -40,8 +41,8 @@ class About(BaseModel):
 
     class_names: tuple[str, ...]
     counts: tuple[int, int, int]
-    image_size: int
-    train_size: int
+    image_size: Size
+    train_size: Size
     channels: int
     notes: tuple[str, ...]
     fingerprint: str = ""
@@ -107,7 +108,7 @@ def _dataset(folder: Path, about: About) -> Dataset:
 
 def _split(folder: Path, part: str, about: About) -> Split:
     count, size = about.counts[PARTS.index(part)], about.train_size if part == "train" else about.image_size
-    shape = (count, size, size, about.channels)
+    shape = (count, *sides(size), about.channels)
     labels = torch.from_numpy(np.load(folder / f"{part}.labels.npy", allow_pickle=False))
     images = StoredImages(folder / f"{part}.pixels", shape, size)
     if size == about.image_size:

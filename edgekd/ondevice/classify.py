@@ -10,6 +10,7 @@ from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.fields import FROM_ITS_MAKER, MANIFEST
 from edgekd.ondevice.pixels import BadImage, fit_image, quiet, read_image
 from edgekd.ondevice.sessions import logits_of_pixels, open_session
+from edgekd.ondevice.sizes import size_of
 
 
 def classify(
@@ -35,7 +36,7 @@ def classify(
 
 def _classified(session: Any, manifest: Dict[str, Any], image: Path, top: int) -> Dict[str, Any]:
     wanted, names = manifest["input"], manifest["classes"]
-    logits = logits_of_pixels(session, _square_pixels(image, wanted)[None])[0]
+    logits = logits_of_pixels(session, _image_pixels(image, wanted)[None])[0]
     if logits.shape != (len(names),):
         problem = f"names {len(names)} classes, but {MODEL} gives logits of shape {logits.shape}"
         raise Fault(MANIFEST, problem, FROM_ITS_MAKER)
@@ -48,10 +49,11 @@ def _classified(session: Any, manifest: Dict[str, Any], image: Path, top: int) -
     return {"image": str(image), "classes": classes}
 
 
-def _square_pixels(path: Path, wanted: Dict[str, Any]) -> Any:
+def _image_pixels(path: Path, wanted: Dict[str, Any]) -> Any:
     try:
         with quiet():
-            return fit_image(read_image(path, wanted["channels"]), wanted["height"], wanted["resize"])
+            size = size_of(wanted["height"], wanted["width"])
+            return fit_image(read_image(path, wanted["channels"]), size, wanted["resize"])
     except BadImage as error:
         raise Fault(str(path), f"cannot be read as an image: {error}", "give PNG, JPEG or the like") from None
     except MemoryError as error:

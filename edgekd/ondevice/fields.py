@@ -50,6 +50,7 @@ _FIELDS = {
     "classes": _TEXTS,
     "input": _GROUP,
     "input.height": _whole(1, MOST_IMAGE_SIZE),
+    "input.width": _whole(1, MOST_IMAGE_SIZE),
     "input.channels": Wanted("1 or 3", lambda value: type(value) is int and value in (1, 3)),
     "input.resize": _matching("crop|stretch", "crop or stretch"),
     "target": _GROUP,

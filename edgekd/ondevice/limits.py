@@ -5,4 +5,4 @@ MOST_THREADS = 256
 MOST_BATCH = 1024
 """Images of one inference."""
 MOST_IMAGE_SIZE = 1024
-"""Pixels a side of what a model sees."""
+"""Pixels of a side of what a model sees."""

@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING, Any, Iterator, Literal, Optional, Tuple, U
 
 import numpy as np
 
+from edgekd.ondevice.sizes import Size, sides, size_of
+
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
@@ -82,48 +84,54 @@ def read_image(file: Union[str, Path, IO[bytes]], channels: Literal[1, 3]) -> Pi
         raise BadImage(_reason(error)) from None
 
 
-def fit_image(pixels: Pixels, size: int, rule: Rule) -> Pixels:
-    """Make an image the square that a model takes; bilinear, antialiased.
+def fit_image(pixels: Pixels, size: Size, rule: Rule) -> Pixels:
+    """Make an image the size that a model takes; bilinear, antialiased.
 
-    ``crop``: the middle square is resized to ``with_margin(size)``, and its middle is kept: 7/8 of the shorter side.
-    ``stretch``: the whole image becomes the square.
+    ``crop``: the largest part in the middle that has the wanted shape is resized to ``with_margin(size)``, and its
+    middle is kept: 7/8 of its height and of its width.
+    ``stretch``: the whole image is resized, whatever its shape.
 
     Args:
         pixels: uint8, shape ``(height, width, channels)``, 1 or 3 channels.
-        size: pixels a side.
+        size: of the result.
         rule: ``crop`` or ``stretch``.
 
     Returns:
-        uint8, shape ``(size, size, channels)``.
+        uint8, shape ``(height, width, channels)`` of that size.
     """
     if rule == "stretch":
-        return stretched(pixels, size)
-    larger = square(pixels, with_margin(size))
-    start = (len(larger) - size) // 2
-    return larger[start : start + size, start : start + size]
+        return _resized(pixels, size, None)
+    found: Pixels = middle_of(middle_part(pixels, with_margin(size))[None], size)[0]
+    return found
 
 
-def with_margin(size: int) -> int:
-    """Side, in pixels, of the square from whose middle the crop is taken.
+def with_margin(size: Size) -> Size:
+    """Size of the picture from whose middle the crop is taken.
 
-    >>> with_margin(224)
-    256
+    >>> with_margin(224), with_margin((96, 160))
+    (256, (110, 183))
     """
     # As ImageNet networks are evaluated: on the middle 224 of 256 pixels.
-    return round(size * 8 / 7)
+    height, width = (round(side * 8 / 7) for side in sides(size))
+    return size_of(height, width)
 
 
-def square(pixels: Pixels, size: int) -> Pixels:
-    """The middle square of an image, resized to ``size`` by ``size``."""
+def middle_part(pixels: Pixels, size: Size) -> Pixels:
+    """The largest part in the middle of an image that has the shape of ``size``, resized to it."""
     height, width = pixels.shape[:2]
-    side = min(height, width)
-    left, top = (width - side) / 2, (height - side) / 2
-    return _resized(pixels, size, (left, top, left + side, top + side))
+    high, wide = sides(size)
+    # Whole numbers are compared, so that an image of exactly this shape is kept to its borders.
+    narrow = height * wide > width * high
+    high, wide = (width * high / wide, width) if narrow else (height, height * wide / high)
+    left, top = (width - wide) / 2, (height - high) / 2
+    return _resized(pixels, size, (left, top, left + wide, top + high))
 
 
-def stretched(pixels: Pixels, size: int) -> Pixels:
-    """The whole image, resized to ``size`` by ``size``."""
-    return _resized(pixels, size, None)
+def middle_of(images: Pixels, size: Size) -> Pixels:
+    """The middle of images, shape ``(count, height, width, channels)``, of a size that is no larger."""
+    high, wide = sides(size)
+    top, left = (images.shape[1] - high) // 2, (images.shape[2] - wide) // 2
+    return images[:, top : top + high, left : left + wide]
 
 
 @contextlib.contextmanager
@@ -183,11 +191,12 @@ def _pixels(image: "Picture", mode: str) -> Pixels:
     return found if found.ndim == 3 else found[..., None]
 
 
-def _resized(pixels: Pixels, size: int, box: Optional[Tuple[float, float, float, float]]) -> Pixels:
+def _resized(pixels: Pixels, size: Size, box: Optional[Tuple[float, float, float, float]]) -> Pixels:
     from PIL import Image
 
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    found = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box))
+    height, width = sides(size)
+    found = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box))
     return found if found.ndim == 3 else found[..., None]
 
 

@@ -93,9 +93,9 @@ def read_golden(path: Path, manifest: Dict[str, Any]) -> Tuple[Any, Any]:
         arrays = read_arrays(path)
     except (BadArrays, OSError) as error:
         raise Fault(path.name, f"holds no golden images ({error})", "copy the bundle again") from None
-    size, channels = manifest["input"]["height"], manifest["input"]["channels"]
+    shape = tuple(manifest["input"][key] for key in ("height", "width", "channels"))
     kinds = {
-        "images": (np.uint8, (size, size, channels)),
+        "images": (np.uint8, shape),
         "logits": (np.float32, (len(manifest["classes"]),)),
     }
     for name, (kind, shape) in kinds.items():

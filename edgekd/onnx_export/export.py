@@ -15,6 +15,7 @@ from torch import nn
 
 from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
 from edgekd.errors import ExportError
+from edgekd.ondevice.sizes import sides
 from edgekd.onnx_export.compact import in_16_bits, short_names
 from edgekd.onnx_export.graph import IMAGES, INPUT, OUTPUT, Graph, add_constant, consumers_of, rename
 from edgekd.onnx_export.integers import (
@@ -169,7 +170,7 @@ def _take_pixels(graph: Graph, spec: ModelSpec) -> None:
     graph.node.insert(
         1, helper.make_node("DequantizeLinear", ["pixels_nchw", scale, zero], [IMAGES], "normalise_pixels")
     )
-    shape: list[str | int | None] = ["batch", spec.image_size, spec.image_size, spec.in_channels]
+    shape: list[str | int | None] = ["batch", *sides(spec.image_size), spec.in_channels]
     graph.input.pop()
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
     last = graph.output[0].name

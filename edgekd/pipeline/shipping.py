@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from edgekd.bundle.golden import golden_of, spread
-from edgekd.bundle.write import Input, write_bundle
+from edgekd.bundle.input import Input
+from edgekd.bundle.write import write_bundle
 from edgekd.data import Dataset
 from edgekd.ondevice.machine import host_isa
 from edgekd.onnx_export import IR_VERSION, ONNXRUNTIME_MIN, OPSET

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from edgekd.config.target import Target
 from edgekd.errors import ShapeError
 from edgekd.ondevice.rounds import Load
+from edgekd.ondevice.sizes import size_of
 from edgekd.onnx_export import export_onnx
 from edgekd.pruning.criteria import L2, Importance
 from edgekd.quantization import QuantizedModel, float_graph
@@ -37,7 +38,7 @@ def prune(
 
     Args:
         model: a float classifier; it stays as it is.
-        images: some that it takes, shape ``(count, channels, size, size)``.
+        images: some that it takes, shape ``(count, channels, height, width)``.
         ratio: share of channels to remove, 0..1.
         importance: which channels matter; the norm of their weights unless given. For ``Taylor`` the model's
             parameters carry gradients.
@@ -71,7 +72,7 @@ def quantize(model: nn.Module, images: Iterable[Tensor], *, isa: AnyIsa = "host"
 
     Args:
         model: a float classifier; it stays as it is.
-        images: batches that it takes, each ``(count, channels, size, size)``; some hundred images in all.
+        images: batches that it takes, each ``(count, channels, height, width)``; some hundred images in all.
         isa: decides the range of the weights: 7 bits where the CPU's multiply saturates with 8.
 
     Returns:
@@ -91,14 +92,14 @@ def quantize(model: nn.Module, images: Iterable[Tensor], *, isa: AnyIsa = "host"
 
 
 def export(model: nn.Module, path: str | Path, images: Tensor | None = None) -> Path:
-    """Write a network as ONNX: raw uint8 pixels ``(batch, size, size, channels)`` in, float logits out.
+    """Write a network as ONNX: raw uint8 pixels ``(batch, height, width, channels)`` in, float logits out.
 
     The file turns a pixel into ``(pixel - 128) / 64``, which is what the network must have been trained with.
 
     Args:
         model: a float classifier, or the result of ``quantize``.
         path: the file to write.
-        images: sample input, shape ``(count, channels, size, size)``; not needed for a result of ``quantize``.
+        images: sample input, shape ``(count, channels, height, width)``; not needed for a result of ``quantize``.
 
     Raises:
         QuantizationError: the network cannot be captured.
@@ -176,11 +177,11 @@ def spec_of(model: nn.Module, images: Tensor) -> ModelSpec:
     """Infer a classifier's input and output sizes by running it on images.
 
     Raises:
-        ShapeError: the images are not square, or the output is not logits ``(count, classes)``.
+        ShapeError: they are not images, or the output is not logits ``(count, classes)``.
     """
-    if images.dim() != 4 or images.shape[2] != images.shape[3]:
+    if images.dim() != 4:
         found = tuple(images.shape)
-        raise ShapeError("images", f"must be square images (count, channels, size, size), found {found}")
+        raise ShapeError("images", f"must be images (count, channels, height, width), found {found}")
     with evaluating(model), torch.inference_mode():
         logits = model(images)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
@@ -190,5 +191,5 @@ def spec_of(model: nn.Module, images: Tensor) -> ModelSpec:
         name=type(model).__name__,
         num_classes=logits.shape[1],
         in_channels=images.shape[1],
-        image_size=images.shape[2],
+        image_size=size_of(images.shape[2], images.shape[3]),
     )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.errors import PruningError
+from edgekd.ondevice.sizes import sides
 from edgekd.pruning.cut import Cut, removed, silenced, together
 from edgekd.pruning.graph import not_for_memory
 from edgekd.zoo import ModelSpec
@@ -82,7 +83,7 @@ def proof_of(model: nn.Module, spec: ModelSpec) -> Proof:
         PruningError: it does not run on several images at once.
     """
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(IMAGES, spec.in_channels, spec.image_size, spec.image_size, generator=generator)
+    images = torch.randn(IMAGES, spec.in_channels, *sides(spec.image_size), generator=generator)
     images, probe = images.to(memory_format=torch.channels_last), randomised(model)
     try:
         return Proof(probe, images, _answers(probe, images))

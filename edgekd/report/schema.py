@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgekd.config.schemes import bits_of
+from edgekd.ondevice.sizes import Size
 from edgekd.report.record import Count, Milliseconds, Record, Share
 from edgekd.report.stage_report import StageReport
 
@@ -64,7 +65,7 @@ class DataFacts(Record):
     val: int
     test: int
     class_names: list[str]
-    image_size: int
+    image_size: Size = Field(description="pixels a side, or height and width")
     fingerprint: str
     test_fingerprint: str = Field("", description="SHA-256 over the test images and their labels; empty: not recorded")
     test_counts: list[Count] = Field([], description="test images of each class; empty: not recorded")

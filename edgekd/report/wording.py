@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from edgekd.ondevice.sizes import Size, size_in_words
 from edgekd.report.schema import Drift, ModelReport, Ratio
 
 NO_DIFFERENCE = "no difference measured"
@@ -66,6 +67,11 @@ def milliseconds(latency_ms: float) -> str:
     """Three significant digits, without the unit."""
     decimals = 3 if latency_ms < 0.1 else 2 if latency_ms < 10 else 1 if latency_ms < 100 else 0
     return f"{latency_ms:.{decimals}f}"
+
+
+def images_at(name: str, size: Size) -> str:
+    """A dataset and the size of its images."""
+    return f"{name} at {size_in_words(size)} pixels"
 
 
 def count(number: int) -> str:

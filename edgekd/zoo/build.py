@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from edgekd.config.functions import is_function, named_function
 from edgekd.errors import ModelError
+from edgekd.ondevice.sizes import sides, size_in_words
 from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
 from edgekd.zoo.ends import Ends, ends_of
 from edgekd.zoo.spec import ModelSpec, random_images
 
 SMALL_IMAGE = 64
-"""Up to this image side, in pixels, the stem keeps the resolution (stride 1)."""
+"""Up to this longer side of an image, in pixels, the stem keeps the resolution (stride 1)."""
 
 TIMM = "timm/"
 """Prefix of the name of a timm network."""
@@ -142,7 +143,7 @@ def _own(spec: ModelSpec) -> nn.Module:
 
 def _checked(model: nn.Module, spec: ModelSpec) -> Ends:
     """The ends of a model, after checking that it takes images of this size and returns logits."""
-    size = f"{spec.image_size}x{spec.image_size} images"
+    size = f"{size_in_words(spec.image_size)} images"
     try:
         # Run once, so that a network which fails on such images is refused before any training.
         ends = ends_of(model, random_images(spec, 2))
@@ -203,7 +204,7 @@ def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
     name, stem = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
     if stem is None:
         raise ModelError("model", "the network has no convolution", "choose another architecture")
-    small = spec.image_size <= SMALL_IMAGE
+    small = max(sides(spec.image_size)) <= SMALL_IMAGE
     if stem.in_channels == spec.in_channels and not small:
         return model
     # A 7x7 stem of stride 2 and the pool behind it would leave 8x8 pixels of a 32x32 image. CIFAR ResNets use 3x3 and

@@ -6,7 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from edgekd.config import Settings
+from edgekd.config import ImageSize, Settings
+from edgekd.ondevice.sizes import sides
 
 
 class ModelSpec(Settings):
@@ -17,7 +18,7 @@ class ModelSpec(Settings):
     )
     num_classes: int = Field(ge=2, description="outputs of the classifier")
     in_channels: int = Field(ge=1, description="channels of the image")
-    image_size: int = Field(ge=8, description="pixels a side")
+    image_size: ImageSize = Field(description="pixels a side, or height and width")
     width_mult: float = Field(
         1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it"
     )
@@ -26,13 +27,12 @@ class ModelSpec(Settings):
 
 
 def example_images(spec: ModelSpec, batch: int = 1) -> Tensor:
-    """Black images as a network sees them: shape ``(batch, channels, size, size)``, channels last in memory."""
-    size = spec.image_size
-    return torch.full((batch, spec.in_channels, size, size), -2.0).to(memory_format=torch.channels_last)
+    """Black images as a network sees them: shape ``(batch, channels, height, width)``, channels last in memory."""
+    return torch.full((batch, spec.in_channels, *sides(spec.image_size)), -2.0).to(memory_format=torch.channels_last)
 
 
 def random_images(spec: ModelSpec, batch: int) -> Tensor:
     """Noise as a network sees it, always the same, shaped as ``example_images``; no global generator is drawn from."""
-    size, generator = spec.image_size, torch.Generator().manual_seed(0)
-    noise = torch.randn(batch, spec.in_channels, size, size, generator=generator)
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(batch, spec.in_channels, *sides(spec.image_size), generator=generator)
     return noise.to(memory_format=torch.channels_last)

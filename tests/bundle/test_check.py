@@ -233,7 +233,7 @@ def test_golden_images_or_classes_that_do_not_fit_are_told(bundle: Path, tmp_pat
     reseal(bundle, input={**body["input"], "height": 9})
     with pytest.raises(BundleError, match=r"golden\.npz: holds uint8 of shape \(32, 8, 8, 1\) as images, not uint8 of"):
         verify(bundle)
-    with pytest.raises(BundleError, match=r"does not run on uint8 of shape \(1, 9, 9, 1\)"):
+    with pytest.raises(BundleError, match=r"does not run on uint8 of shape \(1, 9, 8, 1\)"):
         predict(bundle, [tmp_path / "any.png"])
     reseal(bundle, input=body["input"], classes=["only one"])
     with pytest.raises(BundleError, match=r"golden\.npz: holds float32 of shape \(32, 10\) as logits"):

@@ -11,8 +11,9 @@ import pytest
 from edgekd.bundle import golden as golden_module
 from edgekd.bundle.check import checked
 from edgekd.bundle.golden import Golden, golden_of, spread
+from edgekd.bundle.input import Input
 from edgekd.bundle.runner import runner_source
-from edgekd.bundle.write import Input, add_device, write_bundle
+from edgekd.bundle.write import add_device, write_bundle
 from edgekd.config.progress import Progress
 from edgekd.errors import ArtifactError, BundleError
 from edgekd.report.schema import Report

@@ -26,6 +26,7 @@ from edgekd.data import (
 )
 from edgekd.data.fashion import DEBIAN
 from edgekd.errors import ConfigError
+from edgekd.ondevice.sizes import Size, sides
 from edgekd.pipeline import Pipeline
 from tests.data.pictures import make_tree, noise, save, settings
 from tests.data.test_published import make_cifar
@@ -46,10 +47,11 @@ class Place:
 
     Args:
         flip: changes one pixel.
+        size: of the images, unless the dataset's usual one.
     """
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, flip: int = 0) -> None:
-        self.folder, self.patch, self.flip = folder, patch, flip
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, flip: int = 0, size: Size | None = None) -> None:
+        self.folder, self.patch, self.flip, self.size = folder, patch, flip, size
         folder.mkdir(exist_ok=True)
 
     def _folder(self, counts: dict[str, int]) -> DataSettings:
@@ -57,7 +59,7 @@ class Place:
         pixels = noise(0)
         pixels[10, 12] ^= self.flip
         save(root / next(iter(counts)) / "000.png", pixels)
-        return settings(root, image_size=16)
+        return settings(root, image_size=self.size or 16)
 
     def one_tree(self) -> DataSettings:
         return self._folder({"a": 10, "b": 10})
@@ -69,23 +71,23 @@ class Place:
         self.patch.chdir(self.folder)
         self.patch.delitem(sys.modules, "made_here", raising=False)
         (self.folder / "made_here.py").write_text(FUNCTION.format(flip=self.flip))
-        return Function(function="made_here:images", image_size=16)
+        return Function(function="made_here:images", image_size=self.size or 16)
 
     def cifar10(self) -> DataSettings:
         root = make_cifar(self.folder, self.patch, flip=self.flip)
-        return Cifar10(root=str(root), image_size=32)
+        return Cifar10(root=str(root), image_size=self.size or 32)
 
     def cifar100(self) -> DataSettings:
         root = make_cifar(self.folder, self.patch, "cifar100", self.flip)
-        return Cifar100(root=str(root), image_size=32)
+        return Cifar100(root=str(root), image_size=self.size or 32)
 
     def digits(self) -> DataSettings:
-        return Digits(image_size=16)
+        return Digits(image_size=self.size or 16)
 
     def fashion_mnist(self) -> DataSettings:
         if not DEBIAN.is_dir():
             pytest.skip(f"Debian's dataset-fashion-mnist is not in {DEBIAN}")
-        return FashionMnist(image_size=28)
+        return FashionMnist(image_size=self.size or 28)
 
 
 MAKERS: dict[str, Callable[[Place], DataSettings]] = {
@@ -105,10 +107,11 @@ FOREIGN = [(name, key) for name in KEYS for key in sorted(set().union(*KEYS.valu
 NEEDED = {"folder": {"root": "pictures"}, "function": {"function": "mine:images"}}
 
 
-@pytest.fixture(scope="module", params=MAKERS)
+@pytest.fixture(scope="module", params=[(name, size) for size in (None, (12, 20)) for name in MAKERS], ids=str)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DataSettings]:
     with pytest.MonkeyPatch.context() as patch:
-        yield MAKERS[request.param](Place(tmp_path_factory.mktemp("dataset"), patch))
+        name, size = request.param
+        yield MAKERS[name](Place(tmp_path_factory.mktemp("dataset"), patch, size=size))
         sys.modules.pop("made_here", None)
 
 
@@ -127,7 +130,7 @@ def test_the_contract_runs_over_every_dataset() -> None:
 
 def test_images_are_uint8_with_channels_last_and_of_the_wanted_size(data: Dataset, made: DataSettings) -> None:
     for split in parts(data):
-        assert split.images.shape == (len(split), made.image_size, made.image_size, data.in_channels)
+        assert split.images.shape == (len(split), *sides(made.image_size), data.in_channels)
         assert split.images[0:2].dtype == torch.uint8
         assert split.images[0:2].shape == (2, *split.images.shape[1:])
         assert split.labels.dtype == torch.int64
@@ -157,7 +160,7 @@ def test_the_fingerprint_is_stable(data: Dataset, made: DataSettings) -> None:
 def test_training_images_are_augmented_to_the_wanted_size(data: Dataset, made: DataSettings) -> None:
     images, labels, _ = next(train_batches(data, 4, torch.Generator().manual_seed(0)))
 
-    assert images.shape == (4, data.in_channels, made.image_size, made.image_size)
+    assert images.shape == (4, data.in_channels, *sides(made.image_size))
     assert images.dtype == torch.float32
     assert len(labels) == 4
     plain = {tuple(image.flatten().tolist()) for image in as_input(data.train.images[:2000])}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgekd.data.augment import BLACK, WHITE, augmentation, crop_flip, photo
+from edgekd.data.augment import BLACK, WHITE, augmentation, crop_flip, photo, shift_rotate_scale
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -50,6 +50,33 @@ def test_small_pictures_repeat_with_their_seed() -> None:
 
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
+
+
+def test_each_side_of_a_wide_picture_is_shifted_by_an_eighth_of_itself() -> None:
+    dot = torch.full((1, 16, 64), BLACK)
+    dot[:, 8, 32] = WHITE
+
+    places = crop_flip(alike(dot, 900), generator()).flatten(1).argmax(1)
+
+    rows, columns = places // 64, places % 64
+    assert set(rows.tolist()) == set(range(6, 11))
+    # 31 is where the mirrored dot is.
+    assert set(columns.tolist()) == set(range(31 - 8, 32 + 9))
+
+
+def test_turning_a_wide_picture_does_not_bend_it() -> None:
+    """A bar turned by t leans by t: its extent along one side alone would change if angles were those of a square."""
+    bar = torch.full((1, 40, 160), BLACK)
+    bar[:, 4:36, 79:81] = WHITE
+
+    turned = shift_rotate_scale(alike(bar, 200), generator()) - BLACK
+
+    weights = turned[:, 0] / turned.sum((1, 2, 3), keepdim=True)[:, 0]
+    rows, columns = torch.arange(40.0)[:, None], torch.arange(160.0)
+    down = rows - (weights * rows).sum((1, 2), keepdim=True)
+    right = columns - (weights * columns).sum((1, 2), keepdim=True)
+    lean = torch.atan((weights * down * right).sum((1, 2)) / (weights * down**2).sum((1, 2))).rad2deg().abs()
+    assert 8 < lean.max() < 10.5
 
 
 def test_photos_come_out_at_the_wanted_size_and_repeat_with_their_seed() -> None:

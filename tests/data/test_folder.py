@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 
 from edgekd.data import Dataset, Split, load_dataset
 from edgekd.errors import DataError
-from edgekd.ondevice.pixels import fit_image, square
+from edgekd.ondevice.pixels import fit_image, middle_part
 from tests.data.pictures import make_tree, noise, raw_png, save, settings
 
 
@@ -105,7 +105,7 @@ def test_train_without_test_is_refused(root: Path, folders: dict[str, int]) -> N
 
 def test_training_images_keep_a_margin_that_only_augmentation_sees(root: Path) -> None:
     make_tree(root, {"a": 5, "b": 5})
-    larger = {square(np.asarray(Image.open(path)), 16).tobytes() for path in root.rglob("*.png")}
+    larger = {middle_part(np.asarray(Image.open(path)), 16).tobytes() for path in root.rglob("*.png")}
 
     data = load(root, image_size=14)
 

@@ -1,4 +1,4 @@
-"""Image files of every kind, and the square a model takes."""
+"""Image files of every kind, and the size a model takes."""
 
 import io
 import subprocess
@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from edgekd.ondevice import pixels as decode
-from edgekd.ondevice.pixels import BadImage, Pixels, fit_image, quiet, read_image, square, with_margin
+from edgekd.ondevice.pixels import BadImage, Pixels, fit_image, middle_of, middle_part, quiet, read_image, with_margin
+from edgekd.ondevice.sizes import Size
 from tests.data.pictures import BLUE, RED, noise, raw_png
 
 SIDEWAYS = {
@@ -262,13 +263,31 @@ def test_what_lies_beside_the_middle_square_makes_no_difference() -> None:
 
 
 def test_a_training_image_s_middle_is_what_a_device_sees() -> None:
-    for size, shape in ((8, (33, 50)), (13, (50, 33)), (32, (31, 31)), (224, (300, 301))):
-        pixels, larger = noise(size, *shape), with_margin(size)
-        start = (larger - size) // 2
+    sizes: list[tuple[Size, tuple[int, int]]] = [
+        (8, (33, 50)), (13, (50, 33)), (32, (31, 31)), (224, (300, 301)), ((12, 20), (50, 33)), ((49, 10), (60, 60)),
+    ]  # fmt: skip
+    for number, (size, shape) in enumerate(sizes):
+        pixels = noise(number, *shape)
 
-        kept = square(pixels, larger)[start : start + size, start : start + size]
+        kept = middle_of(middle_part(pixels, with_margin(size))[None], size)[0]
 
         assert np.array_equal(fit_image(pixels, size, "crop"), kept)
+
+
+def test_seven_eighths_of_the_largest_part_of_the_wanted_shape_are_kept() -> None:
+    pixels = np.zeros((160, 160, 3), np.uint8)
+    pixels[45:115, 10:150] = 255  # 7/8 of the middle 80 x 160
+
+    assert fit_image(pixels, (70, 140), "crop").min() == 255
+    assert fit_image(pixels[40:120], (70, 140), "crop").min() == 255
+    assert fit_image(pixels.transpose(1, 0, 2), (140, 70), "crop").min() == 255
+    assert fit_image(pixels, (70, 130), "crop").min() < 255
+
+
+def test_a_picture_of_the_wanted_shape_is_kept_to_its_borders() -> None:
+    pixels = noise(0, 110, 183)
+
+    assert np.array_equal(middle_part(pixels, (110, 183)), pixels)
 
 
 def test_stretching_uses_the_whole_picture() -> None:
@@ -293,10 +312,11 @@ def test_shrinking_averages_so_that_fine_patterns_become_grey() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (7, 9)])
 @pytest.mark.parametrize("rule", ["crop", "stretch"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_of_any_shape_become_the_square(shape: tuple[int, int], rule: decode.Rule, channels: int) -> None:
-    found = fit_image(noise(0, *shape, channels), 16, rule)
+def test_images_of_any_shape_are_brought_to_size(shape: tuple[int, int], rule: decode.Rule, channels: int) -> None:
+    found = fit_image(noise(0, *shape, channels), (16, 24), rule)
 
-    assert found.shape == (16, 16, channels)
+    assert fit_image(noise(0, *shape, channels), 16, rule).shape == (16, 16, channels)
+    assert found.shape == (16, 24, channels)
     assert found.dtype == np.uint8
 
 

@@ -21,7 +21,7 @@ from edgekd.report.schema import Check, Outcome, Ratio
 from edgekd.report.search.front import unbeaten
 from edgekd.report.search.schema import AgainstFile, Front, OnTest, Standing, Teacher, Tried
 from edgekd.report.verdict import best_on_val
-from edgekd.report.wording import listed
+from edgekd.report.wording import images_at, listed
 from edgekd.training.significance import wilson_interval
 
 
@@ -70,7 +70,7 @@ def front_of(bench: Bench, reference: Reference, plan: Plan, tried: Sequence[Tri
         space={key: dimension.model_dump() for key, dimension in plan.space.items()},
         budget=bench.budget.limits,
         target=target_facts(bench.measurer.target, ort.saturates()),
-        images=f"{data.name} at {data.image_size} pixels, {len(data.val):,} images of val, {len(data.test):,} of test",
+        images=f"{images_at(data.name, data.image_size)}, {len(data.val):,} images of val, {len(data.test):,} of test",
         teacher=_teacher(reference, final),
         trials=list(tried),
         standings=_standings(final, {trial.number: trial for trial in tried}),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from edgekd.report.compare.runs import Run
 from edgekd.report.record import Record
 from edgekd.report.schema import Latency
-from edgekd.report.wording import listed
+from edgekd.report.wording import images_at, listed
 
 HOST = "host"
 
@@ -110,7 +110,7 @@ def _other_images(run: Run, first: Run) -> str:
     found, base = run.report.data, first.report.data
     if not (found.test_fingerprint and base.test_fingerprint):
         return f"tested on images that need not be {first.name}'s (an older report does not say which)"
-    facts, others = (f"{data.name} at {data.image_size} pixels, {data.test:,} images" for data in (found, base))
+    facts, others = (f"{images_at(data.name, data.image_size)}, {data.test:,} images" for data in (found, base))
     if facts == others:
         facts, others = f"fingerprint {found.test_fingerprint[:8]}", base.test_fingerprint[:8]
     return f"tested on other images ({facts}; {first.name} on {others})"

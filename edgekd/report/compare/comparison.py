@@ -26,6 +26,7 @@ from itertools import combinations
 import numpy as np
 from pydantic import Field, computed_field
 
+from edgekd.ondevice.sizes import Size
 from edgekd.report.alarms import alarms
 from edgekd.report.compare.comparable import (
     HOST,
@@ -79,7 +80,7 @@ class RunFacts(Record):
     macs: int
     params: int
     dataset: str
-    image_size: int
+    image_size: Size = Field(description="pixels a side, or height and width")
     test_group: int = Field(description="runs of one number saw the same test images")
     latencies: dict[str, PlaceLatency] = Field(description="by place: host, then devices by name")
 

@@ -35,7 +35,7 @@ def outcome_words(run: RunFacts) -> str:
 
 
 def images_words(run: RunFacts) -> str:
-    return f"{run.dataset} at {run.image_size} pixels, {run.total:,} test images"
+    return f"{w.images_at(run.dataset, run.image_size)}, {run.total:,} test images"
 
 
 def conditions_words(conditions: Conditions) -> str:

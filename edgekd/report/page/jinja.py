@@ -6,6 +6,7 @@ import json
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from edgekd.ondevice.sizes import size_in_words
 from edgekd.report import wording as w
 
 
@@ -31,7 +32,7 @@ def _environment(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": w.percent, "seconds": w.seconds, "fact": fact}
+    environment.filters |= {"percent": w.percent, "seconds": w.seconds, "fact": fact, "size": size_in_words}
     return environment
 
 

@@ -100,7 +100,7 @@ def test_other_test_images_are_grouped_apart_and_said_so() -> None:
     assert [(pair.first, pair.second) for pair in comparison.pairs] == [("a", "c")]
     assert on_front(comparison) == {"a": True, "c": True, "b": None}
     assert comparison.reasons == [
-        "b was tested on other images (other at 32 pixels, 99 images; a on digits at 32 pixels, 360 images): "
+        "b was tested on other images (other at 32x32 pixels, 99 images; a on digits at 32x32 pixels, 360 images): "
         "accuracies are not compared."
     ]
 

@@ -89,7 +89,7 @@ def made_up_front(**changed: object) -> Front:
             isa="x86-avx2", declared_isa="host", cpu="a CPU", threads=1, batch=1, processes=10, onnxruntime="1.32.0",
             saturates=True,
         ),
-        "images": "digits at 32 pixels, 288 images of val, 360 of test",
+        "images": "digits at 32x32 pixels, 288 images of val, 360 of test",
         "teacher": Teacher(
             id="teacher", sha256="1" * 64, size_bytes=8_900_000,
             latency_ms=Latency(p50=1.0, p90=1.1, p99=1.2, runs=3000),
