@@ -8,14 +8,17 @@ import torchvision
 from torch import nn
 
 from edgekd.errors import ModelError
+from edgekd.ondevice.sizes import Size
 from edgekd.zoo import (
     ModelSpec,
+    Stem,
     build,
     check_name,
     cifar_resnet_depth,
     count_macs,
     count_params,
     example_images,
+    stem_in_words,
     widths,
     with_widths,
 )
@@ -41,6 +44,26 @@ def test_a_small_image_keeps_its_resolution_in_the_stem(size: int, stride: int) 
 
     assert stem.stride == (stride, stride)
     assert stem.in_channels == 1
+
+
+@pytest.mark.parametrize("size", [32, 96])
+@pytest.mark.parametrize(("stem", "stride"), [("small", 1), ("standard", 2)])
+def test_a_stem_that_is_said_is_built_whatever_the_size(size: int, stem: Stem, stride: int) -> None:
+    about = spec("resnet18", size).model_copy(update={"stem": stem})
+    model = build(about)
+
+    assert model.get_submodule("conv1").stride == (stride, stride)
+    assert isinstance(model.get_submodule("maxpool"), nn.MaxPool2d if stem == "standard" else nn.Identity)
+    assert stem_in_words(about) == stem
+
+
+def test_which_stem_is_built_and_why_is_told_where_there_are_two() -> None:
+    sizes: list[Size] = [64, 65, (49, 10), (96, 10)]
+    words = [stem_in_words(spec("resnet18", 32).model_copy(update={"image_size": size})) for size in sizes]
+
+    small, standard = "small (auto: images up to 64 pixels)", "standard (auto: images above 64 pixels)"
+    assert words == [small, standard, small, standard]
+    assert [stem_in_words(spec(name)) for name in ("resnet8", "tests.tiny:own_network")] == ["", ""]
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -179,9 +179,10 @@ def _figures(figures: Mapping[str, float]) -> str:
 def render_plan(planned: "Sequence[Planned]", predicted: "Mapping[str, Prediction]") -> RenderableType:
     """A table of stages: whether they are up to date, the size and accuracy of their models, and what was predicted."""
     from edgekd.stages.manifests import FloatModel, StageManifest, manifest_of
+    from edgekd.zoo import stem_in_words
 
     foreseen = ["int8, kB", "int8, p50 ms"] if predicted else []
-    titles = ["stage", "kind", "digest", "state", "MACs", "parameters", *foreseen, "val accuracy"]
+    titles = ["stage", "kind", "digest", "state", "MACs", "parameters", *foreseen, "val accuracy", "stem"]
     table = Table(*titles, box=None, pad_edge=False)
     for item in planned:
         made = manifest_of(item.artifact, StageManifest) if item.artifact else None
@@ -192,7 +193,8 @@ def render_plan(planned: "Sequence[Planned]", predicted: "Mapping[str, Predictio
         if (found := predicted.get(item.name)) is not None:
             size = [f"{found.macs:,}", f"{found.params:,}"]
             costs = [f"{value:.3g}" if value is not None else "" for value in (found.size_kb, found.latency_ms)]
-        table.add_row(item.name, item.stage.kind, item.digest[:12], state, *size, *costs, accuracy)
+        stem = stem_in_words(item.spec) if item.spec and getattr(item.stage, "model", None) else ""
+        table.add_row(item.name, item.stage.kind, item.digest[:12], state, *size, *costs, accuracy, stem)
     return table
 
 

@@ -69,7 +69,7 @@ def checked(plan: list[Planned], data: Dataset, target: Target, processes: Proce
     for index, item in enumerate(plan):
         with placed(index, item.name):
             item.stage.check_data(data, f"stages[{index}]")
-    networks(plan, data, target)
+    networks(plan, target)
     for index, item in enumerate(plan):
         if item.stage.trains and item.artifact is None:
             with placed(index, item.name):
@@ -78,7 +78,7 @@ def checked(plan: list[Planned], data: Dataset, target: Target, processes: Proce
     return plan
 
 
-def networks(plan: Sequence[Planned], data: Dataset, target: Target) -> dict[str, tuple[ModelSpec, Widths]]:
+def networks(plan: Sequence[Planned], target: Target) -> dict[str, tuple[ModelSpec, Widths]]:
     """How the network of each stage that leaves one is built, and its widths, as far as they can be known.
 
     Raises:
@@ -89,8 +89,7 @@ def networks(plan: Sequence[Planned], data: Dataset, target: Target) -> dict[str
     left: dict[str, Widths] = {}
     known: set[str] = set()
     for index, item in enumerate(plan):
-        source = item.references.get("source", "")
-        spec = item.stage.network(data, specs.get(source))
+        source, spec = item.references.get("source", ""), item.spec
         # What is up to date was checked when it was made.
         if item.artifact is None:
             with placed(index, item.name):
@@ -98,9 +97,12 @@ def networks(plan: Sequence[Planned], data: Dataset, target: Target) -> dict[str
                 item.stage.check_inputs(to_train)
         if spec is None:
             continue
+<<<<<<< HEAD
         specs[item.name] = spec
         if item.artifact is not None or (item.stage.knows_widths and (not source or source in known)):
             known.add(item.name)
+=======
+>>>>>>> c9f9744 (stem: small or standard: the first convolution is said, and the plan and the report tell which was built)
         if item.artifact is not None:
             left[item.name] = manifest_of(item.artifact, ModelManifest).model.widths
         else:

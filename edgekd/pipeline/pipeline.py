@@ -30,6 +30,7 @@ from edgekd.stages.manifests import ExportedFiles, Facts
 from edgekd.store.artifacts import Artifact, Store, digest_of
 from edgekd.training.environment import seed_everything
 from edgekd.training.parallel import ALONE, Processes
+from edgekd.zoo import ModelSpec
 
 _PLACES = ("root", "unlabelled", "download", "cache", "cache_gb")
 """Data settings that say where files are on this machine, and not what they are."""
@@ -225,6 +226,7 @@ class Pipeline(Settings):
         """Every stage with its digest, without looking into the store."""
         planned: list[Planned] = []
         digests: dict[str, str] = {}
+        specs: dict[str, ModelSpec | None] = {}
         # Each computed once: it reads every pixel.
         seen = {id(found): found for stage in self.stages if (found := stage.sees(data))}
         fingerprints = {number: found.fingerprint() for number, found in seen.items()}
@@ -233,7 +235,8 @@ class Pipeline(Settings):
             parents = {role: digests[name] for role, name in references.items()}
             facts = self._facts(stage, parents, fingerprints[id(stage.sees(data))])
             digest = digests[stage.name] = digest_of(facts)
-            planned.append(Planned(stage.name, stage, digest, references, None, facts))
+            spec = specs[stage.name] = stage.network(data, specs.get(references.get("source", "")))
+            planned.append(Planned(stage.name, stage, digest, references, None, facts, spec))
         return planned
 
     def _facts(self, stage: Stage, parents: dict[str, str], fingerprint: str) -> dict[str, Any]:

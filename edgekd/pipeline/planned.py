@@ -11,11 +11,19 @@ from edgekd.errors import EdgekdError
 from edgekd.stages import Stage
 from edgekd.store.artifacts import Artifact, Store
 from edgekd.training.parallel import Processes
+from edgekd.zoo import ModelSpec
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage, its digest, the stages it reads (by role), and its artifact if that is up to date."""
+    """A stage on its way.
+
+    Args:
+        references: the stages it reads, by role.
+        artifact: if it is up to date.
+        facts: what decides its result.
+        spec: how the network that it leaves is built; None where it leaves none.
+    """
 
     name: str
     stage: Stage
@@ -23,6 +31,7 @@ class Planned:
     references: dict[str, str]
     artifact: Artifact | None
     facts: dict[str, Any]
+    spec: ModelSpec | None = None
 
 
 def looked_up(drafts: Sequence[Planned], store: Store) -> list[Planned]:

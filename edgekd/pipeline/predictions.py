@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from edgekd.config.progress import Progress
 from edgekd.config.target import Target
-from edgekd.data import load_dataset
 from edgekd.ondevice.machine import host_isa
 from edgekd.pipeline.checks import networks
 from edgekd.pipeline.pipeline import Pipeline
@@ -42,7 +41,7 @@ def predictions(pipeline: Pipeline, planned: Sequence[Planned], progress: Progre
     Raises:
         EdgekdError: a network cannot be built, pruned, quantized or exported.
     """
-    found = networks(planned, load_dataset(pipeline.data), pipeline.target)
+    found = networks(planned, pipeline.target)
     to_do = [item for item in planned if item.artifact is None and item.name in found]
     to_do = [item for item in to_do if issubclass(item.stage.leaves, ModelManifest)]
     made: dict[str, Prediction] = {}

@@ -32,6 +32,7 @@ from edgekd.training.classes import count_classes, shortcomings
 from edgekd.training.environment import environment
 from edgekd.training.parallel import ALONE
 from edgekd.training.significance import wilson_interval
+from edgekd.zoo import stem_in_words
 
 
 def build_report(subject: Subject, exported: Artifact, measured: Measured) -> Report:
@@ -180,8 +181,16 @@ def _stage(name: str, done: Done) -> StageReport:
         best_epoch=made.history.best_epoch if made.history else None,
         searches=[Search(**search.model_dump()) for search in made.searches] if isinstance(made, FloatModel) else [],
         widths=[LayerWidth(**width.model_dump()) for width in pruning.widths] if pruning else [],
-        facts=_before_and_after(pruning) if pruning else {},
+        facts={**_stem(done), **(_before_and_after(pruning) if pruning else {})},
     )
+
+
+def _stem(done: Done) -> dict[str, float | int | str]:
+    """Which first convolution a stage built, where it built a network that may have another one."""
+    if not isinstance(done.made, FloatModel) or done.settings.get("model") is None:
+        return {}
+    words = stem_in_words(done.made.model.spec)
+    return {"stem": words} if words else {}
 
 
 def _before_and_after(pruning: Pruning) -> dict[str, float | int | str]:

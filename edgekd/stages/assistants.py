@@ -29,7 +29,8 @@ def _behind_assistants(stage: Distill, earlier: Sequence[Stage]) -> list[Stage]:
         return [stage]
     assistants: list[Distill] = []
     for number, share in enumerate(stage.assistants or [], 1):
-        fresh = {"source": None, "model": teacher.model, "width_mult": share * (teacher.width_mult or 1.0)}
+        width = share * (teacher.width_mult or 1.0)
+        fresh = {"source": None, "model": teacher.model, "width_mult": width, "stem": teacher.stem}
         named = {"id": f"{stage.name}-assistant{number}", **_taught_by(assistants, teacher, stage)}
         like_teacher = {"activations": teacher.activations if isinstance(teacher, Distill) else None}
         assistants.append(stage.model_copy(update={**fresh, **named, **like_teacher}))

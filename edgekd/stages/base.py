@@ -1,9 +1,8 @@
 """What a stage is, and what it is given to run."""
 
-import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeVar
@@ -12,11 +11,10 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, model
 from torch import nn
 
 from edgekd.config import SettingError, Settings
-from edgekd.config.functions import is_function, source_digest
 from edgekd.config.progress import Progress
 from edgekd.config.target import Target
 from edgekd.data import Dataset
-from edgekd.errors import ConfigError, ModelError
+from edgekd.errors import ConfigError
 from edgekd.ondevice.machine import multiplies_bf16
 from edgekd.stages.manifests import Facts, FloatModel, Network, Size, StageManifest, Training, manifest_of
 from edgekd.store.artifacts import Artifact, Store
@@ -273,31 +271,6 @@ class Context:
             warnings=[*more.pop("warnings", []), *told],
             **more,
         )
-
-
-def fresh_spec(name: str, data: Dataset, width_mult: float) -> ModelSpec:
-    """How a fresh network for a dataset is built."""
-    return ModelSpec(
-        name=name,
-        num_classes=data.num_classes,
-        in_channels=data.in_channels,
-        image_size=data.image_size,
-        width_mult=width_mult,
-    )
-
-
-def network_facts(name: str) -> dict[str, str]:
-    """What else than its name decides the network that a stage builds: a user's function is what its source says."""
-    return {"source": source_digest(name)} if is_function(name) else {}
-
-
-@contextlib.contextmanager
-def model_errors(where: str) -> Iterator[None]:
-    """Say of a ModelError which setting of which stage is wrong."""
-    try:
-        yield
-    except ModelError as error:
-        raise ConfigError(f"{where}.{error.where}", error.problem, error.remedy) from None
 
 
 LabelledShare = Annotated[

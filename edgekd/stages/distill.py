@@ -27,13 +27,11 @@ from edgekd.stages.base import (
     Views,
     WeightDecay,
     check_mixes,
-    fresh_spec,
-    model_errors,
-    network_facts,
     source_or_before,
 )
 from edgekd.stages.features import Compared, check_cut_from, compared, stayed_of
 from edgekd.stages.manifests import FloatModel, Search, StageManifest, manifest_of
+from edgekd.stages.networks import StemChoice, check_stem, fresh_spec, model_errors, network_facts
 from edgekd.stages.teachers import (
     TeacherEpoch,
     TeacherIds,
@@ -94,7 +92,7 @@ class Distill(Stage):
     reads: ClassVar[Mapping[str, type[StageManifest]]] = {"source": FloatModel, "teacher": FloatModel}
     leaves: ClassVar[type[StageManifest]] = FloatModel
     trains: ClassVar[bool] = True
-    LATER: ClassVar[tuple[str, ...]] = ("mixup", "fresh", "labelled_share")
+    LATER: ClassVar[tuple[str, ...]] = ("mixup", "fresh", "labelled_share", "stem")
 
     stage: Literal["distill"] = "distill"
     source: StageId | None = Field(
@@ -115,6 +113,7 @@ class Distill(Stage):
     width_mult: float | None = Field(
         None, gt=0, le=8, description="multiplies the channels of a fresh student, where the architecture has it"
     )
+    stem: StemChoice = AUTO
     activations: Literal["relu", "relu6"] | None = Field(
         None,
         description="in place of HardSwish, SiLU and GELU in the student, which integer kernels like less",
@@ -178,7 +177,7 @@ class Distill(Stage):
 
     @property
     def unread(self) -> dict[str, str]:
-        fresh = {"fresh": "a student that model names is fresh"} if self.model else {}
+        fresh = {"fresh": "a student that model names is fresh"} if self.model else {"stem": "no model is named"}
         return {**fresh, **unread_without_term(_TERM, "" if self.beta else "beta is 0", self.stop_teacher_at)}
 
     def references(self, earlier: Sequence[Stage], where: str) -> dict[str, str]:
@@ -208,12 +207,13 @@ class Distill(Stage):
         if self.model is not None:
             with model_errors(where):
                 check_name(self.model)
+                check_stem(self.model, self.stem)
 
     def check_data(self, data: Dataset, where: str) -> None:
         check_mixes(self, data, where, taught=self.beta > 0)
 
     def network(self, data: Dataset, source: ModelSpec | None) -> ModelSpec | None:
-        spec = source if self.model is None else fresh_spec(self.model, data, self.width_mult or 1.0)
+        spec = source if self.model is None else fresh_spec(self.model, data, self.width_mult or 1.0, self.stem)
         if spec is None or self.activations is None:
             return spec
         return spec.model_copy(update={"activations": self.activations})
@@ -221,7 +221,8 @@ class Distill(Stage):
     def check_inputs(self, specs: Mapping[str, ModelSpec]) -> None:
         teacher, student = specs.get("teacher"), specs.get("source")
         if teacher is not None and self.model is not None:
-            student = teacher.model_copy(update={"name": self.model, "width_mult": self.width_mult or 1.0})
+            fresh = {"name": self.model, "width_mult": self.width_mult or 1.0, "stem": self.stem}
+            student = teacher.model_copy(update=fresh)
         if self.features is not None and teacher is not None and student is not None:
             compared(self.features, build(student), build(teacher), student, None, "features")
 
@@ -327,7 +328,7 @@ class Distill(Stage):
 
     def _student(self, ctx: Context) -> tuple[nn.Module, ModelSpec]:
         if self.model is not None:
-            spec = fresh_spec(self.model, ctx.data, self.width_mult or 1.0)
+            spec = fresh_spec(self.model, ctx.data, self.width_mult or 1.0, self.stem)
             student = build(spec)
         elif self.fresh:
             network = manifest_of(ctx.inputs["source"], FloatModel).model

@@ -15,7 +15,7 @@ from edgekd.ondevice.machine import host_isa
 from edgekd.onnx_export import ort
 from edgekd.quantization import float_graph
 from edgekd.stages import drift
-from edgekd.stages.base import Context, Stage, StageId, network_facts
+from edgekd.stages.base import Context, Stage, StageId
 from edgekd.stages.manifests import (
     Drift,
     Exportable,
@@ -25,6 +25,7 @@ from edgekd.stages.manifests import (
     StageManifest,
     manifest_of,
 )
+from edgekd.stages.networks import network_facts
 from edgekd.store.artifacts import Artifact
 from edgekd.training.evaluation import logits_of
 from edgekd.zoo import ModelSpec, build, fingerprint

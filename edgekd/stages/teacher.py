@@ -11,17 +11,16 @@ from edgekd.data import Dataset
 from edgekd.errors import ConfigError, ModelError
 from edgekd.ondevice.contents import sha256_of
 from edgekd.stages.base import (
+    AUTO,
     BatchSize,
     Context,
     LearningRate,
     Precision,
     Stage,
     WeightDecay,
-    fresh_spec,
-    model_errors,
-    network_facts,
 )
 from edgekd.stages.manifests import FloatModel, StageManifest
+from edgekd.stages.networks import StemChoice, check_stem, fresh_spec, model_errors, network_facts
 from edgekd.stages.teaching import labels_alone, schedule
 from edgekd.store.artifacts import Artifact
 from edgekd.store.disk import reading
@@ -80,6 +79,7 @@ class Teacher(Stage):
 
     leaves: ClassVar[type[StageManifest]] = FloatModel
     trains: ClassVar[bool] = True
+    LATER: ClassVar[tuple[str, ...]] = ("stem",)
 
     stage: Literal["teacher"] = "teacher"
     model: str = Field(
@@ -88,6 +88,7 @@ class Teacher(Stage):
     width_mult: float = Field(
         1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it"
     )
+    stem: StemChoice = AUTO
     weights: Annotated[PathText, Field(min_length=1)] | None = Field(
         None, description="a .pt or .safetensors file, or imagenet (downloaded by torchvision or timm)"
     )
@@ -133,13 +134,14 @@ class Teacher(Stage):
     def check(self, where: str) -> None:
         with model_errors(where):
             check_name(self.model)
+            check_stem(self.model, self.stem)
             if self.weights == IMAGENET:
                 check_imagenet(self.model)
         if self.weights not in (None, IMAGENET) and not Path(str(self.weights)).expanduser().is_file():
             raise ConfigError(f"{where}.weights", f"there is no file {self.weights!r}", "check the path")
 
     def network(self, data: Dataset, source: ModelSpec | None = None) -> ModelSpec:
-        return fresh_spec(self.model, data, self.width_mult)
+        return fresh_spec(self.model, data, self.width_mult, self.stem)
 
     def sees(self, data: Dataset) -> Dataset:
         return data.all_labels if self.all_labels and data.all_labels is not None else data

@@ -1,11 +1,11 @@
 """Architectures by name, stems for small images, restoring pruned widths, counting MACs and parameters."""
 
-from edgekd.zoo.build import TIMM, build, check_name, known_models
+from edgekd.zoo.build import TIMM, build, check_name, has_two_stems, known_models, stem_in_words
 from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
 from edgekd.zoo.counting import count_macs, count_params
 from edgekd.zoo.ends import Ends, ends_of
 from edgekd.zoo.places import Place, Side, Watch, places_of
-from edgekd.zoo.spec import ModelSpec, example_images, random_images
+from edgekd.zoo.spec import ModelSpec, Stem, example_images, random_images
 from edgekd.zoo.widths import (
     RESIZABLE,
     WIDTH_ATTRIBUTES,
@@ -26,6 +26,7 @@ __all__ = [
     "ModelSpec",
     "Place",
     "Side",
+    "Stem",
     "Watch",
     "Widths",
     "build",
@@ -37,9 +38,11 @@ __all__ = [
     "example_images",
     "fingerprint",
     "fresh_of_widths",
+    "has_two_stems",
     "known_models",
     "places_of",
     "random_images",
+    "stem_in_words",
     "widths",
     "with_activations",
     "with_widths",

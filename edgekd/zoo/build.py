@@ -9,13 +9,10 @@ from torch import Tensor, nn
 
 from edgekd.config.functions import is_function, named_function
 from edgekd.errors import ModelError
-from edgekd.ondevice.sizes import sides, size_in_words
+from edgekd.ondevice.sizes import size_in_words
 from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
 from edgekd.zoo.ends import Ends, ends_of
-from edgekd.zoo.spec import ModelSpec, random_images
-
-SMALL_IMAGE = 64
-"""Up to this longer side of an image, in pixels, the stem keeps the resolution (stride 1)."""
+from edgekd.zoo.spec import AUTO, SMALL_IMAGE, ModelSpec, random_images
 
 TIMM = "timm/"
 """Prefix of the name of a timm network."""
@@ -28,6 +25,8 @@ def build(spec: ModelSpec) -> nn.Module:
         ModelError: the name is unknown, the architecture has no width multiplier or does not take such images.
     """
     depth = cifar_resnet_depth(spec.name)
+    if spec.stem != AUTO and not has_two_stems(spec.name):
+        raise ModelError("stem", f"{spec.name} has one stem alone", "leave stem out")
     if depth is not None:
         width = max(1, round(16 * spec.width_mult))
         model: nn.Module = CifarResNet(depth, spec.num_classes, spec.in_channels, width)
@@ -43,6 +42,20 @@ def build(spec: ModelSpec) -> nn.Module:
         if isinstance(stem, nn.Conv2d) and stem.bias is None:
             stem.bias = nn.Parameter(torch.zeros(stem.out_channels))
     return model.train()
+
+
+def has_two_stems(name: str) -> bool:
+    """Is a network made for large images, so that small ones need another first convolution?"""
+    return cifar_resnet_depth(name) is None and not is_function(name)
+
+
+def stem_in_words(spec: ModelSpec) -> str:
+    """Which first convolution a network has, and why; empty where it has one alone."""
+    if not has_two_stems(spec.name):
+        return ""
+    chosen = "small" if spec.small_stem else "standard"
+    why = f" (auto: images {'up to' if spec.small_stem else 'above'} {SMALL_IMAGE} pixels)"
+    return chosen + (why if spec.stem == AUTO else "")
 
 
 def known_models() -> list[str]:
@@ -197,14 +210,14 @@ def _shape(value: Any) -> str:
 
 
 def _with_input(model: nn.Module, spec: ModelSpec) -> nn.Module:
-    """Fit the first convolution to the image's channels and, for a small image, keep its resolution.
+    """Fit the first convolution to the image's channels and, with a small stem, keep the image's resolution.
 
     The first one registered, because the network may not run on such images before it is fitted.
     """
     name, stem = next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)), ("", None))
     if stem is None:
         raise ModelError("model", "the network has no convolution", "choose another architecture")
-    small = max(sides(spec.image_size)) <= SMALL_IMAGE
+    small = spec.small_stem
     if stem.in_channels == spec.in_channels and not small:
         return model
     # A 7x7 stem of stride 2 and the pool behind it would leave 8x8 pixels of a 32x32 image. CIFAR ResNets use 3x3 and

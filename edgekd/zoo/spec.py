@@ -1,6 +1,6 @@
 """How a network is built, and the images that it sees."""
 
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from pydantic import Field
@@ -8,6 +8,12 @@ from torch import Tensor
 
 from edgekd.config import ImageSize, Settings
 from edgekd.ondevice.sizes import sides
+
+AUTO: Final = "auto"
+Stem = Literal["auto", "small", "standard"]
+"""What is done to the first convolution of torchvision's and timm's networks, most of which are made for 224x224."""
+SMALL_IMAGE = 64
+"""Up to this longer side of an image, in pixels, ``auto`` means ``small``."""
 
 
 class ModelSpec(Settings):
@@ -23,7 +29,13 @@ class ModelSpec(Settings):
         1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it"
     )
     activations: Literal["relu", "relu6"] | None = Field(None, description="in place of HardSwish, SiLU, GELU")
+    stem: Stem = Field(AUTO, description="small: the first convolution keeps the resolution; standard: as published")
     stem_bias: bool = Field(False, description="the first convolution has a bias: a folded normalisation needs one")
+
+    @property
+    def small_stem(self) -> bool:
+        """Does the first convolution keep the resolution, where the network comes from a library?"""
+        return self.stem == "small" or (self.stem == AUTO and max(sides(self.image_size)) <= SMALL_IMAGE)
 
 
 def example_images(spec: ModelSpec, batch: int = 1) -> Tensor:

@@ -1,5 +1,6 @@
 """The teacher: weights that are given, a network of the user's own."""
 
+import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
+from edgekd.cli.terminal import render_plan
 from edgekd.config import validate
 from edgekd.config.progress import Progress
 from edgekd.errors import ConfigError, ModelError
@@ -199,3 +202,20 @@ def test_training_in_bf16_without_the_arithmetic_is_told_when_it_starts(
         "teacher: this CPU has no bf16 arithmetic: precision: bf16 trains many times slower here than "
         "precision: float32"
     ]
+
+
+@pytest.mark.parametrize("model", ["resnet8", "tests.tiny:own_network"])
+def test_a_stem_is_refused_where_the_network_has_one_alone(model: str) -> None:
+    with pytest.raises(ConfigError, match=rf"stages\[0\]\.stem: is not read, since {model} has one stem alone"):
+        pipeline(model=model, epochs=1, stem="small").check()
+
+
+def test_the_stem_decides_the_digest_where_it_is_said_and_the_plan_tells_it(tmp_path: Path) -> None:
+    plans = [pipeline(model="mobilenet_v2", epochs=1, **stem).plan(tmp_path) for stem in ({}, {"stem": "standard"})]
+    shown = Console(width=200, file=io.StringIO(), record=True)
+
+    shown.print(render_plan(plans[0]))
+
+    assert plans[0][0].digest != plans[1][0].digest
+    assert "stem" not in plans[0][0].facts["settings"]
+    assert "small (auto: images up to 64 pixels)" in shown.export_text()

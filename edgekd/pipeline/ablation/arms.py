@@ -12,8 +12,8 @@ from edgekd.config import validate, with_overrides
 from edgekd.errors import ConfigError
 from edgekd.pipeline.ablation.chain import Chain, Tree, tree_of
 from edgekd.pipeline.pipeline import Pipeline
-from edgekd.stages import STAGES, Distill, Prune, Ptq, Qat, Stage
-from edgekd.stages.base import KEEP_UNREAD, NO_TEACHER
+from edgekd.stages import STAGES, Distill, Prune, Ptq, Qat, Stage, Teacher
+from edgekd.stages.base import AUTO, KEEP_UNREAD, NO_TEACHER
 
 EARLY_STOP = 0.6
 """Share of the schedule after which the teacher's term stops where it does not stop by the file (Cho & Hariharan 2019
@@ -199,7 +199,8 @@ def _by_width(base: Chain) -> list[Tree] | None:
         return None
     kept = math.prod(_width_kept(stage) for stage in base.path if isinstance(stage, Prune))
     # Rounded for the reader; a channel more or less is within what the architecture rounds by.
-    change = {"model": model, "width_mult": round(width * kept, 4)}
+    stem = {"stem": built.stem} if isinstance(built, Teacher | Distill) and built.stem != AUTO else {}
+    change = {"model": model, "width_mult": round(width * kept, 4), **stem}
     # It is built, not read: the stages that pruned it are left out as no longer needed.
     given = {key: value for key, value in tree_of(student).items() if key != "source"}
     fresh = _readable({**given, **change}, set(change))
