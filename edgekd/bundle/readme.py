@@ -16,14 +16,14 @@ It was made for {isa} and measured with ONNX Runtime {onnxruntime}.
 
     python3 -m pip install onnxruntime numpy        # Pillow too, for image files
     python3 {runner} --selftest                # is everything here whole, does the model answer as it did?
-    python3 {runner} photo.jpg                 # the likeliest classes
+    python3 {runner} {example}                 # the likeliest classes
     python3 {runner} --bench                   # how fast it is here
 
 In a program of your own:
 
     import numpy, onnxruntime
     session = onnxruntime.InferenceSession("{model}")
-    logits = session.run(None, {{"pixels": pixels}})[0]      # pixels: uint8, {shape_code}
+    logits = session.run(None, {{"pixels": pixels}})[0]      # pixels: {kind}, {shape_code}
 """
 
 
@@ -32,7 +32,6 @@ def readme(report: Report, pixels: Input) -> str:
     model = recommended_of(report)
     assert model is not None
     height, width = sides(pixels.image_size)
-    colours = "grey" if pixels.channels == 1 else "RGB"
     return TEXT.format(
         name=w.plain(report.pipeline),
         model=MODEL,
@@ -42,8 +41,21 @@ def readme(report: Report, pixels: Input) -> str:
         size=w.kilobytes(model.size_bytes),
         accuracy=w.percent(model.accuracy),
         total=f"{model.total:,}",
-        shape=f"8-bit {colours} images of {height} x {width} pixels (height, width)",
+        shape=_shape(pixels),
+        kind="uint8" if pixels.unit is None else "float32",
+        example="photo.jpg" if pixels.takes_pictures else "array.npy",
         shape_code=f"shape (images, {height}, {width}, {pixels.channels})",
         isa=report.target.isa,
         onnxruntime=report.target.onnxruntime,
     )
+
+
+def _shape(pixels: Input) -> str:
+    """What the files take, in words."""
+    height, width = sides(pixels.image_size)
+    if pixels.unit is not None:
+        low, high = pixels.unit
+        return f"arrays of {height} x {width} x {pixels.channels} numbers from {low:g} to {high:g}"
+    colours = {1: "grey ", 3: "RGB "}.get(pixels.channels, "")
+    channels = "" if colours else f" and {pixels.channels} channels"
+    return f"8-bit {colours}images of {height} x {width} pixels (height, width){channels}"

@@ -30,11 +30,11 @@ def verify(bundle: Bundle, json_: Json = False) -> None:
 
 def predict(
     bundle: Bundle,
-    images: Annotated[list[Path], typer.Argument(help="Image files.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or .npy arrays.", show_default=False)],
     top: Annotated[int, typer.Option(min=1, help="Classes of each image.")] = 5,
     json_: Json = False,
 ) -> None:
-    """Classify image files with a bundle's model: labels and probabilities, the likeliest first."""
+    """Classify image files or arrays with a bundle's model: labels and probabilities, the likeliest first."""
     from edgekd.bundle.check import predict as classes_of
     from edgekd.cli.terminal import libraries_unheard
     from edgekd.ondevice.program import classes_lines

@@ -25,6 +25,7 @@ from edgekd.data.function import Function
 from edgekd.data.settings import DataSettings
 from edgekd.data.sources import AnyData, load_dataset
 from edgekd.data.stored import Images
+from edgekd.data.value_range import InUnits, ValueRange, in_units
 
 __all__ = [
     "AUGMENT_VERSION",
@@ -44,13 +45,16 @@ __all__ = [
     "Folder",
     "Function",
     "Images",
+    "InUnits",
     "Mix",
     "Split",
+    "ValueRange",
     "View",
     "as_input",
     "batches",
     "batches_per_epoch",
     "calibration_batches",
+    "in_units",
     "load_dataset",
     "repeated_batches",
     "shared_batches",

@@ -111,7 +111,8 @@ def _recoloured(images: Tensor, factors: Tensor) -> Tensor:
     """Brightness, contrast and saturation multiplied by factors, shape ``(batch, 3)``; nothing leaves the range."""
     brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
     images = (images - BLACK) * brightness + BLACK
-    weights = _beside(images, torch.tensor(LUMA if images.shape[1] == 3 else (1.0,))[:, None, None])
+    channels = images.shape[1]
+    weights = _beside(images, torch.tensor(LUMA if channels == 3 else (1 / channels,) * channels)[:, None, None])
     middle = (images * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
     images = middle + contrast * (images - middle)
     grey = (images * weights).sum(1, keepdim=True)

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from edgekd.data.augment import Augment
 from edgekd.data.scan import UNKNOWN
 from edgekd.data.stored import Chosen, Images, Joined
+from edgekd.data.value_range import InUnits, ValueRange
 from edgekd.ondevice.sizes import Size, size_of
 
 # With these the uint8 image itself is the quantized input (scale 1/64, zero point 128), and nothing is rounded.
@@ -28,11 +29,18 @@ class Split:
         images: uint8 pixels, shape ``(count, height, width, channels)``, in memory or on disk.
         labels: class numbers, int64, shape ``(count,)``.
         uncropped: the same images with a margin, for augmentations that crop; None: no margin.
+        unit: what the pixels are levels of; None: they are what the files take.
     """
 
     images: Images
     labels: Tensor
     uncropped: Images | None = None
+    unit: ValueRange | None = None
+
+    @property
+    def given(self) -> Images | InUnits:
+        """The images as an exported file takes them."""
+        return self.images if self.unit is None else InUnits(self.images, self.unit)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -40,18 +48,18 @@ class Split:
     def at(self, numbers: Tensor) -> "Split":
         """Those images alone; nothing is copied."""
         uncropped = None if self.uncropped is None else Chosen(self.uncropped, numbers)
-        return Split(Chosen(self.images, numbers), self.labels[numbers], uncropped)
+        return Split(Chosen(self.images, numbers), self.labels[numbers], uncropped, self.unit)
 
     def without_labels(self) -> "Split":
         """The same images, of which nobody has said what they show."""
-        return Split(self.images, torch.full_like(self.labels, UNKNOWN), self.uncropped)
+        return replace(self, labels=torch.full_like(self.labels, UNKNOWN))
 
     def and_then(self, other: "Split") -> "Split":
         """These images and others of the same size; nothing is copied."""
         uncropped = None
         if self.uncropped is not None and other.uncropped is not None:
             uncropped = Joined(self.uncropped, other.uncropped)
-        return Split(Joined(self.images, other.images), torch.cat([self.labels, other.labels]), uncropped)
+        return Split(Joined(self.images, other.images), torch.cat([self.labels, other.labels]), uncropped, self.unit)
 
     def fingerprint(self) -> str:
         """SHA-256 over every pixel, without margins, and every label."""
@@ -101,6 +109,11 @@ class Dataset:
         return int(self.train.images.shape[3])
 
     @property
+    def unit(self) -> ValueRange | None:
+        """What the pixels are levels of; None: they are what the files take."""
+        return self.train.unit
+
+    @property
     def image_size(self) -> Size:
         return size_of(*self.train.images.shape[1:3])
 
@@ -109,6 +122,8 @@ class Dataset:
         if self.known_fingerprint is not None:
             return self.known_fingerprint
         digest = hashlib.sha256(repr(self.class_names).encode())
+        if self.unit is not None:
+            digest.update(repr(tuple(self.unit)).encode())
         for split in (self.train, self.val, self.test):
             # With margins, because augmentation shows them to the network.
             images = split.images if split.uncropped is None else split.uncropped

@@ -53,8 +53,9 @@ def with_pictures(
     size, channels = data.image_size, data.in_channels
     stored = size if data.train.uncropped is None else size_of(*data.train.uncropped.shape[1:3])
     plan = Plan(size, stored, 1 if channels == 1 else 3, rule, skip_bad)
-    if channels not in (1, 3):
-        raise DataError(str(folder), f"pictures have 1 or 3 channels, the dataset {channels}", "leave it out")
+    if channels not in (1, 3) or data.unit is not None:
+        found = f"{channels}" if data.unit is None else "numbers of a range of its own"
+        raise DataError(str(folder), f"pictures have 1 or 3 channels of 8 bits, the dataset {found}", "leave it out")
     about, whole = _stored(folder, cache, plan, progress)
     pictures, told = _apart(whole, data)
     if len(pictures) == 0:

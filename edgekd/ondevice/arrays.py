@@ -1,4 +1,4 @@
-"""Arrays of an .npz file from elsewhere: no code is executed, and no more memory is taken than there are bytes."""
+"""Arrays of .npy and .npz files from elsewhere: no code is executed, no more memory is taken than there are bytes."""
 
 import io
 import math
@@ -32,7 +32,7 @@ def read_arrays(path: Path) -> Dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             _check_members(members)
-            return {member.filename[: -len(SUFFIX)]: _array(archive, member) for member in members}
+            return {member.filename[: -len(SUFFIX)]: _array(archive.read(member)) for member in members}
     # zipfile has no error class of its own for most damage. RuntimeError: an encrypted archive; OverflowError: a shape
     # of no elements along an axis that is longer than any array.
     except (
@@ -45,6 +45,24 @@ def read_arrays(path: Path) -> Dict[str, Any]:
         zlib.error,
         zipfile.BadZipFile,
     ) as error:
+        raise BadArrays(str(error).partition("\n")[0][:100] or type(error).__name__) from None
+
+
+def read_array(path: Path) -> Any:
+    """The array of an .npy file: booleans, whole numbers or floats of any shape, not to be written to.
+
+    Raises:
+        BadArrays: it is damaged, too large, or holds anything else.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        # One byte beyond the limit: a file of any size is refused without being read whole.
+        stored = file.read(MOST_ARRAY_BYTES + 1)
+    if len(stored) > MOST_ARRAY_BYTES:
+        raise BadArrays(f"more than {MOST_ARRAY_BYTES} bytes")
+    try:
+        return _array(stored)
+    except (ValueError, OverflowError, struct.error) as error:
         raise BadArrays(str(error).partition("\n")[0][:100] or type(error).__name__) from None
 
 
@@ -62,9 +80,9 @@ def _check_members(members: List[zipfile.ZipInfo]) -> None:
             raise BadArrays(f"{name[:60]!r} is not an array")
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
+def _array(content: bytes) -> Any:
     """One array; not by numpy.load, which allocates what the array's header claims, be it petabytes."""
-    stored = io.BytesIO(archive.read(member))
+    stored = io.BytesIO(content)
     shape, by_columns, kind = _header(stored)
     numbers = stored.read()
     plain = kind.kind in "biuf" and all(size >= 0 for size in shape)

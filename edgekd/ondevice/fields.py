@@ -4,7 +4,7 @@ import re
 from typing import Any, Callable, Dict, Mapping, NamedTuple
 
 from edgekd.ondevice.faults import Fault
-from edgekd.ondevice.limits import MOST_BATCH, MOST_IMAGE_SIZE, MOST_THREADS
+from edgekd.ondevice.limits import MOST_BATCH, MOST_CHANNELS, MOST_IMAGE_SIZE, MOST_THREADS
 
 MANIFEST = "manifest.json"
 FROM_ITS_MAKER = "take the bundle from where it was made"
@@ -51,7 +51,8 @@ _FIELDS = {
     "input": _GROUP,
     "input.height": _whole(1, MOST_IMAGE_SIZE),
     "input.width": _whole(1, MOST_IMAGE_SIZE),
-    "input.channels": Wanted("1 or 3", lambda value: type(value) is int and value in (1, 3)),
+    "input.channels": _whole(1, MOST_CHANNELS),
+    "input.dtype": _matching("uint8|float32", "uint8 or float32"),
     "input.resize": _matching("crop|stretch", "crop or stretch"),
     "target": _GROUP,
     "target.isa": _TEXT,

@@ -6,3 +6,5 @@ MOST_BATCH = 1024
 """Images of one inference."""
 MOST_IMAGE_SIZE = 1024
 """Pixels of a side of what a model sees."""
+MOST_CHANNELS = 256
+"""Channels of what a model sees."""

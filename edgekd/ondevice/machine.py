@@ -91,6 +91,8 @@ def isa_warning(target_isa: str, bits: int, device_isa: str) -> str:
     """
     if target_isa == device_isa or (target_isa == "any" and device_isa in ISAS):
         return ""
+    if not bits:
+        return f"made for {target_isa}, but this CPU is {device_isa}: speed was measured for {target_isa}"
     made = f"made for {target_isa} with {bits}-bit weights, but this CPU is {device_isa}"
     if device_isa not in ISAS:
         return f"{made}, which edgekd does not know: {_unknown(bits)}; widths and speed were chosen for {target_isa}"

@@ -18,7 +18,8 @@ from edgekd.ondevice.selftest import self_test
 def main(arguments: Optional[List[str]] = None) -> int:
     """Run with the arguments; exit code 0: success, 1: the self-test failed, 2: bad input."""
     parser = argparse.ArgumentParser(description="Classify images with this bundle's model, test it, measure it.")
-    parser.add_argument("files", nargs="*", type=Path, help="image files; with --bench ONNX files, all unless given")
+    files = "image files or .npy arrays; with --bench ONNX files, all unless given"
+    parser.add_argument("files", nargs="*", type=Path, help=files)
     parser.add_argument("--selftest", action="store_true", help="checksums, and the golden images' logits")
     parser.add_argument("--bench", action="store_true", help="latency of the ONNX files in interleaved rounds")
     parser.add_argument("--top", type=_up_to(sys.maxsize), default=5, help="classes of each image")

@@ -84,7 +84,7 @@ def compare_golden(model: Union[Path, bytes], golden: Path, manifest: Dict[str, 
 
 
 def read_golden(path: Path, manifest: Dict[str, Any]) -> Tuple[Any, Any]:
-    """Pixels (uint8, count x height x width x channels) and recorded logits (float32, count x classes).
+    """Images (count x height x width x channels, of the model's type) and recorded logits (float32, count x classes).
 
     Raises:
         Fault: the file does not hold golden images, or of another shape than the manifest says.
@@ -95,7 +95,7 @@ def read_golden(path: Path, manifest: Dict[str, Any]) -> Tuple[Any, Any]:
         raise Fault(path.name, f"holds no golden images ({error})", "copy the bundle again") from None
     shape = tuple(manifest["input"][key] for key in ("height", "width", "channels"))
     kinds = {
-        "images": (np.uint8, shape),
+        "images": (np.dtype(manifest["input"]["dtype"]), shape),
         "logits": (np.float32, (len(manifest["classes"]),)),
     }
     for name, (kind, shape) in kinds.items():

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.config.schemes import bits_of
-from edgekd.onnx_export.graph import IMAGES, OUTPUT, Graph, Node
+from edgekd.onnx_export.graph import IMAGES, OUTPUT, Graph, Node, is_quantized
 from edgekd.onnx_export.unpack import unpacked
 
 SHAPE_OPS = {
@@ -35,23 +35,27 @@ def census(optimised: Path) -> Census:
     """Count the kernels of the graph that ONNX Runtime made of a file.
 
     Everything that reads or writes floats counts as a float kernel, except shape operators and the final
-    DequantizeLinear that produces the logits. QuantizeLinear and DequantizeLinear elsewhere count too: a float island
-    begins or ends there.
+    DequantizeLinear that produces the logits and the QuantizeLinear that reads numbers which are no pixels.
+    QuantizeLinear and DequantizeLinear elsewhere count too: a float island begins or ends there.
     """
     model = onnx.load(optimised)
     graph = model.graph
-    outputs = {output.name for output in graph.output}
+    outputs, inputs = ({value.name for value in values} for values in (graph.output, graph.input))
     integer_tensors = _integer_tensors(graph)
     integer, floats = 0, []
     for node in graph.node:
         if _is_integer(node, integer_tensors):
             integer += 1
-        elif node.op_type in SHAPE_OPS or (node.op_type == "DequantizeLinear" and outputs & set(node.output)):
-            continue
-        else:
+        elif node.op_type not in SHAPE_OPS and not _converts_ends(node, inputs, outputs):
             floats.append(f"{node.op_type} {node.name}".strip())
     ops = Counter(node.op_type for node in graph.node)
     return Census(integer, len(floats), floats, dict(sorted(ops.items())))
+
+
+def _converts_ends(node: Node, inputs: set[str], outputs: set[str]) -> bool:
+    """Does a node make levels of what the file is given, or logits of the last integers?"""
+    into, out_of = node.op_type == "QuantizeLinear", node.op_type == "DequantizeLinear"
+    return (into and node.input[0] in inputs) or (out_of and bool(outputs & set(node.output)))
 
 
 def _is_integer(node: Node, integer_tensors: set[str]) -> bool:
@@ -147,7 +151,7 @@ def with_taps(path: Path) -> tuple[bytes, list[str]]:
     graph = model.graph
     constants = {tensor.name for tensor in unpacked(path).graph.initializer}
     wanted = {"Conv", "Gemm", "Add", "Relu", "Clip"}
-    if any(node.op_type == "QuantizeLinear" for node in graph.node):
+    if is_quantized(graph):
         wanted = {"DequantizeLinear"}
     names = [node.output[0] for node in graph.node if node.op_type in wanted and node.input[0] not in constants]
     names = [name for name in names if name not in (IMAGES, OUTPUT)]

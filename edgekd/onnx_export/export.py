@@ -13,11 +13,22 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
+from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE, ValueRange
 from edgekd.errors import ExportError
 from edgekd.ondevice.sizes import sides
 from edgekd.onnx_export.compact import in_16_bits, short_names
-from edgekd.onnx_export.graph import IMAGES, INPUT, OUTPUT, Graph, add_constant, consumers_of, rename
+from edgekd.onnx_export.graph import (
+    IMAGES,
+    INPUT,
+    LEVELS,
+    OUTPUT,
+    Graph,
+    Node,
+    add_constant,
+    consumers_of,
+    is_quantized,
+    rename,
+)
 from edgekd.onnx_export.integers import (
     absorb_factors,
     drop_vain_clips,
@@ -35,18 +46,21 @@ ONNXRUNTIME_MIN = "1.18"
 """First version that reads files of this opset and IR version."""
 
 
-def export_onnx(program: nn.Module, spec: ModelSpec, path: Path) -> None:
+def export_onnx(program: nn.Module, spec: ModelSpec, path: Path, unit: ValueRange | None = None) -> None:
     """Write a network as ONNX: uint8 pixels ``(batch, height, width, channels)`` in, float logits out.
+
+    Numbers that are no pixels go in as float32, in the same shape: the file makes levels of them itself.
 
     Args:
         program: a captured graph in which batch norms are folded; float, or with quantize/dequantize operators.
         spec: its image size and channels.
         path: the file to write.
+        unit: what the levels that the network sees are levels of; None: pixels.
 
     Raises:
         ExportError: the exporter or onnx's checker refuses.
     """
-    model = unpacked_file(program, spec)
+    model = unpacked_file(program, spec, unit)
     pack(model)
     try:
         onnx.checker.check_model(model, full_check=True)
@@ -57,7 +71,7 @@ def export_onnx(program: nn.Module, spec: ModelSpec, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def unpacked_file(program: nn.Module, spec: ModelSpec) -> Any:
+def unpacked_file(program: nn.Module, spec: ModelSpec, unit: ValueRange | None = None) -> Any:
     """The file that ``export_onnx`` writes, as an onnx model, before ``pack``.
 
     Raises:
@@ -65,7 +79,7 @@ def unpacked_file(program: nn.Module, spec: ModelSpec) -> Any:
     """
     model = _exported(program, spec)
     graph = model.graph
-    _take_pixels(graph, spec)
+    _take_pixels(graph, spec, unit)
     # Cleaned between, because a Pad that was folded has no reader but roundings that nothing reads.
     fold_pads(graph)
     _clean(model)
@@ -79,7 +93,7 @@ def unpacked_file(program: nn.Module, spec: ModelSpec) -> Any:
 
 def pack(model: Any) -> None:
     """Make an integer file smaller, in place; a float one stays as it is. No answer changes."""
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+    if is_quantized(model.graph):
         for shrink in (pack_weights, in_16_bits, short_names):
             shrink(model.graph)
 
@@ -151,7 +165,7 @@ def recaptured(program: nn.Module, images: torch.Tensor) -> Any:
     return _captured(program, images).module()
 
 
-def _take_pixels(graph: Graph, spec: ModelSpec) -> None:
+def _take_pixels(graph: Graph, spec: ModelSpec, unit: ValueRange | None) -> None:
     """Make the graph begin with Transpose and DequantizeLinear: the uint8 image is the quantized input itself."""
     entry = graph.input[0].name
     quantize = consumers_of(graph, entry)
@@ -166,13 +180,17 @@ def _take_pixels(graph: Graph, spec: ModelSpec) -> None:
         rename(graph, entry, IMAGES)
     scale = add_constant(graph, "pixel_scale", np.array(1.0 / PIXEL_SCALE, np.float32))
     zero = add_constant(graph, "pixel_zero_point", np.array(int(PIXEL_CENTRE), np.uint8))
-    graph.node.insert(0, helper.make_node("Transpose", [INPUT], ["pixels_nchw"], "pixels_to_nchw", perm=[0, 3, 1, 2]))
-    graph.node.insert(
-        1, helper.make_node("DequantizeLinear", ["pixels_nchw", scale, zero], [IMAGES], "normalise_pixels")
-    )
+    first, levels = ([], INPUT) if unit is None else (_to_levels(graph, unit), LEVELS)
+    first += [
+        helper.make_node("Transpose", [levels], ["pixels_nchw"], "pixels_to_nchw", perm=[0, 3, 1, 2]),
+        helper.make_node("DequantizeLinear", ["pixels_nchw", scale, zero], [IMAGES], "normalise_pixels"),
+    ]
+    for node in reversed(first):
+        graph.node.insert(0, node)
     shape: list[str | int | None] = ["batch", *sides(spec.image_size), spec.in_channels]
     graph.input.pop()
-    graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
+    kind = TensorProto.FLOAT if unit else TensorProto.UINT8
+    graph.input.append(helper.make_tensor_value_info(INPUT, kind, shape))
     last = graph.output[0].name
     for node in graph.node:
         for i, name in enumerate(node.output):
@@ -183,6 +201,19 @@ def _take_pixels(graph: Graph, spec: ModelSpec) -> None:
                 node.input[i] = OUTPUT
     graph.output.pop()
     graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", spec.num_classes]))
+
+
+def _to_levels(graph: Graph, unit: ValueRange) -> list[Node]:
+    """What makes levels of the numbers of a range."""
+    scale = add_constant(graph, "level_scale", np.array(unit.scale))
+    zero = add_constant(graph, "level_zero_point", np.array(unit.zero, np.uint8))
+    if not unit.offset:
+        return [helper.make_node("QuantizeLinear", [INPUT, scale, zero], [LEVELS], "levels_of_values")]
+    offset = add_constant(graph, "level_offset", np.array(unit.offset))
+    return [
+        helper.make_node("Sub", [INPUT, offset], ["values_above"], "values_above_offset"),
+        helper.make_node("QuantizeLinear", ["values_above", scale, zero], [LEVELS], "levels_of_values"),
+    ]
 
 
 def _clean(model: Any) -> None:

@@ -12,6 +12,13 @@ Graph: TypeAlias = Any
 Array: TypeAlias = np.ndarray[Any, Any]
 
 INPUT, OUTPUT, IMAGES = "pixels", "logits", "images"
+LEVELS = "levels"
+"""What a file makes of numbers that are no pixels."""
+
+
+def is_quantized(graph: Graph) -> bool:
+    """Does a graph compute with integers?"""
+    return any(node.op_type == "QuantizeLinear" and node.output[0] != LEVELS for node in graph.node)
 
 
 def consumers_of(graph: Graph, name: str) -> list[Node]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekd.data import Images
+from edgekd.data import Images, InUnits
 from edgekd.errors import ExportError
 from edgekd.ondevice.faults import Fault
 from edgekd.ondevice.sessions import logits_of_pixels, open_session
@@ -29,8 +29,8 @@ def session(path: Path | bytes, threads: int = 1, *, exact: bool = False, optimi
         raise ExportError(fault.where, fault.problem, "report the network") from None
 
 
-def predict(runner: Any, pixels: np.ndarray | Images, batch: int = 64) -> np.ndarray:
-    """Logits of uint8 images.
+def predict(runner: Any, pixels: np.ndarray | Images | InUnits, batch: int = 64) -> np.ndarray:
+    """Logits of images, as the file takes them.
 
     Args:
         runner: a session.

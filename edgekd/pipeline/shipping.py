@@ -22,10 +22,11 @@ def ship(folder: Path, report: Report, exported: Artifact, measured: Measured, d
     """Fill ``exports/<name>/`` with the files, their proof and the reports."""
     files = {file.id: exported.folder / file.file for file in measured.files}
     chosen, test = next(file for file in measured.files if file.id == report.recommended), data.test
-    rows = torch.tensor(spread(len(test), math.prod(test.images.shape[1:])))
+    image_bytes = math.prod(test.images.shape[1:]) * (1 if test.unit is None else 4)
+    rows = torch.tensor(spread(len(test), image_bytes))
     exact_here = chosen.integers is None or chosen.integers.exact_on(host_isa())
-    golden = golden_of(files[chosen.id], test.images[rows].numpy(), test.labels[rows].numpy(), exact_here=exact_here)
-    pixels = Input(data.image_size, data.in_channels, rule)
+    golden = golden_of(files[chosen.id], test.given[rows].numpy(), test.labels[rows].numpy(), exact_here=exact_here)
+    pixels = Input(data.image_size, data.in_channels, rule, data.unit)
     versions = {"opset": OPSET, "ir_version": IR_VERSION, "onnxruntime_min": ONNXRUNTIME_MIN}
     write_bundle(
         folder,

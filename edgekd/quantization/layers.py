@@ -8,7 +8,7 @@ from torch import Tensor, fx
 
 from edgekd.config.schemes import Scheme
 from edgekd.quantization.graph import tensor_at
-from edgekd.quantization.padding import without_padding
+from edgekd.quantization.padding import is_image
 
 aten = torch.ops.aten
 WEIGHTED = (aten.conv2d.default, aten.linear.default, aten.conv_transpose2d.input)
@@ -51,7 +51,7 @@ def wide_layers(graph: fx.GraphModule) -> set[str]:
     return {
         layer_of(graph, node)
         for node in weighted
-        if node is last or without_padding(node.args[0]).op == "placeholder" or _is_depthwise(graph, node)
+        if node is last or is_image(node.args[0]) or _is_depthwise(graph, node)
     }
 
 

@@ -29,6 +29,33 @@ def without_padding(node: fx.Node) -> fx.Node:
     return source  # type: ignore[no-any-return]
 
 
+RESHAPING = {
+    aten.flatten.using_ints, aten.view.default, aten.reshape.default, aten.permute.default, aten.transpose.int,
+    aten.squeeze.dims, aten.squeeze.dim, aten.slice.Tensor,
+}  # fmt: skip
+"""What leaves every number as it is, in another place."""
+
+
+def is_image(node: fx.Node) -> bool:
+    """Is this the image: as it is given, with zeros around, or in another shape for fully connected layers alone?"""
+    return without_padding(node).op == "placeholder" or is_flat_image(node)
+
+
+def is_flat_image(node: fx.Node) -> bool:
+    """Is this the image in another shape, of which fully connected layers alone read anything?"""
+    source: Any = node
+    while source.target in RESHAPING:
+        source = source.args[0]
+    return source is not node and source.op == "placeholder" and _leads_to_linear(node)
+
+
+def _leads_to_linear(node: fx.Node) -> bool:
+    return all(
+        user.target == aten.linear.default or (user.target in RESHAPING and _leads_to_linear(user))
+        for user in node.users
+    )
+
+
 def adds_lowest(node: fx.Node) -> bool:
     """Is this a Pad of minus infinity that only maxima read?"""
     maxima = all(user.target == aten.max_pool2d.default for user in node.users)

@@ -28,7 +28,7 @@ from edgekd.data import PIXEL_CENTRE, PIXEL_SCALE
 from edgekd.quantization.batchnorm import unfold_output
 from edgekd.quantization.layers import last_weighted, layer_of
 from edgekd.quantization.least_squares import fitted_scale, refined_scale
-from edgekd.quantization.padding import adds_lowest, keeps_scale, without_padding
+from edgekd.quantization.padding import RESHAPING, adds_lowest, is_flat_image, is_image, keeps_scale
 
 aten = torch.ops.aten
 SCALE_FLOOR = 2.0**-24
@@ -38,10 +38,7 @@ WEIGHTED = {aten.conv2d.default, aten.linear.default}
 TRANSPOSED = {aten.conv_transpose2d.input}
 JOINING = {aten.add.Tensor, aten.mul.Tensor}
 POOLING = {aten.adaptive_avg_pool2d.default, aten.avg_pool2d.default, aten.mean.dim}
-SAME_SCALE = {
-    aten.flatten.using_ints, aten.view.default, aten.reshape.default, aten.max_pool2d.default, aten.permute.default,
-    aten.transpose.int, aten.squeeze.dims, aten.squeeze.dim, aten.slice.Tensor,
-}  # fmt: skip
+SAME_SCALE = {aten.max_pool2d.default, *RESHAPING}
 CLIPPING = {aten.relu.default, aten.hardtanh.default, aten.clamp.default}
 
 
@@ -126,7 +123,7 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
         ]
 
     def _input(self, node: Any) -> Any:
-        return self.image if without_padding(node).op == "placeholder" else self.activation
+        return self.image if is_image(node) else self.activation
 
     def _weight(self, node: fx.Node, output_axis: int) -> Any:
         return self.weight(self.bits[layer_of(self.graph, node)], output_axis)
@@ -170,7 +167,9 @@ class OnnxRuntimeQuantizer(Quantizer):  # type: ignore[misc]
 
     def _same_scale(self, node: fx.Node, _last: bool) -> None:
         source: Any = node.args[0]
-        if adds_lowest(source):
+        if is_flat_image(node):
+            _annotate(node, {source: self.image}, self.image)
+        elif adds_lowest(source):
             _annotate(node, {}, SharedQuantizationSpec((source.args[0], source)))
         elif Q_ANNOTATION_KEY in source.meta and source.meta[Q_ANNOTATION_KEY].output_qspec is not None:
             _annotate(node, {source: self.activation}, SharedQuantizationSpec((source, node)))

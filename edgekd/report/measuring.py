@@ -9,7 +9,7 @@ import torch
 
 from edgekd.config.progress import Progress
 from edgekd.config.target import Target
-from edgekd.data import Dataset, Images, Split
+from edgekd.data import Dataset, Images, InUnits, Split
 from edgekd.errors import ExportError
 from edgekd.ondevice.child import in_own_process
 from edgekd.ondevice.faults import Fault
@@ -23,7 +23,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 def predictions(path: Path, split: Split, *, exact: bool = False) -> Array:
     """A file's class for each image of a split, shape ``(count,)``; ``exact``: without fused kernels."""
-    chosen: Array = ort.predict(ort.session(path, exact=exact), split.images).argmax(1)
+    chosen: Array = ort.predict(ort.session(path, exact=exact), split.given).argmax(1)
     return chosen
 
 
@@ -46,7 +46,7 @@ def answers(file: ExportedFile, path: Path, data: Dataset) -> dict[str, torch.Te
     }
 
 
-def filled(images: Images, batch: int) -> Array:
+def filled(images: Images | InUnits, batch: int) -> Array:
     """One batch of images, shape ``(batch, ...)``; repeated if there are fewer."""
     pixels: Array = images[torch.arange(batch) % len(images)].numpy()
     return pixels
@@ -65,7 +65,7 @@ def measure_latency(
 
     Args:
         paths: the files.
-        pixels: one batch of uint8 images, shape ``(batch, height, width, channels)``.
+        pixels: one batch of images, shape ``(batch, height, width, channels)``.
         threads: of one inference.
         seed: of the order.
         progress: informed about the rounds.

@@ -129,7 +129,7 @@ def _measure(subject: Subject, exported: Artifact, store: Store, digest: str, pr
         progress.work("accuracy on val and test", done, len(made.exported))
         chosen |= answers(file, exported.path(file.file), subject.data)
     progress.work("accuracy on val and test", len(made.exported), len(made.exported))
-    pixels = filled(subject.data.test.images, subject.target.batch)
+    pixels = filled(subject.data.test.given, subject.target.batch)
     paths = [exported.folder / file.file for file in made.models]
     latencies = measure_latency(
         paths, pixels, subject.target.threads, seed=subject.seed, progress=progress, label="latency, interleaved rounds"

@@ -16,7 +16,7 @@ from torch import Tensor, fx
 
 from edgekd import onnx_export
 from edgekd.config.schemes import Scheme
-from edgekd.data import Split, as_input
+from edgekd.data import Split, ValueRange, as_input, in_units
 from edgekd.onnx_export import ort
 from edgekd.stages.manifests import Drift
 
@@ -87,7 +87,7 @@ def explained(
 
 
 def _wrong(graph: fx.GraphModule, path: Path, val: Split, exact: bool) -> list[Local]:
-    return [local for local in followed(graph, path, spread(val), exact=exact) if not local.right]
+    return [local for local in followed(graph, path, spread(val), exact=exact, unit=val.unit) if not local.right]
 
 
 def spread(split: Split, images: int = IMAGES) -> Tensor:
@@ -96,7 +96,9 @@ def spread(split: Split, images: int = IMAGES) -> Tensor:
     return split.images[chosen]
 
 
-def followed(graph: fx.GraphModule, path: Path, pixels: Tensor, *, exact: bool = False) -> list[Local]:
+def followed(
+    graph: fx.GraphModule, path: Path, pixels: Tensor, *, exact: bool = False, unit: ValueRange | None = None
+) -> list[Local]:
     """Every tensor of a file against torch's of the same inputs, the worst first.
 
     Args:
@@ -104,9 +106,11 @@ def followed(graph: fx.GraphModule, path: Path, pixels: Tensor, *, exact: bool =
         path: the file.
         pixels: uint8 images, shape ``(count, height, width, channels)``.
         exact: run the file operator by operator.
+        unit: what the pixels are levels of, if the file takes other numbers.
     """
     tapped, names = onnx_export.with_taps(path)
-    found = ort.session(tapped, exact=exact).run(names, {onnx_export.INPUT: pixels.numpy()})
+    given = pixels if unit is None else in_units(pixels, unit)
+    found = ort.session(tapped, exact=exact).run(names, {onnx_export.INPUT: given.numpy()})
     images = as_input(pixels)
     follower = _Follower(onnx_export.recaptured(graph, images), dict(zip(names, found, strict=True)))
     with torch.inference_mode():

@@ -114,7 +114,7 @@ def _check_exportable(spec: ModelSpec, _source: str) -> None:
 def _export(found: Exportable, folder: Path, ctx: Context) -> ExportedFile:
     """Write one file, audit it, and look for what parts it from torch where it does not answer as torch does."""
     path = folder / f"{found.id}.onnx"
-    onnx_export.export_onnx(found.graph, found.spec, path)
+    onnx_export.export_onnx(found.graph, found.spec, path, ctx.data.unit)
     agreement, parted = _agreement(found, path, ctx)
     with tempfile.TemporaryDirectory() as scratch:
         optimised = Path(scratch) / "optimised.onnx"
@@ -148,7 +148,7 @@ def _agreement(found: Exportable, path: Path, ctx: Context) -> tuple[float, Drif
     """
     exact, val = not ctx.target.scheme.exact_on(host_isa()), ctx.data.val
     wanted = logits_of(found.answer, val).numpy()
-    answers = ort.predict(ort.session(path, exact=exact), val.images)
+    answers = ort.predict(ort.session(path, exact=exact), val.given)
     differing = int((answers.argmax(1) != wanted.argmax(1)).sum())
     agreement = 1 - differing / len(val)
     if found.role != "model" or differing <= max((1 - LEAST_AGREEMENT) * len(val), ROUNDING_TIES):

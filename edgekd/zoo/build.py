@@ -170,8 +170,8 @@ def _checked(model: nn.Module, spec: ModelSpec) -> Ends:
         found = f"{spec.name} gives no logits for {size}: of 2 images numbers of shape {tuple(ends.answer.shape)}"
         raise ModelError("model", found, f"give one for each image and class: {shape}")
     _refuse_probabilities(ends, spec)
-    if not any(isinstance(model.get_submodule(name), nn.Conv2d) for name in ends.stems):
-        raise ModelError("model", "the network has no convolution that reads the image", "choose another architecture")
+    if not any(isinstance(model.get_submodule(name), nn.Conv2d | nn.Linear) for name in ends.stems):
+        raise ModelError("model", "the network has no layer that reads the image", "choose another architecture")
     return ends
 
 

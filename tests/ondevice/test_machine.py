@@ -47,6 +47,7 @@ def test_where_the_kernel_shows_nothing_nothing_is_claimed(tmp_path: Path) -> No
 
 def test_another_cpu_is_a_warning_that_says_what_it_means() -> None:
     assert isa_warning("x86-vnni", 8, "x86-vnni") == ""
+    assert "bit" not in isa_warning("x86-avx2", 0, "x86-vnni")
     assert "accuracy is LOST; export again with target.isa: x86-avx2" in isa_warning("x86-vnni", 8, "x86-avx2")
     assert "accuracy is LOST" in isa_warning("arm64", 8, "x86-avx2")
     assert "a bit of precision is given away" in isa_warning("x86-avx2", 7, "arm64")
