@@ -83,7 +83,8 @@ class Teacher(Stage):
 
     stage: Literal["teacher"] = "teacher"
     model: str = Field(
-        description="architecture: any torchvision classifier, timm/NAME, resnet8, resnet14, ..., package.module:name"
+        description="architecture: any torchvision classifier, timm/NAME, package.module:name, resnet8, resnet14, ..., "
+        "ds_cnn, mobilenet_v1, dense_encoder"
     )
     width_mult: float = Field(
         1.0, gt=0, le=8, description="multiplies every layer's channels, where the architecture has it"

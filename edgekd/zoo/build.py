@@ -1,4 +1,4 @@
-"""Architectures by name: torchvision's, timm's, CIFAR-style ResNets, a user's own; the stem a small image needs."""
+"""Architectures by name: torchvision's, timm's, small ones, a user's own; the stem that a small image needs."""
 
 from collections.abc import Mapping
 from types import MethodType
@@ -12,6 +12,7 @@ from edgekd.errors import ModelError
 from edgekd.ondevice.sizes import size_in_words
 from edgekd.zoo.cifar import CifarResNet, cifar_resnet_depth
 from edgekd.zoo.ends import Ends, ends_of
+from edgekd.zoo.small import SMALL
 from edgekd.zoo.spec import AUTO, SMALL_IMAGE, ModelSpec, random_images
 
 TIMM = "timm/"
@@ -30,6 +31,8 @@ def build(spec: ModelSpec) -> nn.Module:
     if depth is not None:
         width = max(1, round(16 * spec.width_mult))
         model: nn.Module = CifarResNet(depth, spec.num_classes, spec.in_channels, width)
+    elif spec.name in SMALL:
+        model = SMALL[spec.name](spec)
     elif is_function(spec.name):
         model = _own(spec)
     else:
@@ -46,7 +49,8 @@ def build(spec: ModelSpec) -> nn.Module:
 
 def has_two_stems(name: str) -> bool:
     """Is a network made for large images, so that small ones need another first convolution?"""
-    return cifar_resnet_depth(name) is None and not is_function(name)
+    made_for_one_size = {*SMALL} - {"mobilenet_v1"}
+    return cifar_resnet_depth(name) is None and not is_function(name) and name not in made_for_one_size
 
 
 def stem_in_words(spec: ModelSpec) -> str:
@@ -62,7 +66,8 @@ def known_models() -> list[str]:
     """Every name that ``build`` takes; CIFAR-style ResNets of other depths (6n+2) and ``timm/NAME`` besides."""
     import torchvision
 
-    return sorted([*torchvision.models.list_models(module=torchvision.models), "resnet8", "resnet14", "resnet20"])
+    small = [*SMALL, "resnet8", "resnet14", "resnet20"]
+    return sorted([*torchvision.models.list_models(module=torchvision.models), *small])
 
 
 def check_name(name: str) -> None:
@@ -80,7 +85,8 @@ def _close(name: str) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, known_models(), n=3)
-    return f"did you mean {', '.join(near)}?" if near else "any torchvision classifier or resnet8, resnet14, resnet20"
+    others = ", ".join([*SMALL, "resnet8", "resnet14, resnet20"])
+    return f"did you mean {', '.join(near)}?" if near else f"any torchvision classifier or {others}"
 
 
 def _torchvision(spec: ModelSpec) -> nn.Module:

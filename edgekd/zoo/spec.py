@@ -20,7 +20,8 @@ class ModelSpec(Settings):
     """How a network is built, before any pruning."""
 
     name: str = Field(
-        description="torchvision's name, timm/NAME, package.module:name, or resnet8, resnet14, ... (CIFAR style)"
+        description="torchvision's name, timm/NAME, package.module:name, a name of small.py, or resnet8, resnet14, ... "
+        "(CIFAR style)"
     )
     num_classes: int = Field(ge=2, description="outputs of the classifier")
     in_channels: int = Field(ge=1, description="channels of the image")
