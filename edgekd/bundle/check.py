@@ -68,6 +68,16 @@ def verify(folder: Path) -> dict[str, Any]:
         return self_test(folder, True, lambda manifest: _every_model_trusted(folder, manifest))
 
 
+def check_trusted(folder: Path) -> None:
+    """Check every file of a bundle, and that no model would make ONNX Runtime open others.
+
+    Raises:
+        BundleError: a file is missing or differs.
+        ExportError: a model would.
+    """
+    _every_model_trusted(folder, checked(folder))
+
+
 def predict(folder: Path, images: Sequence[Path], top: int = 5) -> list[dict[str, Any]]:
     """The likeliest classes of image files: see ``edgekd.ondevice.classify.classify``.
 

@@ -13,18 +13,32 @@ if TYPE_CHECKING:
     from edgekd.config.progress import Progress
 
 
-def verify(bundle: Bundle, json_: Json = False) -> None:
+def verify(
+    bundle: Bundle,
+    emulate: Annotated[
+        str | None, typer.Option(metavar="CPU", help="Test it on an emulated ARM64 CPU, as cortex-a72, by QEMU.")
+    ] = None,
+    arm64: Annotated[
+        Path, typer.Option(help="Folder with an arm64 Python and ONNX Runtime (docs/emulated_arm.md), for --emulate.")
+    ] = Path("~/.cache/edgekd/arm64"),
+    json_: Json = False,
+) -> None:
     """Check every file of a bundle, and its model's answers on this machine against those recorded in it.
 
     Exit code 0: all is well; 1: something is not what it was, named on a line each; 2: no bundle, or none to trust.
     """
     from edgekd.bundle.check import verify as found_in
+    from edgekd.bundle.emulate import verify_emulated
     from edgekd.cli.terminal import libraries_unheard
     from edgekd.ondevice.program import selftest_lines
 
-    with libraries_unheard():
-        found = found_in(bundle)
-    print_json(found) if json_ else print_lines(selftest_lines(found))
+    if emulate is None:
+        with libraries_unheard():
+            found = found_in(bundle)
+    else:
+        found = verify_emulated(bundle, emulate, arm64)
+    told = [] if emulate is None else [f"emulated {emulate}: answers alone, no timing"]
+    print_json(found) if json_ else print_lines([*told, *selftest_lines(found)])
     raise typer.Exit(0 if found["ok"] else 1)
 
 
