@@ -1,0 +1,1 @@
+"""Keyword spotting from synthesised speech."""
