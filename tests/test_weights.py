@@ -231,7 +231,17 @@ def test_a_small_images_stem_of_another_size_stays_new_and_is_said() -> None:
 
     notes = give_weights(network(spec), spec, large.state_dict(), EDGEKD_PIXELS)
 
-    assert notes == ["the first convolution is new: 3x3 for small images where the weights have 7x7"]
+    assert notes == ["the first convolution is new: channels and kernel are 3x3x3, the weights' 3x7x7; train it"]
+
+
+def test_images_of_other_channels_get_a_new_first_convolution_and_the_rest_of_the_weights() -> None:
+    colour, spec = network(seed=1), SMALL.model_copy(update={"in_channels": 5})
+    model = network(spec)
+
+    notes = give_weights(model, spec, colour.state_dict(), EDGEKD_PIXELS)
+
+    assert notes == ["the first convolution is new: channels and kernel are 5x3x3, the weights' 3x3x3; train it"]
+    assert torch.equal(model.get_parameter("fc.weight"), colour.get_parameter("fc.weight"))
 
 
 def renamed(state: dict[str, Tensor], words: dict[str, str] | None = None) -> dict[str, Tensor]:

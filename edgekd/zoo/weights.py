@@ -292,11 +292,11 @@ def _fit_stem(name: str, stem: nn.Conv2d, state: dict[str, Tensor], normalizatio
         # The sum is what the kernel gives for three equal channels.
         weight = weight.sum(1, keepdim=True)
         notes.append("the images are grey: the first convolution's channels were summed")
-    if weight.shape[2:] != stem.weight.shape[2:]:
+    if weight.shape[1:] != stem.weight.shape[1:]:
         state[key] = stem.weight.detach()
         state.pop(f"{name}.bias", None)
-        sizes = ["x".join(map(str, shape[2:])) for shape in (weight.shape, stem.weight.shape)]
-        return [f"the first convolution is new: {sizes[1]} for small images where the weights have {sizes[0]}"]
+        given, own = ("x".join(map(str, shape[1:])) for shape in (weight.shape, stem.weight.shape))
+        return [f"the first convolution is new: channels and kernel are {own}, the weights' {given}; train it"]
     state[key] = weight
     if stem.bias is not None:
         state[f"{name}.bias"] = bias
