@@ -79,6 +79,7 @@ def test_the_bundle_takes_the_numbers_as_they_are(ran: Path, tmp_path: Path) -> 
     assert predict(ran, [tmp_path / "new.npy"])[0] == found
     assert json.loads(started(ran, "--selftest", "--json"))["ok"]
     assert verify(ran)["ok"]
+    assert f"<dd>1x{STEPS}, {AXES} channels</dd>\n<dt>range</dt><dd>-3 to 9</dd>" in (ran / "report.html").read_text()
     assert f"arrays of 1 x {STEPS} x {AXES} numbers from -3 to 9" in (ran / "README.md").read_text(encoding="utf-8")
 
 

@@ -157,6 +157,7 @@ def data_facts(subject: Subject) -> DataFacts:
         test=len(data.test),
         class_names=list(data.class_names),
         image_size=data.image_size,
+        channels=data.in_channels,
         fingerprint=data.fingerprint(),
         test_fingerprint=data.test.fingerprint(),
         test_counts=data.test.labels.bincount(minlength=data.num_classes).tolist(),

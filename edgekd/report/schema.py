@@ -66,6 +66,7 @@ class DataFacts(Record):
     test: int
     class_names: list[str]
     image_size: Size = Field(description="pixels a side, or height and width")
+    channels: int | None = Field(None, description="of an image; not recorded by older versions")
     fingerprint: str
     test_fingerprint: str = Field("", description="SHA-256 over the test images and their labels; empty: not recorded")
     test_counts: list[Count] = Field([], description="test images of each class; empty: not recorded")
