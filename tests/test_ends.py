@@ -35,6 +35,8 @@ class Made(nn.Module):
         if self.way == "two heads":
             features = self.one(images)
             return self.fc(features.mean((2, 3))) + self.last(features).mean((2, 3))
+        if self.way == "functional stem":
+            return self.fc(F.conv2d(images, self.one.weight).mean((2, 3)))
         if self.way == "functional head":
             return F.linear(self.one(images).mean((2, 3)), self.weight)
         features = self.one(images).mean((2, 3))
@@ -124,8 +126,8 @@ def text(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     return Made("text")
 
 
-def flat(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
-    return Made("flat")
+def functional(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    return Made("functional stem")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +139,7 @@ def flat(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
         (a_dict, r"a dict of 'features' \(2, 8\), 'logits' \(2, 3\); return the logits alone: its \['logits'\]"),
         (a_tuple, r"a tuple of item 0 \(2, 3\), item 1 \(2, 8\); return the logits alone: its \[0\] has their shape"),
         (text, "gives a str; return the logits alone, a tensor of shape"),
-        (flat, "no convolution that reads the image"),
+        (functional, "no layer that reads the image"),
     ],
 )
 def test_what_gives_no_logits_is_refused_in_one_line_that_says_what_it_gives(function: Any, told: str) -> None:
@@ -148,6 +150,17 @@ def test_what_gives_no_logits_is_refused_in_one_line_that_says_what_it_gives(fun
         build(SPEC.model_copy(update={"name": name}))
 
     assert "\n" not in str(caught.value)
+
+
+def flat(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
+    return Made("flat")
+
+
+def test_a_fully_connected_layer_may_read_the_image() -> None:
+    name = f"{__name__}:flat"
+    check_name(name)
+
+    assert isinstance(build(SPEC.model_copy(update={"name": name})), Made)
 
 
 def test_logarithms_of_probabilities_are_logits() -> None:

@@ -198,6 +198,8 @@ def test_whatever_a_sealed_manifest_holds_a_command_works_or_says_why_in_one_lin
         (("target", "weight_bits"), (), "has no target.weight_bits, which is a whole number from 0 to 8"),
         (("target", "threads"), (4096,), "target.threads is 4096, not a whole number from 1 to 256"),
         (("input", "height"), (0,), "input.height is 0, not a whole number from 1 to 1024"),
+        (("input", "width"), (1025,), "input.width is 1025, not a whole number from 1 to 1024"),
+        (("input", "dtype"), ("int8",), "input.dtype is 'int8', not uint8 or float32"),
         (("input", "channels"), (257,), "input.channels is 257, not a whole number from 1 to 256"),
         (("input", "resize"), ("warp",), "input.resize is 'warp', not crop or stretch"),
         (("classes",), (["a", 1],), "classes is ['a', 1], not a list of texts"),

@@ -42,7 +42,7 @@ def write_bundle(
         "name": "tiny",
         "recommended": "qat",
         "classes": ["a", "b"],
-        "input": {"height": 8, "channels": 1, "resize": "stretch"},
+        "input": {"height": 8, "width": 8, "channels": 1, "dtype": "uint8", "resize": "stretch"},
         "golden": {"tolerance": 0.01},
         "models": [{"id": "qat", "file": "model.onnx"}],
         "onnxruntime_min": "1.18",
