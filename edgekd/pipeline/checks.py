@@ -97,12 +97,9 @@ def networks(plan: Sequence[Planned], target: Target) -> dict[str, tuple[ModelSp
                 item.stage.check_inputs(to_train)
         if spec is None:
             continue
-<<<<<<< HEAD
         specs[item.name] = spec
         if item.artifact is not None or (item.stage.knows_widths and (not source or source in known)):
             known.add(item.name)
-=======
->>>>>>> c9f9744 (stem: small or standard: the first convolution is said, and the plan and the report tell which was built)
         if item.artifact is not None:
             left[item.name] = manifest_of(item.artifact, ModelManifest).model.widths
         else:

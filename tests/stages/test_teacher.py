@@ -214,7 +214,7 @@ def test_the_stem_decides_the_digest_where_it_is_said_and_the_plan_tells_it(tmp_
     plans = [pipeline(model="mobilenet_v2", epochs=1, **stem).plan(tmp_path) for stem in ({}, {"stem": "standard"})]
     shown = Console(width=200, file=io.StringIO(), record=True)
 
-    shown.print(render_plan(plans[0]))
+    shown.print(render_plan(plans[0], {}))
 
     assert plans[0][0].digest != plans[1][0].digest
     assert "stem" not in plans[0][0].facts["settings"]
