@@ -8,6 +8,9 @@ ROOT = Path(__file__).parent.parent
 FLOORS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]
 
 
+MADE = ("yaml/", "commands.md", "api.md")
+
+
 def packages() -> list[str]:
     """The floors from the top, as pyproject.toml has them, but for ``__main__``."""
     return [name for layer in FLOORS["layers"] for name in layer.split(" | ") if name != "__main__"]
@@ -35,7 +38,9 @@ def test_no_file_and_no_link_in_the_documents_leads_nowhere() -> None:
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         text = page.read_text(encoding="utf-8")
         for link in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+            # The site's build checks links to pages that are made from the code.
+            if not link.startswith(MADE):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
 def test_no_file_has_more_than_350_lines() -> None:

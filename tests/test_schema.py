@@ -33,6 +33,14 @@ def test_the_schema_is_a_schema_and_survives_json() -> None:
     assert len(found["$defs"]) > 20
 
 
+def test_editors_find_the_schema_beside_the_shipped_pipelines() -> None:
+    kept = json.loads((ROOT / "pipelines" / "schema.json").read_text("utf-8"))
+
+    assert kept == schema(), "edgekd pipeline schema > pipelines/schema.json"
+    for path in ROOT.glob("pipelines/*.yaml"):
+        assert path.read_text("utf-8").startswith("# yaml-language-server: $schema=schema.json\n")
+
+
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
 def test_a_shipped_file_fits(path: Path) -> None:
     assert mistakes(read_yaml(path)) == []

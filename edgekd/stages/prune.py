@@ -46,17 +46,21 @@ class Prune(Stage):
 
     stage: Literal["prune"] = "prune"
     source: StageId | None = Field(None, description="the stage whose model is pruned; the stage before unless given")
-    pruning_ratio: float | None = Field(None, gt=0, lt=1, description="share of channels to remove")
-    macs_ratio: float | None = Field(None, gt=0, lt=1, description="in its place: share of MACs to keep")
+    pruning_ratio: float | None = Field(
+        None, gt=0, lt=1, description="share of channels to remove; or one of the next four"
+    )
+    macs_ratio: float | None = Field(None, gt=0, lt=1, description="share of MACs to keep")
     latency_ratio: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="in its place: p50 of the integer file, divided by that of the float file before pruning; measured "
-        "on this machine, which the target must be",
+        description="p50 of the integer file divided by that of the float file before pruning; measured on this "
+        "machine, which the target must be",
     )
-    latency_ms: float | None = Field(None, gt=0, description="in its place: p50 of the integer file, in milliseconds")
-    size_kb: float | None = Field(None, gt=0, description="in its place: size of the int8 file, in 1,000 bytes")
+    latency_ms: float | None = Field(
+        None, gt=0, description="p50 of the integer file, in milliseconds; as latency_ratio"
+    )
+    size_kb: float | None = Field(None, gt=0, description="size of the int8 file, in 1,000 bytes")
     importance: AnyImportance = Field(
         L2(), description="what makes a channel worth keeping: l2, taylor or bn, or {name: taylor, images: 2048}"
     )

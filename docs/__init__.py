@@ -1,0 +1,1 @@
+"""The documentation site: pages by hand, and those that are made from the code."""
