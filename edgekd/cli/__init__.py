@@ -9,10 +9,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from edgekd.cli import bundles, pipelines, search, store
+from edgekd.cli import bundles, init, pipelines, search, store
 from edgekd.errors import ConfigError, EdgekdError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.command()(init.init)
 app.add_typer(pipelines.app, name="pipeline")
 app.command()(search.search)
 for command in (bundles.verify, bundles.predict, bundles.bench, bundles.deploy, bundles.compare):
