@@ -1,5 +1,7 @@
 """Widths for a latency or a size: what is removed, and what is refused before anything is trained."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from edgekd.pruning.greedy import cheapest_path
 from edgekd.pruning.group import Group
 from edgekd.pruning.structure import Structure, structure_of
 from edgekd.stages import Prune
-from edgekd.stages.budget_plan import Limit, check_reachable, widths_within
+from edgekd.stages.budget_plan import Limit, _measured, _nearest, check_reachable, layers_of, widths_within
 from edgekd.stages.costs import files_of
 from edgekd.zoo import ModelSpec, build
 from tests.chain import write_pipeline
@@ -104,19 +106,36 @@ def test_what_cannot_be_reached_is_told_with_the_nearest(limit: Limit, told: str
         check_reachable(model, SPEC, structure.groups, limit, 0.8, TARGET)
 
 
-@pytest.mark.slow
-def test_a_latency_between_the_least_and_the_whole_is_reached() -> None:
+@dataclass
+class Clock:
+    """Knows what plans cost, as a machine does."""
+
+    true: LayerCosts
+
+    def of(self, plans: Sequence[Sequence[int]], seed: int = 0) -> list[float]:
+        return [self.true(plan) for plan in plans]
+
+
+def test_what_layers_cost_is_learned_from_plans_and_holds_for_others() -> None:
     model, structure = network()
-    whole = [group.channels for group in structure.groups]
+
     with files_of(model, SPEC, structure.groups, TARGET) as files:
-        most, least = files.latency_ms([whole, [max(8, channels // 4) for channels in whole]], seed=1)
-        wanted = (most + least) / 2
+        layers = layers_of(files)
+        speeds = np.linspace(0.5, 1.5, len(layers.work)) / layers.work.sum()
+        true = LayerCosts(layers, speeds * layers.work, 0.2, 0.3)
+        found = _measured(files, Clock(true), 0.8, TARGET, Progress())
 
-    found = widths_within(model, SPEC, structure.groups, Limit("latency_ms", wanted), 0.8, TARGET, Progress())
+    narrow = [max(8, group.channels // 3) for group in structure.groups]
+    assert found(narrow) == pytest.approx(true(narrow), rel=0.02)
 
-    # Other tests run beside this one: how near it comes is measured in benchmarks/.
-    assert found.cost < most
-    assert sum(found.keep) < sum(whole)
+
+def test_predictions_are_corrected_by_what_is_measured() -> None:
+    path = [[width] for width in range(100, 10, -1)]
+
+    found = _nearest(path, lambda keep: float(keep[0]), lambda keep: 1.3 * keep[0], 60.0, Progress())
+
+    assert found.keep == [45]
+    assert found.cost == pytest.approx(58.5)
 
 
 def test_a_pipeline_is_pruned_to_a_size_and_says_so(tmp_path: Path) -> None:

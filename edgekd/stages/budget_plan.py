@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from torch import nn
@@ -46,6 +47,12 @@ class Chosen:
 
     keep: list[int]
     cost: float
+
+
+class Measuring(Protocol):
+    """Says what plans of widths cost."""
+
+    def of(self, plans: Sequence[Sequence[int]], seed: int = 0) -> list[float]: ...
 
 
 class _Costs:
@@ -148,7 +155,7 @@ def _sizes(files: Files, costs: _Costs) -> LayerCosts:
     return LayerCosts(layers, each, 0.0, whole - float(each.sum()))
 
 
-def _measured(files: Files, costs: _Costs, max_ratio: float, target: Target, progress: Progress) -> LayerCosts:
+def _measured(files: Files, costs: Measuring, max_ratio: float, target: Target, progress: Progress) -> LayerCosts:
     layers, order = layers_of(files), np.random.default_rng(0)
     plans = [_drawn(files.groups, max_ratio, order) for _ in range(PLANS)]
     found: list[float] = []
