@@ -109,6 +109,7 @@ def test_wishes_stand_in_the_file() -> None:
     assert tree["stages"][0]["weights"] == "mine.pt"
     assert tree["stages"][0]["model"] == "resnet18"
     assert tree["stages"][1] == {"stage": "prune", "latency_ms": 5}
+    assert tree["budget"]["latency_ms"] == 5
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ KEEPS_UP = 0.01
 
 
 class Budget(Settings):
-    """What the shipped file may cost, compared with the teacher's.
+    """What the shipped file may cost: of the teacher's, or in itself.
 
     Only given limits are checked. Without a limit on accuracy a recommended file must keep up with the teacher.
     """
@@ -29,6 +29,10 @@ class Budget(Settings):
     )
     size_ratio: float | None = Field(None, gt=0, description="bytes, of the teacher's")
     latency_ratio: float | None = Field(None, gt=0, description="median latency, of the teacher's")
+    size_kb: float | None = Field(None, gt=0, description="bytes, in thousands")
+    latency_ms: float | None = Field(
+        None, gt=0, description="median latency in milliseconds, of the machine that measures the report"
+    )
 
     @property
     def limits(self) -> dict[str, float]:
@@ -74,7 +78,13 @@ class Shortfall:
 
 def check(model: Candidate, budget: Budget, drop: float) -> list[Check]:
     """Check a file against each given limit, with the accuracy drop on one of the splits."""
-    values = {"accuracy_drop": drop, "size_ratio": model.size_ratio, "latency_ratio": model.latency_ratio.ratio}
+    values = {
+        "accuracy_drop": drop,
+        "size_ratio": model.size_ratio,
+        "latency_ratio": model.latency_ratio.ratio,
+        "size_kb": model.size_bytes / 1000,
+        "latency_ms": model.latency_ms.p50,
+    }
     return [
         Check(name=name, limit=limit, value=values[name], passed=values[name] <= limit)
         for name, limit in budget.limits.items()
@@ -84,10 +94,14 @@ def check(model: Candidate, budget: Budget, drop: float) -> list[Check]:
 def missed(checks: Sequence[Check]) -> list[Shortfall]:
     """The limits that are not kept."""
     return [
-        Shortfall(f"{item.name} {item.value:.4f} (limit {item.limit:g})", _excess(item))
+        Shortfall(f"{item.name} {_figure(item.value)} (limit {item.limit:g})", _excess(item))
         for item in checks
         if not item.passed
     ]
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def shortfalls(model: Candidate, budget: Budget, base: Candidate) -> list[Shortfall]:
@@ -143,4 +157,5 @@ def _no_gain(model: Candidate, base: Candidate) -> list[Shortfall]:
 
 def _excess(item: Check) -> float:
     # A limit of 0 cannot divide: the excess then counts in points of accuracy.
-    return (item.value - item.limit) / max(abs(item.limit), 0.01)
+    least = 0.01 if item.name == "accuracy_drop" else 0.0
+    return (item.value - item.limit) / max(abs(item.limit), least)

@@ -18,7 +18,7 @@ Outcome = Literal["pass", "fail", "no budget"]
 class Check(Record):
     """One limit of the budget, checked for one file."""
 
-    name: str = Field(description="accuracy_drop, size_ratio or latency_ratio")
+    name: str = Field(description="of the budget: accuracy_drop, size_ratio, latency_ratio, size_kb or latency_ms")
     limit: float
     value: float
     passed: bool

@@ -8,8 +8,9 @@ from typing import Literal
 
 import pytest
 
-from edgekd.report.fitting import Budget, check
-from edgekd.report.schema import Drift, ModelReport, Paired, Ratio
+from edgekd.report.fitting import Budget, check, missed
+from edgekd.report.page.budget import budget_lines
+from edgekd.report.schema import Drift, ModelReport, Paired, Ratio, Verdict
 from edgekd.report.verdict import Faster, best_on_val, choose, unbeaten
 from edgekd.training.significance import mcnemar_p
 from tests.report.samples import sample_report
@@ -370,6 +371,25 @@ def test_every_limit_is_held_against_its_own_figure_and_only_those_that_are_give
         ("latency_ratio", 0.6, 0.5, False),
     ]
     assert [item.name for item in check(model("file", 0.02, 0.3, 0.6), Budget(size_ratio=0.1), 0.02)] == ["size_ratio"]
+
+
+def test_limits_may_be_milliseconds_and_kilobytes() -> None:
+    """A file of 0.3 MB that takes 0.6 ms."""
+    file = model("file", 0, 0.3, 0.6)
+
+    found = check(file, Budget(size_kb=250, latency_ms=0.75), 0.0)
+
+    assert [(item.name, item.value, item.passed) for item in found] == [
+        ("size_kb", 300.0, False),
+        ("latency_ms", 0.6, True),
+    ]
+    (miss,) = missed(found)
+    assert miss.words == "size_kb 300.0 (limit 250)"
+    assert miss.excess == pytest.approx(0.2)
+    assert [line.value for line in budget_lines(Verdict(passed=False, checks=found, reason=""))] == [
+        "300 kB",
+        "0.600 ms",
+    ]
 
 
 def test_the_nearest_miss_is_the_one_whose_worst_figure_is_least_beyond_its_limit() -> None:

@@ -90,7 +90,7 @@ def chosen(seen: Seen, given: Given) -> Choices:
             f"{{stage: qat, epochs: {epochs['qat']}, batch_size: {batch}}}",
             "trained as integers; the calibrated file is kept where that is no better",
         ),
-        budget=_budget(seen, few),
+        budget=_budget(seen, few, given.latency_ms),
         model=model,
         image_size=size,
         batch_size=batch,
@@ -140,10 +140,11 @@ def _pruning(given: Given, few: bool) -> Choice:
     return Choice(f"{{stage: prune, pruning_ratio: {ratio}}}", why)
 
 
-def _budget(seen: Seen, few: bool) -> Choice:
+def _budget(seen: Seen, few: bool, latency_ms: float | None) -> Choice:
     drop = 0.05 if seen.test < 200 else 0.03 if few else 0.015
     why = f"{100 * drop:g} points below the teacher at most: {seen.test:,} test pictures see no less"
-    return Choice(f"{{accuracy_drop: {drop}, size_ratio: {0.2 if few else 0.1}}}", why)
+    allowed = "" if latency_ms is None else f", latency_ms: {latency_ms:g}"
+    return Choice(f"{{accuracy_drop: {drop}, size_ratio: {0.2 if few else 0.1}{allowed}}}", why)
 
 
 def _quoted(text: str) -> str:

@@ -29,6 +29,11 @@ def _line(check: Check) -> BudgetLine:
 
 
 def _amount(name: str, value: float) -> str:
-    if name != "accuracy_drop":
-        return w.ratio(value)
-    return f"{w.minus(w.points(value, 2).lstrip('+'))} points"
+    match name:
+        case "accuracy_drop":
+            return f"{w.minus(w.points(value, 2).lstrip('+'))} points"
+        case "size_kb":
+            return f"{w.kilobytes(round(1000 * value))} kB"
+        case "latency_ms":
+            return f"{w.milliseconds(value)} ms"
+    return w.ratio(value)
