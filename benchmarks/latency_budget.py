@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.latency_budget > benchmarks/latency_budget.txt
 
-Fresh weights: latency does not depend on them. For three networks: ten plans of widths are timed in sliced files, and
+Fresh weights: latency does not depend on them. For four networks: ten plans of widths are timed in sliced files, and
 in exported files of networks that were pruned to them; then widths for 0.3 of the float file's latency are found, and
 the exported file is measured as a report measures. Nothing else may run meanwhile.
 """
@@ -18,6 +18,7 @@ from torch import nn
 from benchmarks import tiny_runs
 from edgekd.config.progress import Progress
 from edgekd.config.target import Target
+from edgekd.errors import PruningError
 from edgekd.ondevice.latency import paired_ratio
 from edgekd.ondevice.rounds import Load
 from edgekd.onnx_export import export_onnx
@@ -25,13 +26,14 @@ from edgekd.pruning.criteria import L2
 from edgekd.pruning.structure import Structure, structure_of
 from edgekd.quantization import QuantizedModel, float_graph
 from edgekd.report.measuring import latencies
-from edgekd.stages.budget_plan import Limit, widths_within
-from edgekd.stages.costs import files_of
+from edgekd.stages.budget_plan import CHECKS, Limit, widths_within
+from edgekd.stages.costs import FLOAT, files_of
 from edgekd.zoo import ModelSpec, build, example_images
 
 NETWORKS = (
     ModelSpec(name="mobilenet_v2", num_classes=10, in_channels=1, image_size=32),
     ModelSpec(name="resnet20", num_classes=10, in_channels=1, image_size=32),
+    ModelSpec(name="resnet20", num_classes=10, in_channels=1, image_size=32, width_mult=2.0),
     ModelSpec(name="resnet14", num_classes=10, in_channels=1, image_size=28, width_mult=2.0),
 )
 PLANS, RATIO, MOST = 10, 0.3, 0.8
@@ -59,9 +61,9 @@ def predictions(structure: Structure, folder: Path) -> None:
         for plan in plans:
             files.of(plan)
         each = (time.monotonic() - began) / PLANS
-        found = files.latency_ms(plans, seed=5)
+        found = files.latency_ms(plans, 5, CHECKS)
         real = [exported(structure.proved(plan), structure.spec, folder / f"{n}.onnx") for n, plan in enumerate(plans)]
-        both = latencies([files.folder / "float.onnx", *real], Load(1, 1), 0, lambda done, total: None)
+        both = latencies([files.folder / FLOAT, *real], Load(1, 1), 0, lambda done, total: None)
     wanted = [float(np.median(runs)) for runs in both.runs_ms[1:]]
     ratios = " ".join(f"{one / other:.3f}" for one, other in zip(found, wanted, strict=True))
     print(f"sliced of exported p50, {PLANS} plans of {min(wanted):.3f} to {max(wanted):.3f} ms: {ratios}")
@@ -80,7 +82,11 @@ def budget(structure: Structure, folder: Path) -> None:
     """Print what widths for a latency measure once they are exported."""
     spec, began = structure.spec, time.monotonic()
     limit = Limit("latency_ratio", RATIO)
-    chosen = widths_within(structure.model, spec, structure.groups, limit, MOST, Target(), Progress())
+    try:
+        chosen = widths_within(structure.model, spec, structure.groups, limit, MOST, Target(), Progress())
+    except PruningError as error:
+        print(f"refused after {time.monotonic() - began:.0f} s: {error}", flush=True)
+        return
     took = time.monotonic() - began
     export_onnx(float_graph(structure.model, spec), spec, folder / "float.onnx")
     path = exported(structure.proved(chosen.keep), spec, folder / "chosen.onnx")

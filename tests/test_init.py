@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from edgekd.cli import app
 from edgekd.config import read_yaml
 from edgekd.config.progress import Progress
 from edgekd.errors import ConfigError, DataError
@@ -152,3 +154,13 @@ def test_weights_of_an_installed_package_are_found(monkeypatch: pytest.MonkeyPat
 
     assert tree["stages"][0]["model"] == "timm/tf_efficientnet_lite0"
     assert Path(tree["stages"][0]["weights"]).is_file()
+
+
+def test_the_command_says_what_it_saw_and_what_is_next() -> None:
+    pictures({"daisy": 4, "rose": 4})
+
+    done = CliRunner().invoke(app, ["init", "photos", "--isa", "arm64"])
+
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1] == "next: edgekd pipeline run photos.yaml"
+    assert read_yaml(Path("photos.yaml"))["target"] == {"isa": "arm64", "threads": 1}

@@ -13,6 +13,8 @@ from edgekd.stages.costs import files_of
 from edgekd.stages.manifests import IntegerModel, ModelManifest
 from edgekd.zoo import ModelSpec, Widths, count_macs, count_params, fresh_of_widths
 
+PROCESSES = 3
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -59,5 +61,5 @@ def _prediction(spec: ModelSpec, widths: Widths, target: Target, is_integer: boo
     if not is_integer:
         return Prediction(macs, params)
     with files_of(model, spec, (), target) as files:
-        latency = files.latency_ms([()], seed=0)[0] if target.resolved_isa == host_isa() else None
+        latency = files.latency_ms([()], 0, PROCESSES)[0] if target.resolved_isa == host_isa() else None
         return Prediction(macs, params, files.size_bytes(()) / 1000, latency)

@@ -20,8 +20,8 @@ PLANS = 48
 """Widths drawn at random whose latency is measured to know what each layer costs."""
 AIM, NEAR_ENOUGH, TRIES = 0.985, 0.025, 6
 """Aimed at a little below the limit: so close, in so many measurements."""
-CHECKS = 4
-"""Processes in which a chosen plan is measured."""
+PROCESSES, CHECKS = 3, 10
+"""Processes in which plans are measured to learn from, and chosen ones: as many as a report takes."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,16 @@ class _Costs:
     def of(self, plans: Sequence[Sequence[int]], seed: int = 0) -> list[float]:
         if self._limit.is_size:
             return [self._files.size_bytes(plan) / 1000 for plan in plans]
-        unit = self._files.float_ms if self._limit.key == "latency_ratio" else 1.0
-        return [value / unit for value in self._files.latency_ms(plans, seed)]
+        return self._timed(plans, seed, PROCESSES)
 
-    def surely(self, keep: Sequence[int]) -> float:
-        """Of one plan, over several processes."""
-        if self._limit.is_size:
-            return self.of([keep])[0]
-        return float(np.median([self.of([keep], 100 + number)[0] for number in range(CHECKS)]))
+    def surely(self, *plans: Sequence[int]) -> list[float]:
+        """Of some plans, as well as a report measures."""
+        return self.of(plans) if self._limit.is_size else self._timed(plans, 1, CHECKS)
+
+    def _timed(self, plans: Sequence[Sequence[int]], seed: int, processes: int) -> list[float]:
+        if self._limit.key == "latency_ratio":
+            return self._files.ratios(plans, seed, processes)
+        return self._files.latency_ms(plans, seed, processes)
 
 
 def check_reachable(
@@ -87,7 +89,7 @@ def _check(files: Files, limit: Limit, max_ratio: float, target: Target) -> None
     free = lambda keep: -float(sum(keep))  # noqa: E731  (any path ends at the narrowest widths)
     narrowest = cheapest_path(files.groups, free, max_ratio, target.resolved_isa)[-1]
     whole = [group.channels for group in files.groups]
-    least, most = costs.surely(narrowest), costs.surely(whole)
+    least, most = costs.surely(narrowest, whole)
     where = "the file" if limit.is_size else "this CPU"
     if least > limit.value:
         found = f"{limit.value:g} cannot be reached: {least:.3g} is the least at max_pruning_ratio {max_ratio:g}"
@@ -128,7 +130,7 @@ def widths_within(
         costs = _Costs(files, limit)
         model_of_costs = _sizes(files, costs) if limit.is_size else _measured(files, costs, max_ratio, target, progress)
         path = cheapest_path(groups, model_of_costs, max_ratio, target.resolved_isa)
-        return _nearest(path, model_of_costs, costs.surely, limit.value, progress)
+        return _nearest(path, model_of_costs, lambda keep: costs.surely(keep)[0], limit.value, progress)
 
 
 def layers_of(files: Files) -> Layers:

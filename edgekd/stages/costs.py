@@ -20,8 +20,8 @@ from edgekd.pruning.group import Group
 from edgekd.quantization import QuantizedModel, float_graph, layers_in_order
 from edgekd.zoo import ModelSpec, example_images, fingerprint
 
-FILES_A_PROCESS = 8
-"""Measured in turns, in one process."""
+FLOAT, FILES_A_PROCESS = "float.onnx", 8
+"""Name of the float file; how many are measured in turns, in one process."""
 
 
 @dataclass
@@ -29,21 +29,18 @@ class Files:
     """The files of a network at any widths; what is measured lies in a folder for a while.
 
     Args:
-        folder: where.
+        folder: where; the float file of the whole network is there.
         template: of the integer file.
         groups: of the network.
         target: with how many threads and images it runs.
-        float_ms: p50 of the float file of the whole network, once measured.
+        floats_ms: p50 of the float file in every process so far.
     """
 
     folder: Path
     template: Template
     groups: Sequence[Group]
     target: Target
-    float_ms: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.float_ms = float(np.median(self._rounds([self._floating], 0)[0]))
+    floats_ms: list[float] = field(default_factory=list)
 
     def of(self, keep: Sequence[int]) -> tuple[Any, tuple[Weighted, ...]]:
         """The integer file in which each group keeps that many channels, and what its layers do."""
@@ -57,10 +54,11 @@ class Files:
         pack(model)
         return len(model.SerializeToString())
 
-    def latency_ms(self, plans: Sequence[Sequence[int]], seed: int) -> list[float]:
-        """p50 of the integer file at each of some widths.
+    def ratios(self, plans: Sequence[Sequence[int]], seed: int, processes: int) -> list[float]:
+        """p50 of the integer file at each of some widths, divided by that of the float file of the whole network.
 
-        Each is measured in turns with the float file of the whole network, so that slow phases of the machine cancel.
+        Measured in turns with that, so that slow phases of the machine cancel; in several processes, in each of which
+        other addresses make each file a few percent faster or slower.
 
         Raises:
             ExportError: ONNX Runtime refuses a file.
@@ -68,26 +66,30 @@ class Files:
         found: list[float] = []
         for start in range(0, len(plans), FILES_A_PROCESS):
             some = [self._written(number, plan) for number, plan in enumerate(plans[start : start + FILES_A_PROCESS])]
-            floats, *own = self._rounds([self._floating, *some], seed + start)
-            found += [float(np.median(rounds / floats)) * self.float_ms for rounds in own]
+            logs = [self._logs(some, (seed, start, number)) for number in range(processes)]
+            found += np.exp(np.mean(logs, axis=0)).tolist()
         return found
 
-    @property
-    def _floating(self) -> Path:
-        return self.folder / "float.onnx"
+    def latency_ms(self, plans: Sequence[Sequence[int]], seed: int, processes: int) -> list[float]:
+        """The same in milliseconds."""
+        ratios = self.ratios(plans, seed, processes)
+        return [ratio * float(np.median(self.floats_ms)) for ratio in ratios]
+
+    def _logs(self, paths: Sequence[Path], seed: Sequence[int]) -> Any:
+        """Logarithms of ratios in a process of its own, shape ``(files,)``."""
+        load = Load(self.target.threads, self.target.batch)
+        try:
+            found = in_own_process("time", [self.folder / FLOAT, *paths], load, seed)
+        except Fault as fault:
+            raise ExportError(fault.where, fault.problem, fault.remedy) from None
+        floats, *own = np.array(found["rounds_ms"])
+        self.floats_ms.append(float(np.median(floats)))
+        return np.median(np.log(np.array(own) / floats), axis=1)
 
     def _written(self, number: int, keep: Sequence[int]) -> Path:
         path = self.folder / f"{number}.onnx"
         path.write_bytes(self.of(keep)[0].SerializeToString())
         return path
-
-    def _rounds(self, paths: Sequence[Path], seed: int) -> Any:
-        """Each file's median per round, shape ``(files, rounds)``, milliseconds."""
-        try:
-            found = in_own_process("time", paths, Load(self.target.threads, self.target.batch), (seed,))
-        except Fault as fault:
-            raise ExportError(fault.where, fault.problem, fault.remedy) from None
-        return np.array(found["rounds_ms"])
 
 
 @contextlib.contextmanager
@@ -110,5 +112,5 @@ def files_of(model: nn.Module, spec: ModelSpec, groups: Sequence[Group], target:
     template = template_of(unpacked_file(quantized.integers(), spec), layers_in_order(quantized.graph))
     with tempfile.TemporaryDirectory(prefix="edgekd-") as scratch:
         folder = Path(scratch)
-        export_onnx(float_graph(model, spec, known_as), spec, folder / "float.onnx")
+        export_onnx(float_graph(model, spec, known_as), spec, folder / FLOAT)
         yield Files(folder, template, groups, target)

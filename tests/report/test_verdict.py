@@ -388,7 +388,7 @@ def test_limits_may_be_milliseconds_and_kilobytes() -> None:
     assert miss.excess == pytest.approx(0.2)
     assert [line.value for line in budget_lines(Verdict(passed=False, checks=found, reason=""))] == [
         "300 kB",
-        "0.600 ms",
+        "0.60 ms",
     ]
 
 
