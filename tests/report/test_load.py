@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from edgekd.errors import ReportError
+from edgekd.report.ablation.load import load_ablation
 from edgekd.report.load import MOST_BYTES, load_report, report_path
 from edgekd.report.schema import DeviceModel, DeviceReport, Latency, Ratio, Report
 from tests.report.samples import sample_report, sample_unjudged_report
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+ABLATIONS = sorted(BENCHMARKS.glob("*/ablation*.json"))
 COMMITTED = sorted(
     path
-    for path in (Path(__file__).parents[2] / "benchmarks").glob("*/*.json")
-    if "schema" in json.loads(path.read_text(encoding="utf-8"))
+    for path in BENCHMARKS.glob("*/*.json")
+    if path not in ABLATIONS and "schema" in json.loads(path.read_text(encoding="utf-8"))
 )
 assert COMMITTED, "there are reports"
 
@@ -96,6 +99,14 @@ def test_a_report_without_a_budget_says_null_and_reads_back(tmp_path: Path) -> N
 @pytest.mark.parametrize("path", COMMITTED, ids=[f"{path.parent.name}/{path.name}" for path in COMMITTED])
 def test_every_committed_report_reads(path: Path) -> None:
     assert load_report(path).verdict.outcome in ("pass", "fail")
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=[f"{path.parent.name}/{path.name}" for path in ABLATIONS])
+def test_every_committed_ablation_reads(path: Path) -> None:
+    found = load_ablation(path)
+
+    assert found is not None
+    assert found.runs
 
 
 def test_a_newer_schema_is_named_before_anything_else(tmp_path: Path) -> None:
